@@ -1,0 +1,17 @@
+"""Documents to read: libvirt XML as real and odd drivers write it."""
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+
+def domain_xml(name: str) -> str:
+    return (_HERE / "domains" / f"{name}.xml").read_text(encoding="utf-8")
+
+
+def network_xml(name: str) -> str:
+    return (_HERE / "networks" / f"{name}.xml").read_text(encoding="utf-8")
+
+
+DOMAINS = sorted(path.stem for path in (_HERE / "domains").glob("*.xml"))
+NETWORKS = sorted(path.stem for path in (_HERE / "networks").glob("*.xml"))

@@ -1,0 +1,182 @@
+"""What a disk can be found by, however its source is spelled, and MAC addresses."""
+
+import posixpath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.data import domain_xml
+from virtbridge.model.domain import (
+    Disk,
+    backing_sources,
+    disk_sources,
+    normal_mac,
+    normal_source,
+    source_text,
+)
+from virtbridge.model.domain_xml import parse_domain
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("/images/a.qcow2", "/images/a.qcow2"),
+        ("//images///a.qcow2", "/images/a.qcow2"),
+        ("/images/./x/../a.qcow2", "/images/a.qcow2"),
+        ("/../images/a.qcow2/", "/images/a.qcow2"),
+        ("/", "/"),
+        ("//", "/"),
+        ("/dev/../dev/vg/base", "/dev/vg/base"),
+        ("/Images/A", "/Images/A"),
+        ("default/a.qcow2", "default/a.qcow2"),
+        ("default//../a", "default//../a"),  # a volume's name is a name, not a path
+        ("rbd:pool/Image", "rbd:pool/Image"),
+        ("rbd://MON.Example:6789/pool/Image", "rbd://mon.example:6789/pool/Image"),
+        ("nbd+unix:///export?socket=/run/NBD.sock", "nbd+unix:///export?socket=/run/NBD.sock"),
+        ("nvme://0000:01:00.0/1", "nvme://0000:01:00.0/1"),
+        ("/odd://name", "/odd:/name"),
+        ("rbd://no-name", "rbd://no-name"),
+        ("", ""),
+    ],
+)
+def test_one_spelling(text: str, normal: str) -> None:
+    assert normal_source(text) == normal
+
+
+@given(st.text())
+def test_normal_is_normal(text: str) -> None:
+    assert normal_source(normal_source(text)) == normal_source(text)
+
+
+@given(st.lists(st.sampled_from(["a", "b", "..", ".", "", "c d"])))
+def test_paths_stay_absolute_and_lose_what_says_nothing(parts: list[str]) -> None:
+    path = normal_source("/" + "/".join(parts))
+    assert path == posixpath.normpath("/" + path.lstrip("/"))
+    assert not {"", ".", ".."} & set(path[1:].split("/")) or path == "/"
+
+
+def disk_of(document: str, target: str) -> Disk:
+    (disk,) = (disk for disk in parse_domain(domain_xml(document)).disks if disk.target == target)
+    return disk
+
+
+@pytest.mark.parametrize(
+    ("document", "target", "sources"),
+    [
+        ("backing-chains", "vda", ["/images/chains/top.qcow2"]),
+        ("backing-chains", "vdb", ["/images/copying.qcow2", "/copies/new.qcow2"]),
+        (
+            "backing-chains",
+            "sda",
+            [
+                "/dev/disk/by-id/scsi-shared",
+                "rbd:pool/copy",
+                "rbd://mon1:6789/pool/copy",
+                "rbd://mon1/pool/copy",
+                "rbd://mon2:6789/pool/copy",
+                "rbd://mon2/pool/copy",
+            ],
+        ),
+        ("uefi-running", "sda", []),
+        (
+            "network-disks",
+            "vda",
+            [
+                "rbd:vms/net-root",
+                "rbd://mon1.example:6789/vms/net-root",
+                "rbd://mon1.example/vms/net-root",
+                "rbd://[2001:db8::17]:6789/vms/net-root",
+                "rbd://[2001:db8::17]/vms/net-root",
+                "rbd://mon3.example/vms/net-root",
+            ],
+        ),
+        ("network-disks", "vdb", ["rbd:vms/no-host"]),
+        ("network-disks", "vdc", ["nbd:export", "nbd+unix:///export?socket=/run/nbd.sock"]),
+        (
+            "network-disks",
+            "sda",
+            [
+                "iscsi:iqn.2013-07.com.example:iscsi-nopool/2",
+                "iscsi://san.example/iqn.2013-07.com.example:iscsi-nopool/2",
+                "iscsi://san.example:3260/iqn.2013-07.com.example:iscsi-nopool/2",
+            ],
+        ),
+        ("network-disks", "vdd", ["default/data.qcow2"]),
+        ("network-disks", "vde", ["nvme://0000:01:00.0/1"]),
+        ("network-disks", "vdf", ["/tmp/vhost-blk.sock"]),
+        ("network-disks", "vdh", []),
+    ],
+)
+def test_a_disk_is_found_by_every_spelling(document: str, target: str, sources: list[str]) -> None:
+    found = disk_sources(disk_of(document, target))
+    assert list(found) == sources
+    assert [normal_source(source) for source in found] == sources
+
+
+def test_what_lies_below_the_top_is_found() -> None:
+    assert backing_sources(disk_of("backing-chains", "vda")) == (
+        "/images/chains/middle.qcow2",
+        "/dev/vg/base",
+        "nbd:golden",
+        "nbd://store.example:10809/golden",
+        "nbd://store.example/golden",
+    )
+    assert backing_sources(disk_of("backing-chains", "vdb")) == ("gold/debian-12.qcow2",)
+    assert backing_sources(disk_of("backing-chains", "sdb")) == ()
+
+
+def test_an_empty_source_is_never_found() -> None:
+    empty = parse_domain(
+        "<domain><devices><disk/><disk type='volume'/><disk type='network'/></devices></domain>"
+    )
+    assert [disk_sources(disk) for disk in empty.disks] == [(), (), ()]
+
+
+@given(st.text(), st.text(), st.lists(st.text(min_size=1), max_size=3), st.text(), st.text(), st.text())
+def test_any_disk_has_normal_spellings(
+    source: str, protocol: str, hosts: list[str], pool: str, mirror: str, below: str
+) -> None:
+    for kind in ("file", "network", "volume"):
+        disk = Disk(
+            type=kind,
+            source=source,
+            protocol=protocol if kind == "network" else "",
+            hosts=tuple(hosts),
+            pool=pool,
+            mirror=mirror,
+            backing=(source_text(protocol, tuple(hosts), source), below or "x"),
+        )
+        for spelling in (*disk_sources(disk), *backing_sources(disk)):
+            assert normal_source(spelling) == spelling
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("52:54:00:6b:3c:58", "52:54:00:6b:3c:58"),
+        ("52-54-00-6B-3C-58", "52:54:00:6b:3c:58"),
+        (" 52:54:0:6B:3C:8 ", "52:54:00:6b:3c:08"),
+        ("52:54:00:6b:3c", None),
+        ("52:54:00:6b:3c:58:00", None),
+        ("52:54:00:6b:3c:5g", None),
+        ("52:54:00:6b:3c:058", None),
+        ("52:54:00:6b:3c:", None),
+        ("52:54:00:6b:3c:58\n", "52:54:00:6b:3c:58"),
+        ("", None),
+    ],
+)
+def test_mac_addresses(text: str, normal: str | None) -> None:
+    assert normal_mac(text) == normal
+
+
+@given(st.binary(min_size=6, max_size=6), st.sampled_from(":-"), st.booleans())
+def test_a_mac_address_is_the_same_in_every_form(raw: bytes, mark: str, upper: bool) -> None:
+    text = raw.hex(mark)
+    assert normal_mac(text.upper() if upper else text) == raw.hex(":")
+
+
+@given(st.text())
+def test_any_text_is_a_mac_address_or_none(text: str) -> None:
+    mac = normal_mac(text)
+    assert mac is None or normal_mac(mac) == mac

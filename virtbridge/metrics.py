@@ -1,0 +1,35 @@
+"""Counters of everything that costs something: how the RPC budget is proved.
+
+Names are dotted: `libvirt.<call>`, `event.<name>`, `bus.<what>`, `cache.<what>`, `queue.<which>`.
+Source: each owner counts its own. Threads: `add` may be called from any thread.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from threading import Lock
+
+
+class Metrics:
+    """Monotonic counters, and gauges that are read when someone asks."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._gauges: dict[str, Callable[[], int]] = {}
+        self._lock = Lock()  # Counter's += is a read and a write; workers count concurrently
+
+    def add(self, name: str, amount: int = 1) -> None:
+        with self._lock:
+            self._counts[name] += amount
+
+    def gauge(self, name: str, read: Callable[[], int]) -> None:
+        """read is called on the main thread, when a snapshot is asked for."""
+        self._gauges[name] = read
+
+    def drop_gauges(self, prefix: str) -> None:
+        for name in [name for name in self._gauges if name.startswith(prefix)]:
+            del self._gauges[name]
+
+    def snapshot(self) -> dict[str, int]:
+        with self._lock:
+            counts = dict(self._counts)
+        return counts | {name: read() for name, read in self._gauges.items()}

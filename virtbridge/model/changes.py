@@ -1,0 +1,69 @@
+"""Changes: what a source tells the cache. The only words the two share.
+
+A source sends them in the order in which libvirt told it; the cache applies them in that order. Pure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from virtbridge.model.keys import Key, Kind
+from virtbridge.model.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """The whole object: new, or in place of what was known."""
+
+    key: Key
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Some fields of the record, by their names; ignored when the object is not known."""
+
+    key: Key
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The object is gone."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Everything of one kind on one connection, by id: what is not in it is gone.
+
+    Only ever made from a listing that succeeded: failure is not emptiness.
+    """
+
+    connection: str
+    kind: Kind
+    records: Mapping[str, Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Something happened to an object: published after the state it led to.
+
+    member: `Lifecycle` (event, detail: two strings) or `Event` (name, details: a string and a mapping
+    of plain values: str, bool, int, float, list of str, mapping).
+    """
+
+    key: Key
+    member: str
+    args: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The connection was closed for good: it and all its objects go."""
+
+    connection: str
+
+
+Change = Put | Patch | Drop | Listing | Signal | Forget

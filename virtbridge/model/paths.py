@@ -1,0 +1,60 @@
+"""Object paths: where each key stands on the bus, and back. The one owner of that mapping.
+
+UUIDs become `_` and the UUID with `-` as `_`; other names are escaped as systemd does for bus paths: every
+byte but [A-Za-z0-9] becomes `_xx`, so does a leading digit, and an empty name is a lone `_`. Pure.
+"""
+
+from virtbridge.model.keys import Key, Kind
+
+ROOT = "/org/virtbridge1"
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+_KINDS = {kind.value: kind for kind in Kind if kind is not Kind.CONNECTION}
+
+
+def escape(name: str) -> str:
+    """A name as one element of an object path."""
+    if not name:
+        return "_"
+    return "".join(
+        chr(byte) if byte in _PLAIN and not (place == 0 and chr(byte).isdigit()) else f"_{byte:02x}"
+        for place, byte in enumerate(name.encode("utf-8", "surrogateescape"))
+    )
+
+
+def unescape(element: str) -> str | None:
+    """What escape() was given; None when it never gave this."""
+    if element == "_":
+        return ""
+    head, *rest = element.split("_")
+    try:
+        parts = (bytes.fromhex(part[:2]) + part[2:].encode("ascii") for part in rest)
+        raw = head.encode("ascii") + b"".join(parts)
+        name = raw.decode("utf-8", "surrogateescape")
+    except (ValueError, UnicodeError):
+        return None
+    return name if escape(name) == element else None
+
+
+def connection_path(name: str) -> str:
+    return f"{ROOT}/{escape(name)}"
+
+
+def path_of(key: Key) -> str:
+    base = connection_path(key.connection)
+    if key.kind is Kind.CONNECTION:
+        return base
+    return f"{base}/{key.kind}/_{key.id.replace('-', '_')}"
+
+
+def key_of(path: str) -> Key | None:
+    """The key that path_of() turns into this path; None for any other path. Says nothing of existence."""
+    if not path.startswith(ROOT + "/"):
+        return None
+    match path[len(ROOT) + 1 :].split("/"):
+        case [connection]:
+            key = Key(unescape(connection) or "", Kind.CONNECTION)
+        case [connection, kind, leaf] if kind in _KINDS:
+            key = Key(unescape(connection) or "", _KINDS[kind], leaf[1:].replace("_", "-"))
+        case _:
+            return None
+    return key if key.connection and path_of(key) == path else None
