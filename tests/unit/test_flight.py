@@ -1,0 +1,72 @@
+"""Single flight: one asking for all who ask at the same time, whoever of them leaves."""
+
+import asyncio
+
+import pytest
+
+from virtbridge.cache.flight import SingleFlight
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.metrics import Metrics
+
+
+class Work:
+    """Asked how often, and ends when told."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.gate: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def __call__(self) -> str:
+        self.asked += 1
+        return await asyncio.shield(self.gate)
+
+
+async def test_one_flight_serves_all_who_wait() -> None:
+    metrics, work = Metrics(), Work()
+    flights = SingleFlight(metrics)
+    waiters = [asyncio.create_task(flights.run("x", work)) for _ in range(50)]
+    await asyncio.sleep(0)
+    work.gate.set_result("done")
+    assert await asyncio.gather(*waiters) == ["done"] * 50
+    assert work.asked == 1
+    assert metrics.snapshot() == {"cache.refreshes": 1, "cache.refreshes-joined": 49}
+    assert await flights.run("x", work) == "done"
+    assert work.asked == 2
+
+
+async def test_the_first_asker_may_leave() -> None:
+    work = Work()
+    flights = SingleFlight(Metrics())
+    first = asyncio.create_task(flights.run("x", work))
+    second = asyncio.create_task(flights.run("x", work))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    work.gate.set_result("done")
+    assert await second == "done"
+    assert first.cancelled()
+
+
+async def test_a_failure_reaches_every_waiter_and_the_next_asks_anew() -> None:
+    work = Work()
+    flights = SingleFlight(Metrics())
+    waiters = [asyncio.create_task(flights.run("x", work)) for _ in range(3)]
+    await asyncio.sleep(0)
+    work.gate.set_exception(BridgeError(ErrorKind.NOT_CONNECTED, "gone"))
+    results = await asyncio.gather(*waiters, return_exceptions=True)
+    assert [result.kind for result in results if isinstance(result, BridgeError)] == [
+        ErrorKind.NOT_CONNECTED
+    ] * 3
+    again = Work()
+    again.gate.set_result("back")
+    assert await flights.run("x", again) == "back"
+
+
+async def test_stop_ends_what_is_under_way() -> None:
+    work = Work()
+    flights = SingleFlight(Metrics())
+    waiter = asyncio.create_task(flights.run("x", work))
+    await asyncio.sleep(0)
+    await flights.stop()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter

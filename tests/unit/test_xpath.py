@@ -1,0 +1,78 @@
+"""QueryXml's evaluation: what comes back for each type of result, and that nothing can hold it up."""
+
+import asyncio
+import os
+
+import pytest
+
+from virtbridge.cache import xpath
+from virtbridge.errors import BridgeError, ErrorKind
+
+DOCUMENTS = {
+    "/a": "<domain><name>a</name><devices><disk dev='vda'/><disk dev='vdb'/></devices></domain>",
+    "/b": "<domain><name>b</name><m:x xmlns:m='urn:m'>text</m:x></domain>",
+    "/unread": "",
+    "/broken": "<domain>",
+}
+
+
+@pytest.mark.parametrize(
+    ("expression", "matches"),
+    [
+        ("/domain/name/text()", {"/a": ["a"], "/b": ["b"]}),
+        ("//disk/@dev", {"/a": ["vda", "vdb"]}),
+        ("//disk[1]", {"/a": ['<disk dev="vda"/>']}),
+        ("count(//disk)", {"/a": ["2"], "/b": ["0"]}),
+        ("count(//disk) div 4", {"/a": ["0.5"], "/b": ["0"]}),
+        ("boolean(//disk)", {"/a": ["true"], "/b": ["false"]}),
+        ("string(//disk/@dev)", {"/a": ["vda"]}),
+        ("//*[local-name()='x']/text()", {"/b": ["text"]}),
+        ("//namespace::*[. = 'urn:m']", {"/b": ["urn:m"]}),
+        ("//nothing", {}),
+    ],
+)
+def test_every_type_of_result(expression: str, matches: dict[str, list[str]]) -> None:
+    assert xpath.evaluate("domain", expression, DOCUMENTS) == matches
+
+
+async def test_the_child_answers_the_same() -> None:
+    assert await xpath.query("domain", "//disk/@dev", DOCUMENTS, 30) == {"/a": ["vda", "vdb"]}
+
+
+@pytest.mark.parametrize("expression", ["", "//[", "a b", "\0"])
+def test_what_is_no_expression_is_refused(expression: str) -> None:
+    with pytest.raises(BridgeError) as caught:
+        xpath.check_expression(expression)
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("expression", ["$x", "unknown()", "document('/etc/passwd')", "re:test(., 'a')"])
+async def test_functions_beyond_xpath_are_refused_by_the_child(expression: str) -> None:
+    with pytest.raises(BridgeError) as caught:
+        await xpath.query("domain", expression, DOCUMENTS, 30)
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
+
+
+async def test_an_expression_that_takes_for_ever_is_cut_off_and_leaves_nobody() -> None:
+    forever = "//*"
+    for _ in range(40):
+        forever = f"//*[count({forever}) > 0]"
+    large = {"/a": f"<domain>{'<a><b/></a>' * 400}</domain>"}
+    before = children()
+    with pytest.raises(BridgeError) as caught:
+        await xpath.query("domain", forever, large, 1)
+    assert caught.value.kind is ErrorKind.TIMEOUT
+    await asyncio.sleep(0)
+    assert children() == before
+
+
+def test_too_much_is_refused() -> None:
+    large = {f"/{number}": f"<domain>{'x' * (1 << 20)}</domain>" for number in range(17)}
+    with pytest.raises(BridgeError) as caught:
+        xpath.evaluate("domain", "/domain/text()", large)
+    assert caught.value.kind is ErrorKind.LIMIT_EXCEEDED
+
+
+def children() -> set[str]:
+    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        return set(file.read().split())

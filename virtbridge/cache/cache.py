@@ -1,0 +1,119 @@
+"""The cache: every record by its key, and who is told when one changes.
+
+It applies a source's changes in their order, keeps the indexes right, and tells its listener which keys to
+look at again. It never asks libvirt, and nothing here waits. Main thread only.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from virtbridge.cache.indexes import Indexes
+from virtbridge.model.changes import Change, Drop, Forget, Listing, Patch, Put, Signal
+from virtbridge.model.keys import Key, Kind, connection_key
+from virtbridge.model.records import Record
+
+
+class Listener(Protocol):
+    """Called after the cache holds the new state, so a reader that hears of it finds at least that."""
+
+    def touched(self, key: Key) -> None:
+        """The record of this key is new, differs, or is gone."""
+
+    def happened(self, signal: Signal) -> None:
+        """Something to pass on, after the states that were touched before it."""
+
+
+class Cache:
+    def __init__(self) -> None:
+        self._records: dict[Key, Record] = {}
+        self._groups: dict[tuple[str, Kind], dict[Key, None]] = {}
+        self._indexes = Indexes()
+        self._listeners: list[Listener] = []
+        self._appliers: dict[type, Callable[[Any], None]] = {
+            Put: self._apply_put,
+            Patch: self._apply_patch,
+            Drop: self._apply_drop,
+            Listing: self._apply_listing,
+            Signal: self._apply_signal,
+            Forget: self._apply_forget,
+        }
+
+    def listen(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self._appliers[type(change)](change)
+
+    def get(self, key: Key) -> Record | None:
+        return self._records.get(key)
+
+    def connections(self) -> list[str]:
+        return [connection for connection, kind in self._groups if kind is Kind.CONNECTION]
+
+    def keys(self, kind: Kind, connection: str | None = None) -> Iterator[Key]:
+        """All keys of a kind, of one connection or of all."""
+        for group, keys in self._groups.items():
+            if group[1] is kind and connection in (None, group[0]):
+                yield from keys
+
+    def records(self, kind: Kind, connection: str | None = None) -> Iterator[tuple[Key, Record]]:
+        for key in self.keys(kind, connection):
+            yield key, self._records[key]
+
+    def find(self, index: str, term: object) -> Iterable[Key]:
+        """Keys that an index holds under a term; the indexes are listed in indexes.py."""
+        return self._indexes.find(index, term)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def _apply_put(self, change: Put) -> None:
+        self._store(change.key, change.record)
+
+    def _apply_patch(self, change: Patch) -> None:
+        known = self._records.get(change.key)
+        if known is not None:
+            self._store(change.key, replace(known, **change.fields))
+
+    def _apply_drop(self, change: Drop) -> None:
+        known = self._records.pop(change.key, None)
+        if known is None:
+            return
+        group = self._groups[change.key[:2]]
+        del group[change.key]
+        if not group:
+            del self._groups[change.key[:2]]
+        self._indexes.update(change.key, known, None)
+        self._touch(change.key)
+
+    def _apply_listing(self, change: Listing) -> None:
+        for key in list(self.keys(change.kind, change.connection)):
+            if key.id not in change.records:
+                self._apply_drop(Drop(key))
+        for identity, record in change.records.items():
+            self._store(Key(change.connection, change.kind, identity), record)
+
+    def _apply_forget(self, change: Forget) -> None:
+        for kind in Kind:
+            if kind is not Kind.CONNECTION:
+                self._apply_listing(Listing(change.connection, kind, {}))
+        self._apply_drop(Drop(connection_key(change.connection)))
+
+    def _apply_signal(self, change: Signal) -> None:
+        for listener in self._listeners:
+            listener.happened(change)
+
+    def _store(self, key: Key, record: Record) -> None:
+        known = self._records.get(key)
+        if record == known:
+            return
+        self._records[key] = record
+        self._groups.setdefault(key[:2], {})[key] = None
+        self._indexes.update(key, known, record)
+        self._touch(key)
+
+    def _touch(self, key: Key) -> None:
+        for listener in self._listeners:
+            listener.touched(key)

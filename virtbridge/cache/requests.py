@@ -1,0 +1,53 @@
+"""The way back: what clients ask of a source, shared where they ask the same.
+
+The source itself is handed in where the daemon is wired together. Main thread only.
+"""
+
+from typing import Protocol
+
+from virtbridge.cache.flight import SingleFlight
+from virtbridge.config import ConnectionConfig
+from virtbridge.metrics import Metrics
+from virtbridge.model.keys import Key, Kind
+
+
+class Source(Protocol):
+    """What asks libvirt. Every method raises BridgeError and never blocks the loop."""
+
+    def open(self, config: ConnectionConfig) -> None: ...
+
+    async def close(self, name: str) -> None: ...
+
+    async def refresh(self, connection: str, kinds: frozenset[Kind]) -> None: ...
+
+    async def read_xml(self, key: Key, flags: int) -> str: ...
+
+    async def set_autostart(self, key: Key, value: bool) -> None: ...
+
+
+class Requests:
+    def __init__(self, source: Source, metrics: Metrics) -> None:
+        self._source = source
+        self._flights = SingleFlight(metrics)
+
+    def open(self, config: ConnectionConfig) -> None:
+        self._source.open(config)
+
+    async def close(self, name: str) -> None:
+        await self._source.close(name)
+
+    async def refresh(self, connection: str, kinds: frozenset[Kind]) -> None:
+        """kinds: at least one. Ends when they have been read and published."""
+        await self._flights.run(
+            ("refresh", connection, kinds), lambda: self._source.refresh(connection, kinds)
+        )
+
+    async def read_xml(self, key: Key, flags: int) -> str:
+        """flags: libvirt's, 0 for what the cache holds already. Not shared: it may hold secrets."""
+        return await self._source.read_xml(key, flags)
+
+    async def set_autostart(self, key: Key, value: bool) -> None:
+        await self._source.set_autostart(key, value)
+
+    async def stop(self) -> None:
+        await self._flights.stop()

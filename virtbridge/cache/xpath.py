@@ -1,0 +1,125 @@
+"""XPath over many documents, in a process of its own that can be killed.
+
+A thread would do for the main loop's sake, but nothing can stop an expression that takes for ever, and any
+local user may send one. The child reads its work as JSON from standard input and answers as JSON: this
+module, run as a program, is that child.
+"""
+
+import asyncio
+import json
+import math
+import os
+import resource
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from lxml import etree
+
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.model.xml import BadXml, parse_root
+
+MAX_MATCHES_BYTES = 16 << 20
+_MEMORY_BYTES = 1 << 30
+
+
+def check_expression(xpath: str) -> None:
+    """Raises InvalidArgument with the parser's own words."""
+    try:
+        etree.XPath(xpath)
+    except (etree.XPathError, ValueError) as error:
+        raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"not an XPath 1.0 expression: {error}") from None
+
+
+async def query(tag: str, xpath: str, documents: Mapping[str, str], timeout_s: float) -> dict[str, list[str]]:
+    """The matches of each document that has any, by the documents' own keys. tag: the root element of all
+    of them.
+
+    Raises Timeout, LimitExceeded (too much found) or InvalidArgument (what only evaluation shows).
+    """
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        __name__,
+        str(math.ceil(timeout_s) + 1),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    work = await asyncio.to_thread(_encode, tag, xpath, documents)
+    try:
+        async with asyncio.timeout(timeout_s):
+            output, _ = await child.communicate(work)
+    except TimeoutError:
+        raise BridgeError(ErrorKind.TIMEOUT, f"the query took longer than {timeout_s:g} s") from None
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    if child.returncode != 0:
+        raise BridgeError(ErrorKind.LIMIT_EXCEEDED, "the query took too much time or memory")
+    answer: dict[str, Any] = await asyncio.to_thread(json.loads, output)
+    if "error" in answer:
+        raise BridgeError(ErrorKind(answer["error"]), answer["text"])
+    matches: dict[str, list[str]] = answer["matches"]
+    return matches
+
+
+def evaluate(tag: str, xpath: str, documents: Mapping[str, str]) -> dict[str, list[str]]:
+    """Pure. Raises InvalidArgument and LimitExceeded."""
+    expression = etree.XPath(xpath, smart_strings=False)
+    matches: dict[str, list[str]] = {}
+    size = 0
+    for key, xml in documents.items():
+        try:
+            found = _strings(expression(parse_root(xml, tag)))
+        except BadXml:
+            continue
+        except etree.XPathError as error:
+            raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"the expression failed: {error}") from None
+        size += sum(len(text) for text in found)
+        if size > MAX_MATCHES_BYTES:
+            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, f"more than {MAX_MATCHES_BYTES >> 20} MiB of matches")
+        if found:
+            matches[key] = found
+    return matches
+
+
+def _strings(result: Any) -> list[str]:
+    """XPath's four types: a node set, a boolean, a number (as XPath's string() writes it) or a string."""
+    if isinstance(result, bool):
+        return ["true" if result else "false"]
+    if isinstance(result, float):
+        return [str(int(result)) if result.is_integer() else str(result)]
+    if isinstance(result, str):
+        return [result] if result else []
+    return [_text(node) for node in result]
+
+
+def _text(node: Any) -> str:
+    if isinstance(node, tuple):  # the namespace axis gives (prefix, uri)
+        return str(node[1])
+    if isinstance(node, str):
+        return node
+    return etree.tostring(node, encoding="unicode", with_tail=False)
+
+
+def _encode(tag: str, xpath: str, documents: Mapping[str, str]) -> bytes:
+    return json.dumps({"tag": tag, "xpath": xpath, "documents": dict(documents)}).encode()
+
+
+def main(cpu_seconds: str) -> None:
+    """The child. Bounded by the kernel too, should the parent die before it can kill."""
+    resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_seconds), int(cpu_seconds) + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    work = json.load(sys.stdin)
+    try:
+        answer: dict[str, Any] = {"matches": evaluate(**work)}
+    except BridgeError as error:
+        answer = {"error": error.kind.value, "text": error.message}
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,104 @@
+"""The configuration: what can be set, its units, defaults and bounds.
+
+Frozen values only; pure: config_check.py holds a file's contents against them, config_files.py reads the
+files. The fields of these classes are the tables and keys of virtbridge.toml, by the same names; a field's
+unit is the end of its name, its bounds are what config_check.py refuses to go beyond.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+DAY_S = 24 * 60 * 60
+
+
+class Bounds(NamedTuple):
+    """low and high are allowed themselves."""
+
+    low: float
+    high: float
+
+
+def _number(default: Any, low: float, high: float) -> Any:
+    """A field with a default and bounds. Any, as dataclasses.field() itself pretends to be its default."""
+    return field(default=default, metadata={"bounds": Bounds(low, high)})
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionConfig:
+    """One libvirt connection, `[connections.NAME]` in the file.
+
+    uri: any URI that virConnectOpen() takes; a client's URI has passed client_uri_problem() as well.
+    events: False treats the driver as one without events. keepalive_interval_s: 0 turns keepalive off;
+    a hung host is noticed after interval * (count + 1).
+    """
+
+    name: str
+    uri: str
+    read_only: bool = False
+    events: bool = True
+    keepalive_interval_s: int = _number(5, 0, 3600)
+    keepalive_count: int = _number(3, 1, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class BusConfig:
+    """`[bus]`: where the service is found.
+
+    address: empty for the system bus (or the session's with --session), else a D-Bus address as in
+    `unix:path=/run/dbus/system_bus_socket`.
+    """
+
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """`[limits]`: what clients can make the service hold or do.
+
+    message_bytes: body of one call; a longer one is refused before it is decoded.
+    calls_per_client, in_flight_per_client: calls of one client waiting for their turn, and being worked on.
+    connections: libvirt connections, from the configuration and from clients together.
+    queries: QueryXml evaluations at a time.
+    outgoing_high_water_bytes: above it no more calls are read, and changes are merged instead of sent.
+    outgoing_limit_bytes: the hard end of the outgoing queue.
+    """
+
+    message_bytes: int = _number(64 << 10, 4 << 10, 64 << 20)
+    calls_per_client: int = _number(4096, 1, 1_000_000)
+    in_flight_per_client: int = _number(64, 1, 65536)
+    connections: int = _number(64, 1, 4096)
+    queries: int = _number(4, 1, 64)
+    outgoing_high_water_bytes: int = _number(8 << 20, 64 << 10, 1 << 30)
+    outgoing_limit_bytes: int = _number(64 << 20, 1 << 20, 4 << 30)
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshConfig:
+    """`[refresh]`: how libvirt is asked, and asked again.
+
+    audit_interval_s: between looks at what libvirt changes silently, while a client is there; 0 turns it off.
+    reconnect_min_s, reconnect_max_s: the first and the longest pause before a lost connection is tried again.
+    call_timeout_s: how long anyone waits for one libvirt call.
+    open_timeout_s: how long anyone waits for a connection to open.
+    """
+
+    audit_interval_s: float = _number(60.0, 0, DAY_S)
+    reconnect_min_s: float = _number(1.0, 0.05, DAY_S)
+    reconnect_max_s: float = _number(60.0, 0.05, DAY_S)
+    call_timeout_s: float = _number(30.0, 0.1, DAY_S)
+    open_timeout_s: float = _number(60.0, 0.1, DAY_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that can be set. connections: by name."""
+
+    connections: Mapping[str, ConnectionConfig] = field(default_factory=lambda: MappingProxyType({}))
+    bus: BusConfig = BusConfig()
+    limits: LimitsConfig = LimitsConfig()
+    refresh: RefreshConfig = RefreshConfig()
+
+
+NO_CONFIG = Config()

@@ -1,0 +1,214 @@
+"""Holding what the files say against what can be set: every mistake found, and the Config when there is none.
+
+Pure. The rules are the dataclasses of config.py: their fields' names, types and bounds; what spans fields
+is in one table here. Source: the tables of virtbridge.toml as tomllib reads them.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from types import MappingProxyType
+from typing import Any
+
+from virtbridge.config import (
+    BusConfig,
+    Config,
+    ConnectionConfig,
+    LimitsConfig,
+    RefreshConfig,
+)
+from virtbridge.config_lines import KeyPath
+from virtbridge.uris import uri_problem
+
+NAME_LENGTH_MAX = 64
+_TABLES: Mapping[str, type] = MappingProxyType(
+    {"bus": BusConfig, "limits": LimitsConfig, "refresh": RefreshConfig}
+)
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one key, in words that follow the key."""
+
+    path: KeyPath
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One file's good values; with_defaults() makes a Config of several.
+
+    names: of all its connections, the bad ones too. tables: table, then key.
+    """
+
+    names: tuple[str, ...] = ()
+    connections: Mapping[str, ConnectionConfig] = field(default_factory=dict)
+    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def check_document(document: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
+    """One file's contents. What is wrong is left out of the settings."""
+    problems = list(_unknown_keys((), document, ["connections", *_TABLES]))
+    connections: dict[str, ConnectionConfig] = {}
+    given = _table(document, ("connections",), problems)
+    for name, values in given.items():
+        config = _check_connection(name, values, problems)
+        if config is not None:
+            connections[name] = config
+    tables = {
+        name: _check_fields((name,), kind, _table(document, (name,), problems), problems)
+        for name, kind in _TABLES.items()
+        if name in document
+    }
+    return Settings(tuple(given), connections, tables), problems
+
+
+def with_defaults(files: Iterable[Settings]) -> Config:
+    """Later files win, key by key; the caller has refused connections that are in two files."""
+    connections: dict[str, ConnectionConfig] = {}
+    tables: dict[str, dict[str, Any]] = {name: {} for name in _TABLES}
+    for settings in files:
+        connections.update(settings.connections)
+        for name, values in settings.tables.items():
+            tables[name].update(values)
+    return Config(
+        MappingProxyType(connections),
+        **{name: kind(**tables[name]) for name, kind in _TABLES.items()},
+    )
+
+
+def check_together(config: Config) -> Iterator[Problem]:
+    """What no key shows alone."""
+    for path, holds, text in _RELATIONS:
+        if not holds(config):
+            yield Problem(path, text)
+
+
+def connection_name_problem(name: str) -> str | None:
+    """Why a connection cannot have this name, or None. For files and for clients alike."""
+    if not 1 <= len(name) <= NAME_LENGTH_MAX:
+        return f"a connection's name has 1 to {NAME_LENGTH_MAX} characters"
+    if "/" in name:
+        return "a connection's name has no slash"
+    if not name.isprintable():
+        return "a connection's name has no control or other unprintable characters"
+    return None
+
+
+def show_key(path: KeyPath) -> str:
+    """A key as TOML would write it, always on one line."""
+    return ".".join(part if _BARE_KEY.fullmatch(part) else json.dumps(part) for part in path)
+
+
+_RELATIONS: tuple[tuple[KeyPath, Callable[[Config], bool], str], ...] = (
+    (
+        ("refresh", "reconnect_max_s"),
+        lambda config: config.refresh.reconnect_min_s <= config.refresh.reconnect_max_s,
+        "is less than reconnect_min_s",
+    ),
+    (
+        ("limits", "outgoing_limit_bytes"),
+        lambda config: config.limits.outgoing_high_water_bytes <= config.limits.outgoing_limit_bytes,
+        "is less than outgoing_high_water_bytes",
+    ),
+    (
+        ("limits", "connections"),
+        lambda config: len(config.connections) <= config.limits.connections,
+        "is less than the number of connections configured",
+    ),
+)
+
+
+def _check_connection(name: str, values: Any, problems: list[Problem]) -> ConnectionConfig | None:
+    path = ("connections", name)
+    before = len(problems)
+    if text := connection_name_problem(name):
+        problems.append(Problem(path, text))
+    if not isinstance(values, dict):
+        problems.append(Problem(path, f"must be a table, not {_described(values)}"))
+        return None
+    given = _check_fields(path, ConnectionConfig, values, problems, without=("name",))
+    if "uri" not in values:
+        problems.append(Problem(path, "has no uri"))
+    return ConnectionConfig(name=name, **given) if len(problems) == before else None
+
+
+def _check_fields(
+    path: KeyPath,
+    kind: type,
+    values: Mapping[str, Any],
+    problems: list[Problem],
+    without: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """The good values among these, by field."""
+    known = {each.name: each for each in fields(kind) if each.name not in without}
+    problems += _unknown_keys(path, values, list(known))
+    good = {}
+    for name, value in values.items():
+        if name in known and (text := _value_problem(known[name], value)):
+            problems.append(Problem((*path, name), text))
+        elif name in known:
+            good[name] = float(value) if known[name].type is float else value
+    return good
+
+
+def _value_problem(known: Field[Any], value: Any) -> str | None:
+    words, fits = _TYPES[known.type]
+    if not fits(value):
+        return f"must be {words}, not {_described(value)}"
+    bounds = known.metadata.get("bounds")
+    if bounds and not bounds.low <= value <= bounds.high:
+        return f"must be from {bounds.low:.15g} to {bounds.high:.15g}, not {value}"
+    check = _CHECKS.get(known.name)
+    return check(value) if check else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_TYPES: Mapping[Any, tuple[str, Callable[[Any], bool]]] = MappingProxyType(
+    {
+        str: ("a string", lambda value: isinstance(value, str)),
+        bool: ("true or false", lambda value: isinstance(value, bool)),
+        int: ("a whole number", lambda value: _is_number(value) and isinstance(value, int)),
+        float: ("a number", _is_number),
+    }
+)
+
+
+def _address_problem(address: str) -> str | None:
+    if not address or re.fullmatch(r"(?:[a-z]+:[!-~]*(?:;|$))+", address):
+        return None
+    return "is not a D-Bus address, as in unix:path=/run/dbus/system_bus_socket"
+
+
+_CHECKS: Mapping[str, Callable[[str], str | None]] = MappingProxyType(
+    {"uri": uri_problem, "address": _address_problem}
+)
+
+
+def _table(document: Mapping[str, Any], path: KeyPath, problems: list[Problem]) -> Mapping[str, Any]:
+    values = document.get(path[0], {})
+    if isinstance(values, dict):
+        return values
+    problems.append(Problem(path, f"must be a table, not {_described(values)}"))
+    return {}
+
+
+def _unknown_keys(path: KeyPath, values: Mapping[str, Any], known: list[str]) -> Iterator[Problem]:
+    for name in values:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            yield Problem((*path, name), f"unknown key; {hint}")
+
+
+def _described(value: Any) -> str:
+    """A wrong value in an error: short, on one line, and never a string's text, which may be a secret."""
+    if isinstance(value, str | list | dict):
+        return {str: "a string", list: "an array", dict: "a table"}[type(value)]
+    return json.dumps(value, default=str)
