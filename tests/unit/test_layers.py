@@ -1,0 +1,69 @@
+"""The shape of the house: imports point down, and two libraries have one door each."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "virtbridge"
+FREE = {
+    "errors",
+    "metrics",
+    "config",
+    "config_check",
+    "uris",
+}  # plain values and pure functions, for every layer
+
+# folder -> the folders it may import
+MAY_IMPORT = {
+    "model": {"model"},
+    "cache": {"cache", "model"},
+    "source": {"source", "model"},
+    "bus": {"bus", "cache", "model"},
+}
+LAYERED = [(path, folder) for folder in MAY_IMPORT for path in sorted((PACKAGE / folder).rglob("*.py"))]
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(("path", "folder"), LAYERED, ids=lambda value: getattr(value, "name", value))
+def test_imports_point_down(path: Path, folder: str) -> None:
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        if package == "virtbridge" and rest.split(".")[0] != "__version__":
+            allowed = MAY_IMPORT[folder] | (FREE if folder != "model" else set())
+            assert rest.split(".")[0] in allowed, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize(
+    ("libraries", "door"),
+    [({"libvirt"}, "source"), ({"dbus_next", "dbus_fast"}, "bus/transport.py")],
+    ids=["libvirt", "dbus"],
+)
+def test_one_door_to_each_library(libraries: set[str], door: str) -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if not str(path.relative_to(PACKAGE)).startswith(door):
+            assert not libraries & {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_the_model_is_pure() -> None:
+    for path in (PACKAGE / "model").glob("*.py"):
+        used = {name.split(".")[0] for name in imports(path)}
+        assert not used & {
+            "socket",
+            "os",
+            "time",
+            "logging",
+            "asyncio",
+            "threading",
+            "subprocess",
+            "random",
+        }, path

@@ -1,0 +1,150 @@
+"""Joined pieces are byte for byte what the D-Bus library makes of the whole, and decode to the same."""
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from virtbridge.bus import pieces
+from virtbridge.bus.contract import load_contract
+from virtbridge.bus.properties import INTERFACE_OF, Shape, details_to_bus, device_fields, shapes
+from virtbridge.bus.transport import Variant, marshal, plain, unmarshal
+from virtbridge.model.domain import Disk, DomainDefinition, Interface
+from virtbridge.model.keys import Key, Kind
+from virtbridge.model.network import Address, DhcpHost, NetworkDefinition
+from virtbridge.model.paths import path_of
+from virtbridge.model.records import ConnectionRecord, DomainRecord, NetworkRecord
+
+SHAPES = shapes(load_contract())
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+disks = st.builds(
+    Disk, source=texts, boot_order=st.integers(0, 2**64 - 1), backing=st.lists(texts, max_size=2).map(tuple)
+)
+definitions = st.builds(
+    DomainDefinition,
+    title=texts,
+    memory_current_bytes=st.integers(0, 2**64 - 1),
+    disks=st.lists(disks, max_size=2).map(tuple),
+    interfaces=st.lists(st.builds(Interface, mac=texts, link_up=st.booleans()), max_size=2).map(tuple),
+)
+domains = st.builds(
+    DomainRecord,
+    uuid=st.uuids().map(str),
+    name=texts,
+    id=st.integers(-1, 2**31 - 1),
+    state=texts,
+    autostart=st.booleans(),
+    definition=definitions,
+)
+connections = st.builds(
+    ConnectionRecord,
+    name=texts.filter(bool),
+    uri=texts,
+    last_error=st.tuples(texts, texts),
+    event_kinds=st.lists(texts, max_size=3).map(tuple),
+    last_sync_us=st.integers(0, 2**64 - 1),
+)
+hosts = st.lists(st.builds(DhcpHost, name=texts), max_size=2).map(tuple)
+networks = st.builds(
+    NetworkRecord,
+    uuid=st.uuids().map(str),
+    name=texts,
+    definition=st.builds(
+        NetworkDefinition,
+        mtu=st.integers(0, 2**32 - 1),
+        addresses=st.lists(st.builds(Address, address=texts, dhcp_hosts=hosts), max_size=2).map(tuple),
+    ),
+)
+objects = st.one_of(
+    networks.map(lambda record: (Key("lab", Kind.NETWORK, record.uuid), record)),
+    domains.map(lambda record: (Key("lab", Kind.DOMAIN, record.uuid), record)),
+    connections.map(lambda record: (Key(record.name, Kind.CONNECTION), record)),
+)
+
+
+def made(key: Key, record: Any) -> pieces.Pieces:
+    return pieces.Pieces(key, path_of(key), SHAPES[INTERFACE_OF[key.kind]], record)
+
+
+def to_bus(signature: str, value: Any) -> Any:
+    """What the library is given for a value: the oracle."""
+    if signature == "aa{sv}":
+        return [
+            {
+                key: Variant(inner, to_bus(inner, getattr(device, field)))
+                for field, key, inner in device_fields(device)
+            }
+            for device in value
+        ]
+    return list(value) if isinstance(value, tuple) else value
+
+
+def variants(shape: Shape, key: Key, record: Any) -> dict[str, Any]:
+    return {
+        name: Variant(signature, to_bus(signature, get(key, record)))
+        for name, signature, get in zip(shape.names, shape.signatures, shape.getters, strict=True)
+    }
+
+
+@given(st.lists(objects, max_size=4, unique_by=lambda each: each[0]))
+def test_managed_objects(all_of: list[tuple[Key, Any]]) -> None:
+    entries = [made(*each).object_entry() for each in all_of]
+    whole: dict[str, Any] = {}
+    for key, record in all_of:
+        shape = SHAPES[INTERFACE_OF[key.kind]]
+        whole[path_of(key)] = {shape.interface: variants(shape, key, record)}
+    body = pieces.array_body(entries)
+    assert body == marshal("a{oa{sa{sv}}}", [whole])
+    assert plain(unmarshal("a{oa{sa{sv}}}", body)) == plain([whole])
+
+
+@given(objects)
+def test_get_all_interfaces_added_and_get(one: tuple[Key, Any]) -> None:
+    key, record = one
+    known = made(key, record)
+    expected = variants(known.shape, key, record)
+    assert pieces.array_body(known.entries) == marshal("a{sv}", [expected])
+    assert known.object_entry() == marshal("oa{sa{sv}}", [known.path, {known.shape.interface: expected}])
+    for name, signature, value in zip(known.shape.names, known.shape.signatures, known.values, strict=True):
+        assert pieces.variant_body(signature, value) == marshal("v", [expected[name]])
+
+
+@given(domains, domains)
+def test_properties_changed_holds_what_differs_and_nothing_else(
+    before: DomainRecord, after: DomainRecord
+) -> None:
+    after = replace(after, uuid=before.uuid)
+    key = Key("lab", Kind.DOMAIN, before.uuid)
+    known = made(key, before)
+    known.object_entry()  # kept, and so must not be served again once something changed
+    old, new = variants(known.shape, key, before), variants(known.shape, key, after)
+    differing = {name: new[name] for name in new if plain(new[name]) != plain(old[name])}
+    changed = known.update(after)
+    if differing:
+        body = pieces.properties_changed_body(known.shape.interface, changed)
+        assert body == marshal("sa{sv}as", [known.shape.interface, differing, []])
+    else:
+        assert changed == []
+    assert known.object_entry() == made(key, after).object_entry()
+    assert known.update(after) == []
+
+
+@given(
+    st.dictionaries(texts, st.one_of(texts, st.booleans(), st.integers(-(2**63), 2**63 - 1), st.lists(texts)))
+)
+def test_event_details(details: dict[str, Any]) -> None:
+    body = pieces.event_body("block-job", details)
+    assert plain(unmarshal("sa{sv}", body)) == ["block-job", details]
+    assert body == marshal("sa{sv}", ["block-job", details_to_bus(details)])
+
+
+def test_chosen_columns() -> None:
+    record = DomainRecord("00000000-0000-0000-0000-000000000001", "a", xml="<domain/>")
+    key = Key("lab", Kind.DOMAIN, record.uuid)
+    known = made(key, record)
+    entries = [known.entries[known.shape.places["Name"]], pieces.xml_entry(record.xml)]
+    row = pieces.keyed_entry(known.path, pieces.join(entries))
+    expected = {known.path: {"Name": Variant("s", "a"), "Xml": Variant("s", "<domain/>")}}
+    assert pieces.array_body([row, row]) != pieces.array_body([row])
+    assert pieces.array_body([row]) == marshal("a{oa{sv}}", [expected])

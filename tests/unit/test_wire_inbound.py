@@ -1,0 +1,171 @@
+"""Fairness: who is served next, how much per turn, and what is refused."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from virtbridge.bus import wire
+from virtbridge.bus.inbound import Inbound, InboundLimits
+from virtbridge.bus.wire import Incoming
+
+
+def call(
+    sender: str, serial: int, body: bytes = b"", fds: tuple[int, ...] = (), oversized: bool = False
+) -> Incoming:
+    return Incoming(
+        wire.METHOD_CALL,
+        0,
+        serial,
+        "/x",
+        "a.b",
+        "Do",
+        sender,
+        "",
+        "",
+        "",
+        0,
+        body,
+        wire.LITTLE,
+        fds,
+        oversized,
+    )
+
+
+class Desk:
+    """An Inbound with its clock in the test's hand; every call handled takes `cost` seconds."""
+
+    def __init__(self, limits: InboundLimits, cost: float = 0.0) -> None:
+        self.now = 0.0
+        self.cost = cost
+        self.handled: list[tuple[str, int]] = []
+        self.refused: list[tuple[str, int, str]] = []
+        self.inbound = Inbound(self._handle, self._refuse, limits, lambda: self.now)
+
+    def _handle(self, message: Incoming) -> None:
+        self.now += self.cost
+        self.handled.append((message.sender, message.serial))
+
+    def _refuse(self, message: Incoming, reason: str) -> None:
+        self.refused.append((message.sender, message.serial, reason))
+
+    def serve_all(self) -> int:
+        turns = 0
+        more = True
+        while more:
+            self.inbound.begin_turn()
+            more = self.inbound.serve()
+            turns += 1
+        return turns
+
+
+def test_without_backlog_calls_are_handled_at_once_and_in_order() -> None:
+    desk = Desk(InboundLimits())
+    for serial in range(100):
+        desk.inbound.accept(call(":1.1", serial))
+    assert desk.handled == [(":1.1", serial) for serial in range(100)]
+    assert desk.inbound.queued == 0
+
+
+def test_a_turn_ends_by_count() -> None:
+    desk = Desk(InboundLimits(turn_calls=10))
+    for serial in range(25):
+        desk.inbound.accept(call(":1.1", serial))
+    assert len(desk.handled) == 10
+    assert desk.inbound.queued == 15
+    assert desk.serve_all() == 2
+    assert desk.handled == [(":1.1", serial) for serial in range(25)]
+
+
+def test_a_turn_ends_by_time() -> None:
+    desk = Desk(InboundLimits(turn_calls=10_000, turn_s=0.01), cost=0.001)
+    for serial in range(1000):
+        desk.inbound.accept(call(":1.1", serial))
+    assert len(desk.handled) <= 10 + 8  # the clock is looked at every eighth call
+    before = len(desk.handled)
+    desk.inbound.begin_turn()
+    assert desk.inbound.serve()
+    assert len(desk.handled) - before <= 18
+
+
+def test_a_flood_does_not_delay_another_client() -> None:
+    desk = Desk(InboundLimits(turn_calls=10, calls_per_sender=100_000))
+    for serial in range(20_000):
+        desk.inbound.accept(call(":1.1", serial))
+    desk.inbound.accept(call(":1.2", 1))
+    desk.inbound.accept(call(":1.3", 1))
+    desk.inbound.begin_turn()
+    desk.inbound.serve()
+    assert (":1.2", 1) in desk.handled
+    assert (":1.3", 1) in desk.handled
+    assert len(desk.handled) == 20
+
+
+def test_above_the_cap_is_refused_and_others_are_not() -> None:
+    desk = Desk(InboundLimits(turn_calls=1, calls_per_sender=3))
+    for serial in range(10):
+        desk.inbound.accept(call(":1.1", serial))
+    desk.inbound.accept(call(":1.2", 1))
+    assert [serial for _, serial, _ in desk.refused] == [4, 5, 6, 7, 8, 9]
+    assert "more than 3 calls" in desk.refused[0][2]
+    desk.serve_all()
+    assert desk.handled == [(":1.1", 0), (":1.1", 1), (":1.2", 1), (":1.1", 2), (":1.1", 3)]
+
+
+def test_oversized_is_refused_without_waiting() -> None:
+    desk = Desk(InboundLimits(turn_calls=0))
+    desk.inbound.accept(call(":1.1", 1, oversized=True))
+    assert desk.refused == [(":1.1", 1, "the message is too large")]
+
+
+def test_paused_lets_everything_wait() -> None:
+    desk = Desk(InboundLimits())
+    desk.inbound.paused = True
+    desk.inbound.accept(call(":1.1", 1))
+    assert not desk.inbound.serve()
+    assert not desk.handled
+    desk.inbound.paused = False
+    assert not desk.inbound.serve()
+    assert desk.handled == [(":1.1", 1)]
+
+
+def test_bytes_are_bounded() -> None:
+    desk = Desk(InboundLimits(turn_calls=0, queued_bytes=10_000))
+    for serial in range(20):
+        assert desk.inbound.full == (serial > 6)
+        desk.inbound.accept(call(":1.1", serial, bytes(1000)))
+    assert not desk.inbound.roomy
+    desk.inbound.close()
+    assert desk.inbound.roomy
+    assert desk.inbound.queued_bytes == 0
+
+
+def test_calls_of_the_departed_are_dropped_with_their_descriptors() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    desk = Desk(InboundLimits(turn_calls=0))
+    desk.inbound.accept(call(":1.1", 1, fds=(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC),)))
+    desk.inbound.accept(call(":1.2", 2))
+    desk.inbound.drop(":1.1")
+    desk.inbound.drop(":1.9")
+    assert len(os.listdir("/proc/self/fd")) == before
+    desk.inbound._limits = InboundLimits()
+    desk.serve_all()
+    assert desk.handled == [(":1.2", 2)]
+
+
+@pytest.mark.parametrize("turn_calls", [1, 3, 7])
+@given(senders=st.lists(st.sampled_from("abcd"), max_size=60))
+def test_every_call_once_and_each_senders_in_order(turn_calls: int, senders: list[str]) -> None:
+    desk = Desk(InboundLimits(turn_calls=turn_calls))
+    for serial, sender in enumerate(senders):
+        if serial % 9 == 8:
+            desk.inbound.begin_turn()
+            desk.inbound.serve()
+        desk.inbound.accept(call(sender, serial))
+    desk.serve_all()
+    assert sorted(serial for _, serial in desk.handled) == list(range(len(senders)))
+    for sender in "abcd":
+        own = [serial for who, serial in desk.handled if who == sender]
+        assert own == sorted(own)
+    assert desk.inbound.queued_bytes == 0

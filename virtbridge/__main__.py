@@ -1,0 +1,76 @@
+"""The command `virtbridge`: flags, configuration, and exit status (0 ended cleanly, 1 failed, 2
+misconfigured).
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+from virtbridge import __version__
+from virtbridge.config_files import BadConfig, load_config
+from virtbridge.daemon import serve
+from virtbridge.logs import LEVELS, set_up_logging
+
+_SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parse(arguments)
+    set_up_logging(options.log_level)
+    read = partial(load_config, options.config, options.connect)
+    try:
+        config = read()
+    except BadConfig as error:
+        print(error, file=sys.stderr)
+        return 2
+    address = config.bus.address or _standard_address(session=options.session)
+    status = asyncio.run(serve(config, address, session=options.session, reload=read))
+    _leave_hung_threads(status)
+    return status
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="virtbridge", description="libvirt on D-Bus, from one shared cache."
+    )
+    parser.add_argument(
+        "--session", action="store_true", help="serve the session bus instead of the system bus"
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="read FILE (default: /etc/virtbridge/virtbridge.toml)"
+    )
+    parser.add_argument(
+        "--connect",
+        action="append",
+        default=[],
+        metavar="NAME=URI",
+        help="open this libvirt connection; may be repeated",
+    )
+    parser.add_argument("--log-level", choices=list(LEVELS), default="info", help="default: %(default)s")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser.parse_args(arguments)
+
+
+def _standard_address(*, session: bool) -> str:
+    if not session:
+        return os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", _SYSTEM_BUS)
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return os.environ.get("DBUS_SESSION_BUS_ADDRESS", f"unix:path={runtime}/bus" if runtime else "")
+
+
+def _leave_hung_threads(status: int) -> None:
+    """A libvirt call that never returns must not keep the process: the interpreter's own end would wait for
+    libvirt.
+    """
+    if any(thread.name.startswith("vb-") for thread in threading.enumerate()):
+        logging.shutdown()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

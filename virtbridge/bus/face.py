@@ -1,0 +1,123 @@
+"""The bus face put together: contract, objects, handlers and routing on one link. Wiring only."""
+
+from collections.abc import Iterable, Mapping
+
+from virtbridge import __version__
+from virtbridge.bus.access import Access
+from virtbridge.bus.binding import Bound, bind
+from virtbridge.bus.clients import Clients
+from virtbridge.bus.contract import Interface, load_contract, load_standard
+from virtbridge.bus.handlers.manager import ManagerHandlers, MetricsHandlers
+from virtbridge.bus.handlers.objects import ConnectionHandlers, DomainHandlers, NetworkHandlers
+from virtbridge.bus.handlers.standard import (
+    IntrospectableHandlers,
+    ObjectManagerHandlers,
+    PeerHandlers,
+    PropertiesHandlers,
+)
+from virtbridge.bus.link import BUS_NAME, BUS_PATH, BusError, Link
+from virtbridge.bus.properties import INTERFACE_OF, MANAGER, METRICS, shapes
+from virtbridge.bus.publisher import OBJECT_MANAGER, PROPERTIES, Publisher
+from virtbridge.bus.router import Router, face
+from virtbridge.cache.cache import Cache
+from virtbridge.cache.requests import Requests
+from virtbridge.config import LimitsConfig
+from virtbridge.metrics import Metrics
+from virtbridge.model.keys import Kind
+
+NAME = "org.virtbridge1"
+PEER = "org.freedesktop.DBus.Peer"
+INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
+_EVERYWHERE = (PEER, INTROSPECTABLE, PROPERTIES)
+_DO_NOT_QUEUE = 4
+_PRIMARY_OWNER = 1
+
+
+class NameTaken(Exception):
+    """Somebody else serves this bus already."""
+
+
+class BusFace:
+    """clients: who has called us. Raises BadContract when the contract and the code do not fit."""
+
+    def __init__(
+        self,
+        link: Link,
+        cache: Cache,
+        requests: Requests,
+        clients: Clients,
+        metrics: Metrics,
+        limits: LimitsConfig,
+        *,
+        session: bool,
+    ) -> None:
+        self._link = link
+        contract = load_contract()
+        standard = load_standard()
+        shape_of = shapes(contract)
+        publisher = Publisher(link, cache, shape_of, metrics, __version__)
+        cache.listen(publisher)
+        ours = {
+            MANAGER: ManagerHandlers(cache, publisher, requests, shape_of, limits),
+            METRICS: MetricsHandlers(metrics),
+            INTERFACE_OF[Kind.CONNECTION]: ConnectionHandlers(cache, publisher, requests),
+            INTERFACE_OF[Kind.DOMAIN]: DomainHandlers(cache, requests),
+            INTERFACE_OF[Kind.NETWORK]: NetworkHandlers(cache, requests),
+        }
+        bound = {name: bind(contract[name], handlers) for name, handlers in ours.items()}
+        # Beside its main interface: what the root has more, and what every object has.
+        extra: dict[str, tuple[str, ...]] = dict.fromkeys(INTERFACE_OF.values(), _EVERYWHERE)
+        extra[MANAGER] = (METRICS, OBJECT_MANAGER, *_EVERYWHERE)
+        described = contract | standard
+        xml = {name: _described((name, *extra[name]), described) for name in extra}
+        bound |= {
+            PEER: bind(standard[PEER], PeerHandlers()),
+            INTROSPECTABLE: bind(
+                standard[INTROSPECTABLE],
+                IntrospectableHandlers(publisher, xml, _described((PEER, INTROSPECTABLE), described)),
+            ),
+            OBJECT_MANAGER: bind(standard[OBJECT_MANAGER], ObjectManagerHandlers(publisher)),
+        }
+        bound[PROPERTIES] = bind(standard[PROPERTIES], PropertiesHandlers(bound, extra))
+        self._router = Router(
+            link,
+            publisher,
+            clients,
+            Access(clients, session=session),
+            metrics,
+            faces={name: face(_bounds((name, *extra[name]), bound)) for name in extra},
+            node=face(_bounds((PEER, INTROSPECTABLE), bound)),
+            nowhere=face([bound[PEER]]),
+            in_flight_per_client=limits.in_flight_per_client,
+        )
+
+    async def serve(self) -> None:
+        """Answer calls, and own the name. Raises NameTaken, saying by whom, and BusError."""
+        self._link.on_call = self._router.handle
+        [answer] = await self._bus("RequestName", "su", NAME, _DO_NOT_QUEUE)
+        if answer != _PRIMARY_OWNER:
+            raise NameTaken(f"{NAME} is taken by {await self._owner()}")
+
+    async def stop(self) -> None:
+        """Every waiting call is answered, and the name is free again."""
+        await self._router.stop()
+        await self._bus("ReleaseName", "s", NAME)
+
+    async def _owner(self) -> str:
+        try:
+            [owner] = await self._bus("GetNameOwner", "s", NAME)
+            [pid] = await self._bus("GetConnectionUnixProcessID", "s", owner)
+        except BusError as error:
+            return f"someone who has gone meanwhile ({error.text})"
+        return f"process {pid} ({owner})"
+
+    async def _bus(self, member: str, signature: str, *body: object) -> list[object]:
+        return await self._link.call(BUS_NAME, BUS_PATH, BUS_NAME, member, signature, body)
+
+
+def _bounds(names: Iterable[str], bound: Mapping[str, Bound]) -> list[Bound]:
+    return [bound[name] for name in names]
+
+
+def _described(names: Iterable[str], interfaces: Mapping[str, Interface]) -> str:
+    return "".join(interfaces[name].xml for name in names)

@@ -1,0 +1,167 @@
+"""org.virtbridge1.Manager and Metrics: the service itself, and questions over all of its connections."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from virtbridge.bus import pieces
+from virtbridge.bus.call import Call, Marshalled
+from virtbridge.bus.options import checked, timeout_s
+from virtbridge.bus.properties import INTERFACE_OF, Shape
+from virtbridge.bus.publisher import Publisher
+from virtbridge.cache import queries, xpath
+from virtbridge.cache.cache import Cache
+from virtbridge.cache.requests import Requests
+from virtbridge.config import ConnectionConfig, LimitsConfig
+from virtbridge.config_check import connection_name_problem
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.metrics import Metrics
+from virtbridge.model.domain import normal_mac
+from virtbridge.model.keys import Key, Kind, connection_key
+from virtbridge.model.paths import ROOT, connection_path, key_of, path_of
+from virtbridge.uris import client_uri_problem
+
+_XPATH_MAX = 1024
+_QUERY_MS = 5000
+_QUERY_MAX_MS = 30_000
+_OF_CONNECTION = {"connection": "s"}
+
+Found = TypeVar("Found", bound=tuple[Any, ...])
+
+
+class ManagerHandlers:
+    def __init__(
+        self,
+        cache: Cache,
+        publisher: Publisher,
+        requests: Requests,
+        shapes: Mapping[str, Shape],
+        limits: LimitsConfig,
+    ) -> None:
+        self._cache = cache
+        self._publisher = publisher
+        self._requests = requests
+        self._shapes = shapes
+        self._limits = limits
+        self._queries = 0
+
+    def open_connection(self, call: Call, name: str, uri: str, options: Mapping[str, Any]) -> str:
+        checked(options, {"read-only": "b"})
+        if problem := connection_name_problem(name):
+            raise BridgeError(ErrorKind.INVALID_ARGUMENT, problem)
+        if problem := client_uri_problem(uri):
+            raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"uri: {problem}")
+        if len(self._cache.connections()) >= self._limits.connections:
+            raise BridgeError(
+                ErrorKind.LIMIT_EXCEEDED, f"{self._limits.connections} connections are open already"
+            )
+        self._requests.open(ConnectionConfig(name, uri, read_only=options.get("read-only", False)))
+        return connection_path(name)
+
+    async def close_connection(self, call: Call, connection: str, options: Mapping[str, Any]) -> None:
+        checked(options, {})
+        await self._requests.close(self._connection(connection))
+
+    def find_domains(self, call: Call, text: str, options: Mapping[str, Any]) -> list[str]:
+        checked(options, _OF_CONNECTION)
+        found = ((key,) for key in queries.find_domains(self._cache, text))
+        return [path for (path,) in self._paths(found, options)]
+
+    def find_disk_users(self, call: Call, source: str, options: Mapping[str, Any]) -> list[list[str]]:
+        checked(options, _OF_CONNECTION)
+        if not source:
+            raise BridgeError(ErrorKind.INVALID_ARGUMENT, "the source is empty")
+        return self._paths(queries.find_disk_users(self._cache, source), options)
+
+    def find_mac_users(self, call: Call, mac: str, options: Mapping[str, Any]) -> list[list[str]]:
+        checked(options, _OF_CONNECTION)
+        normal = normal_mac(mac)
+        if normal is None:
+            raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"{mac!r} is not a MAC address")
+        return self._paths(queries.find_mac_users(self._cache, normal), options)
+
+    def select(self, call: Call, kind: str, properties: list[str], options: Mapping[str, Any]) -> Marshalled:
+        checked(options, _OF_CONNECTION)
+        chosen_kind = _kind(kind)
+        connection = self._chosen(options)
+        shape = self._shapes[INTERFACE_OF[chosen_kind]]
+        columns = dict.fromkeys(properties or shape.names)
+        unknown = [name for name in columns if name not in shape.places and not _is_xml(name, chosen_kind)]
+        if unknown:
+            raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"{kind} has no property {', '.join(unknown)}")
+        places = [shape.places[name] for name in columns if name in shape.places]
+        rows = []
+        for known in self._publisher.objects(chosen_kind, connection):
+            entries = [known.entries[place] for place in places]
+            if "Xml" in columns:
+                entries.append(pieces.xml_entry(self._xml(known.key)))
+            rows.append(pieces.keyed_entry(known.path, pieces.join(entries)))
+        return Marshalled(pieces.array_body(rows))
+
+    async def query_xml(
+        self, call: Call, kind: str, expression: str, options: Mapping[str, Any]
+    ) -> dict[str, list[str]]:
+        checked(options, _OF_CONNECTION | {"timeout": "t"})
+        chosen_kind = _kind(kind)
+        if chosen_kind is Kind.CONNECTION:
+            raise BridgeError(ErrorKind.INVALID_ARGUMENT, "connections have no XML")
+        if len(expression) > _XPATH_MAX:
+            raise BridgeError(
+                ErrorKind.INVALID_ARGUMENT, f"an expression has at most {_XPATH_MAX} characters"
+            )
+        xpath.check_expression(expression)
+        if self._queries >= self._limits.queries:
+            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, f"{self._limits.queries} queries are running already")
+        objects = self._publisher.objects(chosen_kind, self._chosen(options))
+        documents = {known.path: self._xml(known.key) for known in objects}
+        self._queries += 1
+        try:
+            limit_s = timeout_s(options, _QUERY_MS, _QUERY_MAX_MS)
+            return await xpath.query(chosen_kind.value, expression, documents, limit_s)
+        finally:
+            self._queries -= 1
+
+    def _xml(self, key: Key) -> str:
+        return getattr(self._cache.get(key), "xml", "")
+
+    def _paths(self, found: Iterable[Found], options: Mapping[str, Any]) -> list[list[Any]]:
+        """Rows with their key as a path, of the option's connection, sorted; only what clients can see
+        already.
+        """
+        connection = self._chosen(options)
+        return sorted(
+            [path_of(row[0]), *row[1:]]
+            for row in found
+            if connection in (None, row[0].connection) and self._publisher.get(row[0]) is not None
+        )
+
+    def _chosen(self, options: Mapping[str, Any]) -> str | None:
+        """The option `connection`, a name or a path, as a name; None without it."""
+        text = options.get("connection")
+        return None if text is None else self._connection(text)
+
+    def _connection(self, text: str) -> str:
+        key = key_of(text) if text.startswith(ROOT) else connection_key(text)
+        if key is None or key.kind is not Kind.CONNECTION or self._cache.get(key) is None:
+            raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"there is no connection {text!r}")
+        return key.connection
+
+
+class MetricsHandlers:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def get_counters(self, call: Call, options: Mapping[str, Any]) -> dict[str, int]:
+        checked(options, {})
+        return dict(sorted(self._metrics.snapshot().items()))
+
+
+def _kind(text: str) -> Kind:
+    try:
+        return Kind(text)
+    except ValueError:
+        known = ", ".join(kind.value for kind in INTERFACE_OF)
+        raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"{text!r} is not one of the kinds {known}") from None
+
+
+def _is_xml(name: str, kind: Kind) -> bool:
+    return name == "Xml" and kind is not Kind.CONNECTION

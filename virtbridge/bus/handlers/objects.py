@@ -1,0 +1,115 @@
+"""org.virtbridge1.Connection, Domain and Network: what their objects can be asked."""
+
+import asyncio
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from virtbridge.bus.call import Call
+from virtbridge.bus.options import checked, timeout_s
+from virtbridge.bus.publisher import Publisher
+from virtbridge.cache.cache import Cache
+from virtbridge.cache.requests import Requests
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.model.keys import Kind
+from virtbridge.model.records import ConnectionRecord, DomainRecord, NetworkRecord
+
+T = TypeVar("T")
+
+_REFRESH_MS = 60_000
+_XML_MS = 30_000
+_MAX_MS = 600_000
+
+# The option's name and libvirt's flag, the same numbers in every libvirt: VIR_DOMAIN_XML_*,
+# VIR_NETWORK_XML_*.
+_DOMAIN_XML_FLAGS = {"secure": 1, "inactive": 2, "migratable": 8}
+_NETWORK_XML_FLAGS = {"inactive": 1}
+_SECURE = 1
+
+
+class ConnectionHandlers:
+    def __init__(self, cache: Cache, publisher: Publisher, requests: Requests) -> None:
+        self._cache = cache
+        self._publisher = publisher
+        self._requests = requests
+
+    def list(self, call: Call, kind: str, options: Mapping[str, Any]) -> Sequence[str]:
+        checked(options, {})
+        (chosen,) = self._kinds(call, [kind])
+        return sorted(known.path for known in self._publisher.objects(chosen, call.key.connection))
+
+    async def refresh(self, call: Call, kinds: Sequence[str], options: Mapping[str, Any]) -> None:
+        checked(options, {"timeout": "t"})
+        chosen = self._kinds(call, kinds or sorted(self._known(call)))
+        await _within(
+            timeout_s(options, _REFRESH_MS, _MAX_MS), self._requests.refresh(call.key.connection, chosen)
+        )
+
+    def _kinds(self, call: Call, names: Sequence[str]) -> frozenset[Kind]:
+        kinds = {kind.value: kind for kind in Kind if kind is not Kind.CONNECTION}
+        for name in names:
+            if name not in kinds:
+                raise BridgeError(
+                    ErrorKind.INVALID_ARGUMENT, f"{name!r} is not one of the kinds {', '.join(kinds)}"
+                )
+            if name not in self._known(call):
+                raise BridgeError(ErrorKind.NOT_SUPPORTED, f"this connection has no objects of kind {name}")
+        return frozenset(kinds[name] for name in names)
+
+    def _known(self, call: Call) -> frozenset[str]:
+        """The kinds of this driver; before it was ever connected, nobody knows: all."""
+        record = self._cache.get(call.key)
+        if not isinstance(record, ConnectionRecord) or not record.last_sync_us:
+            return frozenset(Kind)
+        return frozenset(record.event_kinds) | frozenset(record.demand_kinds)
+
+
+class _DefinedHandlers:
+    """What domains and networks have in common."""
+
+    def __init__(self, cache: Cache, requests: Requests) -> None:
+        self._cache = cache
+        self._requests = requests
+
+    async def set_autostart(self, call: Call, value: bool) -> None:
+        await self._requests.set_autostart(call.key, value)
+
+    def _xml(self, call: Call, flags: int, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
+        """At once what the cache holds; with flags, what libvirt answers."""
+        if flags:
+            return _within(timeout_s(options, _XML_MS, _MAX_MS), self._requests.read_xml(call.key, flags))
+        record = self._cache.get(call.key)
+        if not isinstance(record, DomainRecord | NetworkRecord) or not record.xml:
+            raise BridgeError(ErrorKind.OPERATION_FAILED, "its definition has not been read yet")
+        return record.xml
+
+
+class DomainHandlers(_DefinedHandlers):
+    def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
+        flags = _flags(options, _DOMAIN_XML_FLAGS)
+        return self._secure_xml(call, flags, options) if flags & _SECURE else self._xml(call, flags, options)
+
+    async def _secure_xml(self, call: Call, flags: int, options: Mapping[str, Any]) -> str:
+        await call.require("read-secrets")
+        return await _within(timeout_s(options, _XML_MS, _MAX_MS), self._requests.read_xml(call.key, flags))
+
+
+class NetworkHandlers(_DefinedHandlers):
+    def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
+        return self._xml(call, _flags(options, _NETWORK_XML_FLAGS), options)
+
+
+def _flags(options: Mapping[str, Any], known: Mapping[str, int]) -> int:
+    checked(options, dict.fromkeys(known, "b") | {"flags": "u", "timeout": "t"})
+    flags = int(options.get("flags", 0))
+    for name, flag in known.items():
+        if options.get(name):
+            flags |= flag
+    return flags
+
+
+async def _within(seconds: float, work: Awaitable[T]) -> T:
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError:
+        raise BridgeError(ErrorKind.TIMEOUT, f"libvirt did not answer within {seconds:g} s") from None

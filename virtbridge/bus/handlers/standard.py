@@ -1,0 +1,97 @@
+"""The standard interfaces that every object has, and the root's ObjectManager. All answered from published
+pieces.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from virtbridge.bus import pieces
+from virtbridge.bus.binding import Bound
+from virtbridge.bus.call import Call, Fault, Marshalled, Refused
+from virtbridge.bus.publisher import Publisher
+
+_MACHINE_ID_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id")
+_DOCTYPE = (
+    '<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"\n'
+    '  "http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd">\n'
+)
+
+
+class PeerHandlers:
+    def ping(self, call: Call) -> None:
+        pass
+
+    def get_machine_id(self, call: Call) -> str:
+        for file in _MACHINE_ID_FILES:
+            try:
+                return Path(file).read_text("ascii").strip()
+            except OSError:
+                continue
+        raise Refused(Fault.FAILED, "this machine has no machine id")
+
+
+class IntrospectableHandlers:
+    """objects: interface XML by an object's main interface. node: of a path that only leads to objects."""
+
+    def __init__(self, publisher: Publisher, objects: Mapping[str, str], node: str) -> None:
+        self._publisher = publisher
+        self._objects = objects
+        self._node = node
+
+    def introspect(self, call: Call) -> str:
+        interfaces = self._objects[call.target.shape.interface] if call.target else self._node
+        children = "".join(
+            f'  <node name="{name}"/>\n' for name in self._publisher.tree.children(call.path) or ()
+        )
+        return f"{_DOCTYPE}<node>\n{interfaces}{children}</node>\n"
+
+
+class PropertiesHandlers:
+    """bound: our interfaces, by name. extra: those of an object without properties, by its main interface."""
+
+    def __init__(self, bound: Mapping[str, Bound], extra: Mapping[str, Sequence[str]]) -> None:
+        self._bound = bound
+        self._extra = extra
+
+    def get(self, call: Call, interface: str, name: str) -> Marshalled:
+        target = call.object
+        self._check(call, interface)
+        shape = target.shape
+        place = shape.places.get(name)
+        if place is None or interface not in ("", shape.interface):
+            raise Refused(Fault.UNKNOWN_PROPERTY, f"{interface or call.path} has no property {name}")
+        return Marshalled(pieces.variant_body(shape.signatures[place], target.values[place]))
+
+    def get_all(self, call: Call, interface: str) -> Marshalled:
+        """An empty interface name means all interfaces, as in other services."""
+        self._check(call, interface)
+        has_properties = interface in ("", call.object.shape.interface)
+        return Marshalled(pieces.array_body(call.object.entries if has_properties else ()))
+
+    async def set(self, call: Call, interface: str, name: str, value: Any) -> None:
+        self._check(call, interface)
+        shape = call.object.shape
+        if name not in shape.places or interface not in ("", shape.interface):
+            raise Refused(Fault.UNKNOWN_PROPERTY, f"{interface or call.path} has no property {name}")
+        setter = self._bound[shape.interface].setters.get(name)
+        if setter is None:
+            raise Refused(Fault.PROPERTY_READ_ONLY, f"{shape.interface}.{name} cannot be written")
+        prop, handler = setter
+        if value.signature != prop.signature:
+            raise Refused(Fault.INVALID_ARGS, f"{name} is of type {prop.signature}, not {value.signature}")
+        await call.require(prop.access or "")
+        await handler(call, value.value)
+
+    def _check(self, call: Call, interface: str) -> None:
+        shape = call.object.shape
+        if interface not in ("", shape.interface) and interface not in self._extra[shape.interface]:
+            raise Refused(Fault.UNKNOWN_INTERFACE, f"{call.path} has no interface {interface}")
+
+
+class ObjectManagerHandlers:
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    def get_managed_objects(self, call: Call) -> Marshalled:
+        return Marshalled(pieces.array_body([known.object_entry() for known in self._publisher.managed()]))

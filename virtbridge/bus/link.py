@@ -1,0 +1,466 @@
+"""The link to the bus: our own socket, reading and writing, calls of our own, and the link's end.
+
+It knows messages, not what they are about: a call goes to on_call, a signal to on_signal, each exactly once
+and on the main thread. Nothing here blocks, and nothing that on_call or on_signal raises gets out.
+What the libraries' own buses do wrong, and why they are not used, is told in transport.py.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from virtbridge.bus import transport, wire
+from virtbridge.bus.dial import dial
+from virtbridge.bus.inbound import Inbound, InboundLimits
+from virtbridge.bus.outgoing import Outgoing
+from virtbridge.bus.wire import Incoming
+from virtbridge.errors import ErrorKind
+
+log = logging.getLogger(__name__)
+
+BUS_NAME: Final = "org.freedesktop.DBus"
+BUS_PATH: Final = "/org/freedesktop/DBus"
+_FAILED: Final = "org.freedesktop.DBus.Error.Failed"
+_NO_REPLY: Final = "org.freedesktop.DBus.Error.NoReply"
+_DISCONNECTED: Final = "org.freedesktop.DBus.Error.Disconnected"
+
+_HEADER_ROOM_BYTES: Final = 4096  # what a header of ours, with the sender the bus adds, never exceeds
+_RECEIVE_BYTES: Final = 64 * 1024
+_FD_BYTES: Final = 4
+_ANCILLARY_BYTES: Final = socket.CMSG_SPACE(253 * _FD_BYTES)  # the most the kernel sends at once (SCM_MAX_FD)
+
+
+class BusError(Exception):
+    """An error reply to a call of ours; name is the D-Bus error name."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"{name}: {text}")
+        self.name = name
+        self.text = text
+
+
+class LinkLost(ConnectionError):
+    """The bus went away. The process ends with it: systemd starts it anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLimits:
+    """call_bytes: header or body of a call above it is refused unread. message_bytes: what the bus takes from
+    us (the system bus: 32 MiB); more would make it hang up. high/low water: outgoing bytes."""
+
+    call_bytes: int = 64 * 1024
+    message_bytes: int = 32 * 1024 * 1024
+    high_water_bytes: int = 8 * 1024 * 1024
+    low_water_bytes: int = 2 * 1024 * 1024
+    inbound: InboundLimits = field(default_factory=InboundLimits)
+
+
+@dataclass(slots=True)
+class LinkCounts:
+    """Totals since the link began. refused: calls above a limit; malformed: messages thrown away unread."""
+
+    calls: int = 0
+    replies: int = 0
+    errors: int = 0
+    signals: int = 0
+    refused: int = 0
+    malformed: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class Link:
+    """A connection to a message bus, made by `await Link.connect(address)`.
+
+    on_call: gets every method call; it, or a task it starts, answers exactly once with reply() or error(),
+    and owns the call's descriptors (call.discard() closes them). Calls of a sender that has left the bus
+    meanwhile are dropped, if the sender is watched by a match rule for NameOwnerChanged.
+    on_signal: every signal; its descriptors are closed when it returns.
+    on_drained: called when `congested` ends. While it lasts no call is handled: signals of our own should be
+    held back by whoever makes them, as state and not as messages.
+    lost: gets a LinkLost when the bus goes away, None after close().
+    """
+
+    def __init__(self, sock: socket.socket, passes_fds: bool, limits: LinkLimits) -> None:
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._limits = limits
+        self._splitter = wire.Splitter(limits.call_bytes)
+        self._outgoing = Outgoing(sock)
+        self._headers = wire.Headers()
+        self._inbound = Inbound(self._handle_call, self._refuse, limits.inbound)
+        self._most_body = limits.message_bytes - _HEADER_ROOM_BYTES
+        self._high_water_bytes = limits.high_water_bytes
+        self._last_serial = 0
+        self._pending: dict[int, tuple[str, asyncio.Future[Incoming]]] = {}
+        self._reading = False
+        self._ended = False
+        self._emptied: asyncio.Future[None] | None = None  # someone waits in drain()
+        self._writing = False  # the socket is full: the loop tells when it is not
+        self._gathering = False  # inside a turn that ends with a write
+        self._flush_due = False
+        self._turn_due = False
+        self.passes_fds = passes_fds
+        self.unique_name = ""
+        self.congested = False
+        self.counts = LinkCounts()
+        self.on_call: Callable[[Incoming], None] | None = None
+        self.on_signal: Callable[[Incoming], None] | None = None
+        self.on_drained: Callable[[], None] | None = None
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+
+    @classmethod
+    async def connect(cls, address: str, limits: LinkLimits = LinkLimits()) -> "Link":
+        """Raises DialError when no bus answers at the address, BusError when it refuses us."""
+        sock, passes_fds = await dial(address)
+        link = cls(sock, passes_fds, limits)
+        link.start()
+        try:
+            (link.unique_name,) = await link.call(BUS_NAME, BUS_PATH, BUS_NAME, "Hello")
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    def start(self) -> None:
+        """Begin to read; connect() does it."""
+        self._read(True)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Outgoing bytes that the kernel has not taken yet: a gauge."""
+        return self._outgoing.queued_bytes
+
+    @property
+    def queued_calls(self) -> int:
+        """Calls that wait for their turn: a gauge."""
+        return self._inbound.queued
+
+    # -- sending --------------------------------------------------------------------------------------------
+
+    def send(self, frame: bytes, fds: Sequence[int] = ()) -> None:
+        """Queue a whole message; it leaves with all others of this turn. Never raises.
+
+        The descriptors are the link's from here on: it closes them.
+        """
+        if self._ended:
+            wire.close_all(fds)
+            return
+        outgoing = self._outgoing
+        outgoing.push(frame, fds)
+        if not (self._gathering or self._flush_due or self._writing):
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+        if outgoing.queued_bytes > self._high_water_bytes and not self.congested:
+            self._set_congested(True)
+
+    def reply(self, call: Incoming, signature: str = "", body: bytes = b"", fds: Sequence[int] = ()) -> None:
+        """Answer a call with body bytes that are already marshalled. Nothing is sent if it wants no reply."""
+        if call.flags & wire.NO_REPLY_EXPECTED:
+            wire.close_all(fds)
+            return
+        if len(body) > self._most_body or (fds and not self.passes_fds):
+            wire.close_all(fds)
+            reason = "the bus cannot carry descriptors" if fds else f"the reply has {len(body)} bytes"
+            self.error(call, ErrorKind.NOT_SUPPORTED if fds else ErrorKind.LIMIT_EXCEEDED, reason)
+            return
+        self.counts.replies += 1
+        self.send(
+            self._headers.method_return(self._serial(), call.serial, call.sender, signature, body, len(fds)),
+            fds,
+        )
+
+    def error(self, call: Incoming, name: str, text: str) -> None:
+        """Answer a call with an error. Whatever the text holds, what is sent is a legal string."""
+        if call.flags & wire.NO_REPLY_EXPECTED:
+            return
+        self.counts.errors += 1
+        clean = text.encode("utf-8", "replace").decode().replace("\0", "")
+        frame = self._headers.error(
+            self._serial(), call.serial, call.sender, name, "s", wire.pack_string(clean)
+        )
+        self.send(frame)
+
+    def signal(
+        self,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str,
+        body: bytes,
+        destination: str | None = None,
+    ) -> None:
+        """Broadcast, or to one destination. One that the bus would hang up for is dropped and logged."""
+        if len(body) > self._most_body:
+            log.error("signal too large, not sent: member=%s bytes=%d", member, len(body))
+            return
+        self.counts.signals += 1
+        self.send(
+            self._headers.signal(self._serial(), path, interface, member, signature, body, destination or "")
+        )
+
+    async def call(
+        self,
+        destination: str,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str = "",
+        body: Sequence[Any] = (),
+        *,
+        timeout_s: float | None = 25.0,
+        interactive: bool = False,
+    ) -> list[Any]:
+        """The reply's arguments, Variants kept. Raises BusError: an error reply, no reply in time, no bus."""
+        flags = wire.ALLOW_INTERACTIVE_AUTHORIZATION if interactive else 0
+        marshalled = transport.marshal(signature, body)
+        serial = self._serial()
+        frame = self._headers.method_call(
+            serial, destination, path, interface, member, signature, marshalled, flags
+        )
+        reply = await self._ask(frame, serial, destination, member, timeout_s)
+        reply.discard()
+        try:
+            values = transport.arguments(reply)
+        except transport.BadBody as error:
+            raise BusError(_FAILED, str(error)) from error
+        if reply.kind == wire.ERROR:
+            raise BusError(reply.error_name, values[0] if values and isinstance(values[0], str) else "")
+        return values
+
+    async def _ask(
+        self, frame: bytes, serial: int, destination: str, member: str, timeout_s: float | None
+    ) -> Incoming:
+        if self._ended:
+            raise BusError(_DISCONNECTED, "the bus is gone")
+        future: asyncio.Future[Incoming] = self._loop.create_future()
+        self._pending[serial] = destination, future
+        self.send(frame)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except TimeoutError as error:
+            raise BusError(_NO_REPLY, f"{destination} did not answer {member} in {timeout_s} s") from error
+        finally:
+            del self._pending[serial]
+
+    def _serial(self) -> int:
+        # 32 bits are used up within days; 0 is not a legal serial.
+        self._last_serial = serial = self._last_serial % 0xFFFFFFFF + 1
+        return serial
+
+    def _flush(self) -> None:
+        """Write what is queued; what does not fit goes when the loop says that there is room."""
+        self._flush_due = False
+        if self._ended:
+            return
+        try:
+            done = self._outgoing.write()
+        except OSError as error:
+            self._end(LinkLost(f"writing to the bus failed: {error}"))
+            return
+        self.counts.bytes_out = self._outgoing.sent_bytes
+        if self._writing == done:
+            self._writing = not done
+            if done:
+                self._loop.remove_writer(self._sock)
+            else:
+                self._loop.add_writer(self._sock, self._flush)
+        if done:
+            self._tell_emptied()
+        if self.congested and self._outgoing.queued_bytes < self._limits.low_water_bytes:
+            self._set_congested(False)
+
+    def _tell_emptied(self) -> None:
+        if self._emptied is not None:
+            self._emptied.set_result(None)
+            self._emptied = None
+
+    def _set_congested(self, congested: bool) -> None:
+        self.congested = self._inbound.paused = congested
+        if congested:
+            return
+        self._schedule_turn()
+        if self.on_drained is not None:
+            self._guard(self.on_drained)
+
+    # -- receiving ------------------------------------------------------------------------------------------
+
+    def _read(self, reading: bool) -> None:
+        if reading == self._reading:
+            return
+        self._reading = reading
+        if reading:
+            self._loop.add_reader(self._sock, self._on_readable)
+        else:
+            self._loop.remove_reader(self._sock)
+
+    def _on_readable(self) -> None:
+        try:
+            data, ancillary, _, _ = self._sock.recvmsg(
+                _RECEIVE_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
+            )
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._end(LinkLost(f"reading from the bus failed: {error}"))
+            return
+        if not data:
+            self._end(LinkLost("the bus closed the connection"))
+            return
+        self.counts.bytes_in += len(data)
+        try:
+            messages = self._splitter.feed(data, _descriptors(ancillary) if ancillary else ())
+        except wire.WireError as error:
+            self._end(LinkLost(f"the bus sent what is not D-Bus: {error}"))
+            return
+        self._dispatch_all(messages)
+
+    def _dispatch_all(self, messages: list[Incoming]) -> None:
+        """In their order, then one write for all that was answered."""
+        self._inbound.begin_turn()
+        self._gathering = True
+        for message in messages:
+            if self._ended:
+                message.discard()
+            elif message.kind == wire.METHOD_CALL and not message.malformed:
+                self.counts.calls += 1
+                self._inbound.accept(message)
+            else:
+                self._dispatch(message)
+        self._gathering = False
+        self._after_turn(bool(self._inbound.queued))
+
+    def _dispatch(self, message: Incoming) -> None:
+        """Anything but a call."""
+        if message.malformed:
+            self.counts.malformed += 1
+            message.discard()
+        elif message.kind == wire.SIGNAL:
+            if message.member == "NameOwnerChanged" and message.sender == BUS_NAME:
+                self._drop_calls_of_departed(message)
+            if self.on_signal is not None:
+                self._guard(self.on_signal, message)
+            message.discard()
+        else:
+            self._on_reply(message)
+
+    def _on_reply(self, reply: Incoming) -> None:
+        destination, future = self._pending.get(reply.reply_serial, ("", None))
+        # Serials can be guessed: only who was asked may answer, and the bus itself in its place. A well-known
+        # name answers under a unique one, which is for the bus to check.
+        asked = reply.sender in (destination, BUS_NAME) or not (destination.startswith(":") and reply.sender)
+        if future is None or future.done() or not asked:
+            reply.discard()
+            return
+        future.set_result(reply)
+
+    def _drop_calls_of_departed(self, signal: Incoming) -> None:
+        strings = wire.read_simple(signal.signature, signal.body)
+        if strings is not None and len(strings) == 3 and not strings[2]:
+            self._inbound.drop(strings[0])
+
+    def _turn(self) -> None:
+        """Go on with the calls that wait, one budget's worth."""
+        self._turn_due = False
+        if self._ended:
+            return
+        self._inbound.begin_turn()
+        self._gathering = True
+        more = self._inbound.serve()
+        self._gathering = False
+        self._after_turn(more)
+
+    def _after_turn(self, more: bool) -> None:
+        if self._outgoing.queued_bytes and not self._writing:
+            self._flush()
+        if more and not self.congested:
+            self._schedule_turn()
+        if self._ended:
+            return
+        if self._inbound.full:
+            self._read(False)
+        elif self._inbound.roomy:
+            self._read(True)
+
+    def _schedule_turn(self) -> None:
+        if not self._turn_due and not self._ended:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _handle_call(self, call: Incoming) -> None:
+        try:
+            if self.on_call is None:
+                raise RuntimeError("no handler")
+            self.on_call(call)
+        except Exception:  # an edge: a caller must get an answer, and never our traceback
+            log.exception("call failed: member=%s sender=%s", call.member, call.sender)
+            call.discard()
+            self.error(call, ErrorKind.OPERATION_FAILED, "internal error")
+
+    def _refuse(self, call: Incoming, reason: str) -> None:
+        self.counts.refused += 1
+        call.discard()
+        self.error(call, ErrorKind.LIMIT_EXCEEDED, reason)
+
+    @staticmethod
+    def _guard(function: Callable[..., None], *args: Incoming) -> None:
+        try:
+            function(*args)
+        except Exception:  # an edge: the link must go on reading
+            log.exception("bus handler failed")
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until all that was sent has left; False when it did not in time."""
+        self._flush()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._outgoing.queued_bytes:
+                    if self._emptied is None:
+                        self._emptied = self._loop.create_future()
+                    await asyncio.shield(self._emptied)
+        except TimeoutError:
+            return False
+        return not self._ended
+
+    def close(self) -> None:
+        """Leave the bus, after one attempt to write what is queued. lost gets None."""
+        if not self._ended:
+            self._flush()
+        self._end(None)
+
+    def _end(self, reason: LinkLost | None) -> None:
+        """Once, whatever the reason: everything is released, and every waiting call fails."""
+        if self._ended:
+            return
+        self._ended = True
+        if reason is None:
+            self.lost.set_result(None)
+        else:
+            self.lost.set_exception(reason)
+            self.lost.exception()  # seen: it is logged by whoever awaits it, not by asyncio
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._reading = self._writing = False
+        self._sock.close()
+        self._outgoing.close()
+        self._tell_emptied()
+        self._inbound.close()
+        self._splitter.close()
+        for _, future in self._pending.values():
+            if not future.done():
+                future.set_exception(BusError(_DISCONNECTED, str(reason or "the link was closed")))
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    fds: list[int] = []
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            whole = len(data) - len(data) % _FD_BYTES
+            fds += memoryview(data)[:whole].cast("i")
+    return fds

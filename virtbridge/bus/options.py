@@ -1,0 +1,36 @@
+"""Options: the a{sv} that ends every method. What a method does not name is an error, not ignored."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from virtbridge.errors import BridgeError, ErrorKind
+
+# The contract's types of options, as plain values. Any integer type serves for u and t, as scripts send
+# what they can.
+_CHECKS = {
+    "s": lambda value: isinstance(value, str),
+    "b": lambda value: isinstance(value, bool),
+    "u": lambda value: type(value) is int and 0 <= value < 1 << 32,
+    "t": lambda value: type(value) is int and 0 <= value < 1 << 64,
+}
+
+
+def checked(options: Mapping[str, Any], known: Mapping[str, str]) -> Mapping[str, Any]:
+    """options, when each is known and of its type. known: name to one of s, b, u, t. Raises
+    InvalidArgument.
+    """
+    for name, value in options.items():
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise BridgeError(
+                ErrorKind.INVALID_ARGUMENT, f"unknown option {name!r}; this method knows: {names}"
+            )
+        if not _CHECKS[known[name]](value):
+            raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"option {name!r} must be of type {known[name]}")
+    return options
+
+
+def timeout_s(options: Mapping[str, Any], default_ms: int, limit_ms: int | None = None) -> float:
+    """The option `timeout`, given in milliseconds, in seconds."""
+    timeout_ms: int = options.get("timeout", default_ms)
+    return (timeout_ms if limit_ms is None else min(timeout_ms, limit_ms)) / 1000

@@ -1,0 +1,195 @@
+"""Properties: which value of a record each property of the contract shows. One table per interface.
+
+Values stay plain and hashable here (str, bool, int, tuples, device dataclasses), so that two can be
+compared; what the D-Bus library wants is made from them by to_bus(). Signatures come from the contract,
+never from here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any, get_args
+
+from virtbridge.bus.contract import BadContract, Interface
+from virtbridge.bus.transport import Variant
+from virtbridge.model.keys import Key, Kind
+from virtbridge.model.paths import connection_path
+
+Getter = Callable[[Key, Any], Any]
+
+MANAGER = "org.virtbridge1.Manager"
+METRICS = "org.virtbridge1.Metrics"
+INTERFACE_OF = {
+    Kind.CONNECTION: "org.virtbridge1.Connection",
+    Kind.DOMAIN: "org.virtbridge1.Domain",
+    Kind.NETWORK: "org.virtbridge1.Network",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerRecord:
+    """What the Manager's properties show. connections: object paths, sorted."""
+
+    version: str
+    connections: tuple[str, ...]
+
+
+def _field(name: str) -> Getter:
+    get = attrgetter(name)
+    return lambda _key, record: get(record)
+
+
+def _connection(key: Key, _record: Any) -> str:
+    return connection_path(key.connection)
+
+
+_GETTERS: Mapping[str, Mapping[str, Getter]] = {
+    MANAGER: {"Version": _field("version"), "Connections": _field("connections")},
+    METRICS: {},
+    INTERFACE_OF[Kind.CONNECTION]: {
+        "Name": _field("name"),
+        "Uri": _field("uri"),
+        "State": _field("state"),
+        "LastError": _field("last_error"),
+        "Driver": _field("driver"),
+        "LibvirtVersion": _field("libvirt_version"),
+        "HypervisorVersion": _field("hypervisor_version"),
+        "DaemonVersion": _field("daemon_version"),
+        "Hostname": _field("hostname"),
+        "ReadOnly": _field("read_only"),
+        "Encrypted": _field("encrypted"),
+        "Secure": _field("secure"),
+        "EventKinds": _field("event_kinds"),
+        "DemandKinds": _field("demand_kinds"),
+        "LastSync": _field("last_sync_us"),
+        "ReconnectAttempts": _field("reconnect_attempts"),
+    },
+    INTERFACE_OF[Kind.DOMAIN]: {
+        "Name": _field("name"),
+        "Uuid": _field("uuid"),
+        "Id": _field("id"),
+        "State": _field("state"),
+        "StateReason": _field("state_reason"),
+        "Active": _field("active"),
+        "Persistent": _field("persistent"),
+        "Autostart": _field("autostart"),
+        "HasManagedSave": _field("has_managed_save"),
+        "HasSnapshots": _field("has_snapshots"),
+        "Title": _field("definition.title"),
+        "Description": _field("definition.description"),
+        "Type": _field("definition.type"),
+        "OsType": _field("definition.os_type"),
+        "Arch": _field("definition.arch"),
+        "Machine": _field("definition.machine"),
+        "Firmware": _field("definition.firmware"),
+        "MemoryMaximum": _field("definition.memory_maximum_bytes"),
+        "MemoryCurrent": _field("definition.memory_current_bytes"),
+        "VcpusMaximum": _field("definition.vcpus_maximum"),
+        "VcpusCurrent": _field("definition.vcpus_current"),
+        "Disks": _field("definition.disks"),
+        "Interfaces": _field("definition.interfaces"),
+        "Graphics": _field("definition.graphics"),
+        "HostDevices": _field("definition.host_devices"),
+        "Filesystems": _field("definition.filesystems"),
+        "AgentConnected": _field("definition.agent_connected"),
+        "Connection": _connection,
+    },
+    INTERFACE_OF[Kind.NETWORK]: {
+        "Name": _field("name"),
+        "Uuid": _field("uuid"),
+        "Active": _field("active"),
+        "Persistent": _field("persistent"),
+        "Autostart": _field("autostart"),
+        "Title": _field("definition.title"),
+        "Description": _field("definition.description"),
+        "Bridge": _field("definition.bridge"),
+        "Mac": _field("definition.mac"),
+        "ForwardMode": _field("definition.forward_mode"),
+        "ForwardDevices": _field("definition.forward_devices"),
+        "DnsDomain": _field("definition.dns_domain"),
+        "Mtu": _field("definition.mtu"),
+        "Addresses": _field("definition.addresses"),
+        "PortGroups": _field("definition.port_groups"),
+        "Connection": _connection,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One interface's properties, in the contract's order: names, signatures and where the values come from.
+
+    places: each name's index in the tuples.
+    """
+
+    interface: str
+    names: tuple[str, ...]
+    signatures: tuple[str, ...]
+    getters: tuple[Getter, ...]
+    places: Mapping[str, int]
+
+    def values(self, key: Key, record: Any) -> tuple[Any, ...]:
+        return tuple([get(key, record) for get in self.getters])
+
+
+def shapes(contract: Mapping[str, Interface]) -> dict[str, Shape]:
+    """By interface name. Raises BadContract when a property has no value here, or a value no property."""
+    if contract.keys() != _GETTERS.keys():
+        raise BadContract(
+            f"interfaces without properties or contract: {sorted(contract.keys() ^ _GETTERS.keys())}"
+        )
+    return {name: _shape(interface, _GETTERS[name]) for name, interface in contract.items()}
+
+
+def _shape(interface: Interface, getters: Mapping[str, Getter]) -> Shape:
+    if interface.properties.keys() != getters.keys():
+        odd = sorted(interface.properties.keys() ^ getters.keys())
+        raise BadContract(f"{interface.name}: in the contract or in the table, but not in both: {odd}")
+    return Shape(
+        interface=interface.name,
+        names=tuple(interface.properties),
+        signatures=tuple(each.signature for each in interface.properties.values()),
+        getters=tuple(getters[name] for name in interface.properties),
+        places={name: place for place, name in enumerate(interface.properties)},
+    )
+
+
+def device_fields(device: Any) -> tuple[tuple[str, str, str], ...]:
+    """A device dataclass as a{sv}: each field's name in Python, its key on the bus (`-` for `_`) and its
+    signature.
+
+    str is s, bool is b, int is t, a tuple of str is as, a tuple of dataclasses aa{sv}.
+    """
+    known = _DEVICE_FIELDS.get(type(device))
+    if known is None:
+        known = tuple(
+            (each.name, each.name.replace("_", "-"), _device_signature(each.type)) for each in fields(device)
+        )
+        _DEVICE_FIELDS[type(device)] = known
+    return known
+
+
+_DEVICE_FIELDS: dict[
+    type, tuple[tuple[str, str, str], ...]
+] = {}  # fields() is too slow to be asked each time
+
+
+def details_to_bus(details: Mapping[str, Any]) -> dict[str, Variant]:
+    """An event's details as a{sv}: str is s, bool b, int x, float d, list as, mapping a{sv}."""
+    return {name: _variant(value) for name, value in details.items()}
+
+
+_SCALARS = {str: "s", bool: "b", int: "t"}
+_DETAILS = {str: "s", bool: "b", int: "x", float: "d", list: "as", tuple: "as"}
+
+
+def _variant(value: Any) -> Variant:
+    if isinstance(value, Mapping):
+        return Variant("a{sv}", details_to_bus(value))
+    return Variant(_DETAILS[type(value)], list(value) if isinstance(value, tuple) else value)
+
+
+def _device_signature(annotation: Any) -> str:
+    if annotation in _SCALARS:
+        return _SCALARS[annotation]
+    return "as" if get_args(annotation)[0] is str else "aa{sv}"

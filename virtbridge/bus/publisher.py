@@ -1,0 +1,176 @@
+"""The publisher: what clients know of every object, and the signals that keep them knowing it.
+
+It is told which keys were touched, and once per turn of the loop looks what really differs from what
+clients know: one InterfacesAdded, PropertiesChanged or InterfacesRemoved per object, however many changes
+led there. Reads are answered from the same published state, so they fit the signals exactly. Above the
+outgoing high-water mark nothing is made: touched keys wait, merged, until the queue has drained. Main
+thread only.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from time import monotonic
+
+from virtbridge.bus import pieces
+from virtbridge.bus.link import Link
+from virtbridge.bus.pieces import Pieces
+from virtbridge.bus.properties import INTERFACE_OF, MANAGER, ManagerRecord, Shape
+from virtbridge.bus.transport import marshal
+from virtbridge.bus.tree import Tree
+from virtbridge.cache.cache import Cache
+from virtbridge.metrics import Metrics
+from virtbridge.model.changes import Signal
+from virtbridge.model.keys import Key, Kind
+from virtbridge.model.paths import ROOT, path_of
+
+log = logging.getLogger(__name__)
+
+PROPERTIES = "org.freedesktop.DBus.Properties"
+OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
+_TURN_S = 0.01  # how long one turn may make signals: 10,000 new domains are seconds of work
+_MAX_WAITING = 100_000  # signals held back by a full queue; beyond it the oldest are lost, states never are
+_ROOT_KEY = Key("", Kind.CONNECTION)
+
+# member -> signature, and its body from the signal's arguments
+_SIGNALS: Mapping[str, tuple[str, Callable[..., bytes]]] = {
+    "Lifecycle": ("ss", pieces.lifecycle_body),
+    "Event": ("sa{sv}", pieces.event_body),
+}
+
+
+class Publisher:
+    """A Cache's listener. by_path: every object on the bus, the root included."""
+
+    def __init__(
+        self, link: Link, cache: Cache, shapes: Mapping[str, Shape], metrics: Metrics, version: str
+    ) -> None:
+        self._link = link
+        self._cache = cache
+        self._shapes = shapes
+        self._metrics = metrics
+        self._touched: dict[Key, None] = {}
+        self._signals: deque[Signal] = deque()
+        self._scheduled = False
+        self._dropping = False
+        self._objects: dict[Key, Pieces] = {}
+        self._manager = ManagerRecord(version, ())
+        self._root = Pieces(_ROOT_KEY, ROOT, shapes[MANAGER], self._manager)
+        self.by_path: dict[str, Pieces] = {ROOT: self._root}
+        self.tree = Tree()
+        self.tree.add(ROOT)
+        link.on_drained = self._schedule
+        metrics.gauge("queue.touched", lambda: len(self._touched))
+        metrics.gauge("queue.signals", lambda: len(self._signals))
+
+    def touched(self, key: Key) -> None:
+        self._touched[key] = None
+        self._schedule()
+
+    def happened(self, signal: Signal) -> None:
+        if len(self._signals) >= _MAX_WAITING:
+            if not self._dropping:
+                log.warning("clients read too slowly, events are lost queue=%d", len(self._signals))
+            self._dropping = True
+            self._signals.popleft()
+            self._metrics.add("bus.signals.dropped")
+        self._signals.append(signal)
+        self._schedule()
+
+    def objects(self, kind: Kind, connection: str | None = None) -> Iterator[Pieces]:
+        """What clients can see of a kind: a new object may still wait for its turn."""
+        for key in self._cache.keys(kind, connection):
+            known = self._objects.get(key)
+            if known is not None:
+                yield known
+
+    def get(self, key: Key) -> Pieces | None:
+        return self._objects.get(key)
+
+    def managed(self) -> Iterator[Pieces]:
+        return iter(self._objects.values())
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        self._publish(monotonic() + _TURN_S)
+        if (self._touched or self._signals) and not self._link.congested:
+            self._schedule()
+
+    def _publish(self, end: float) -> None:
+        """New and changed states, then what happened, then removals: who hears of an event can look at its
+        object.
+        """
+        gone: list[Key] = []
+        while self._touched and not self._link.congested and monotonic() < end:
+            key = next(iter(self._touched))
+            del self._touched[key]
+            if not self._publish_state(key):
+                gone.append(key)
+        if not self._touched:
+            while self._signals and not self._link.congested:
+                self._publish_signal(self._signals.popleft())
+            self._dropping = self._dropping and bool(self._signals)
+        for key in gone:
+            if self._signals:
+                self._touched[key] = None  # its last signals go first
+            else:
+                self._publish_removal(key)
+
+    def _publish_state(self, key: Key) -> bool:
+        """False when the key is gone from the cache."""
+        record = self._cache.get(key)
+        if record is None:
+            return False
+        known = self._objects.get(key)
+        if known is None:
+            self._publish_new(Pieces(key, path_of(key), self._shapes[INTERFACE_OF[key.kind]], record))
+        else:
+            self._publish_change(known, known.update(record))
+        return True
+
+    def _publish_new(self, new: Pieces) -> None:
+        self._objects[new.key] = new
+        self.by_path[new.path] = new
+        self.tree.add(new.path)
+        self._signal(ROOT, OBJECT_MANAGER, "InterfacesAdded", "oa{sa{sv}}", new.object_entry())
+        if new.key.kind is Kind.CONNECTION:
+            self._publish_connections()
+
+    def _publish_change(self, known: Pieces, changed: list[bytes]) -> None:
+        if changed:
+            body = pieces.properties_changed_body(known.shape.interface, changed)
+            self._signal(known.path, PROPERTIES, "PropertiesChanged", "sa{sv}as", body)
+
+    def _publish_removal(self, key: Key) -> None:
+        known = self._objects.pop(key, None)
+        if known is None:
+            return  # came and went within one turn
+        del self.by_path[known.path]
+        self.tree.remove(known.path)
+        body = marshal("oas", [known.path, [known.shape.interface]])
+        self._signal(ROOT, OBJECT_MANAGER, "InterfacesRemoved", "oas", body)
+        if key.kind is Kind.CONNECTION:
+            self._publish_connections()
+
+    def _publish_connections(self) -> None:
+        paths = sorted(known.path for key, known in self._objects.items() if key.kind is Kind.CONNECTION)
+        self._manager = replace(self._manager, connections=tuple(paths))
+        self._publish_change(self._root, self._root.update(self._manager))
+
+    def _publish_signal(self, signal: Signal) -> None:
+        known = self._objects.get(signal.key)
+        if known is None:
+            return  # came and went before any client could know it
+        signature, body = _SIGNALS[signal.member]
+        self._signal(known.path, known.shape.interface, signal.member, signature, body(*signal.args))
+
+    def _signal(self, path: str, interface: str, member: str, signature: str, body: bytes) -> None:
+        self._metrics.add("bus.signals")
+        self._link.signal(path, interface, member, signature, body)

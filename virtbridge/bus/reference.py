@@ -1,0 +1,169 @@
+"""The API reference: the contract's files and their comments as Markdown. `make docs` writes dbus/API.md so.
+
+A program of its own that the daemon never runs: `python -m virtbridge.bus.reference`. It reads the files and
+writes standard output, nothing else. A comment belongs to the element right below it and starts with that
+element's name, up to a colon.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lxml import etree
+
+from virtbridge.bus.contract import CONTRACT_FOLDER, BadContract, Interface, load_interfaces
+from virtbridge.errors import ErrorKind
+
+_INTRODUCTION = """\
+# org.virtbridge1: the interfaces
+
+Made by `make docs` from `dbus/org.virtbridge1.*.xml`, the files that the service binds and that Introspect
+answers from. A change belongs there, not here.
+
+- The bus name is `org.virtbridge1`. The object `/org/virtbridge1` has Manager, Metrics and D-Bus's
+  ObjectManager for all objects below it.
+- Every method ends with `options` (`a{sv}`). An option that the method does not name is `InvalidArgument`.
+- An enumeration is a string: libvirt's constant without its prefix, in lower case, with `-` for `_`. A value
+  that this version has no name for is its number in decimal.
+- Memory and sizes are in bytes, times in microseconds since the epoch, durations in milliseconds.
+- What is absent is an empty string, an empty array or a value that the description names.
+- Right: what a caller needs. Everybody has `read`; all others are root's on the system bus. On a session bus
+  its user has all of them.
+- Changes: how a changed property is announced: by the `signal` PropertiesChanged, or `never`, as it does not
+  change.
+"""
+_CHANGES = {
+    "true": "signal",
+    "const": "never",
+    "invalidates": "signal, without the value",
+    "false": "unannounced",
+}
+_ACCESS = {"read": "read", "write": "write", "readwrite": "read, write"}
+# What a comment may explain as `label: text` beside the arguments.
+_LABELS = ("options", "Options", "Errors")
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """text: on one line, without the name and without `Since`."""
+
+    text: str
+    since: str
+
+
+def reference(files: Iterable[Path]) -> str:
+    """The whole document. Raises BadContract, saying where, when a comment is missing or is another's."""
+    chapters = [_chapter(file, element) for file in files for element in _interfaces(file)]
+    titles = [chapter.partition("\n")[0].removeprefix("## ") for chapter in chapters]
+    contents = "".join(f"- [{title}](#{title.replace('.', '').lower()})\n" for title in titles)
+    return "\n".join([_INTRODUCTION, contents, *chapters, _errors()])
+
+
+def comment_of(element: etree._Element, file: str) -> Comment:
+    """What stands right above an element. file: named in BadContract."""
+    name = element.get("name", "")
+    above = element.getprevious()
+    text = " ".join((above.text or "").split()) if isinstance(above, etree._Comment) else ""
+    if not text.startswith(f"{name}: "):
+        raise BadContract(f"{file}: {element.tag} {name} has no comment that starts with `{name}: `")
+    since = re.search(r" ?\bSince (\d+(?:\.\d+)*)\.", text)
+    if since is None:
+        raise BadContract(f"{file}: the comment of {element.tag} {name} does not say since which version")
+    rest = text[: since.start()] + text[since.end() :]
+    return Comment(rest.removeprefix(f"{name}: "), since[1])
+
+
+def _interfaces(file: Path) -> Iterator[etree._Element]:
+    root = etree.parse(str(file), etree.XMLParser(remove_blank_text=True)).getroot()
+    yield from root.iterfind("interface")
+
+
+def _chapter(file: Path, element: etree._Element) -> str:
+    interface = load_interfaces(file)[element.get("name", "")]
+    comment = comment_of(element, file.name)
+    parts = [f"## {interface.name}\n\nSince {comment.since}: {_markdown(comment.text)}\n"]
+    if interface.properties:
+        parts.append(_properties(element, interface, file.name, comment.since))
+    for member in element.iterfind("method"):
+        right = interface.methods[member.get("name", "")].access
+        parts.append(_member(member, file.name, comment.since, (f"Right: `{right}`",)))
+    parts += [_member(member, file.name, comment.since, ()) for member in element.iterfind("signal")]
+    return "\n".join(parts)
+
+
+def _properties(element: etree._Element, interface: Interface, file: str, since: str) -> str:
+    rows = ["| Property | Type | Access | Changes | |", "|---|---|---|---|---|"]
+    for child in element.iterfind("property"):
+        prop = interface.properties[child.get("name", "")]
+        comment = comment_of(child, file)
+        access = _ACCESS[child.get("access", "")] + (f" (right `{prop.access}`)" if prop.access else "")
+        text = _markdown(" ".join([comment.text, *_later(comment, since)])).replace("|", r"\|")
+        rows.append(f"| `{prop.name}` | `{prop.signature}` | {access} | {_CHANGES[prop.emits]} | {text} |")
+    return "### Properties\n\n" + "\n".join(rows) + "\n"
+
+
+def _member(element: etree._Element, file: str, since: str, more: tuple[str, ...]) -> str:
+    """A method or a signal. since: its interface's. more: what stands at the end, one item each."""
+    comment = comment_of(element, file)
+    name = element.get("name", "")
+    names = [arg.get("name", "") for arg in element.iterfind("arg")]
+    text, *labelled = _split(comment.text, (*names, *_LABELS))
+    items = [*map(_item, labelled), *more, *_later(comment, since)]
+    lines = [f"### {element.get('name')} ({element.tag})", "", "```", _call(name, element), "```", ""]
+    lines += [_markdown(text[:1].upper() + text[1:]), ""] if text else []
+    lines += [f"- {item}" for item in items]
+    return "\n".join(lines) + ("\n" if items else "")
+
+
+def _call(name: str, element: etree._Element) -> str:
+    """Its arguments as a line: `List(kind s, options a{sv}) → objects ao`."""
+    given: list[str] = []
+    returned: list[str] = []
+    for arg in element.iterfind("arg"):
+        (returned if arg.get("direction") == "out" else given).append(f"{arg.get('name')} {arg.get('type')}")
+    return f"{name}({', '.join(given)})" + (f" → {', '.join(returned)}" if returned else "")
+
+
+def _later(comment: Comment, since: str) -> list[str]:
+    """Said only where it is not the same as of the whole interface."""
+    return [] if comment.since == since else [f"Since {comment.since}"]
+
+
+def _split(text: str, labels: Iterable[str]) -> list[str]:
+    """A comment cut before its labels: first what stands before them all."""
+    alternatives = "|".join(map(re.escape, labels))
+    return [part.strip() for part in re.split(rf"(?:^|(?<=[.…] ))(?=(?:{alternatives}): )", text)]
+
+
+def _item(labelled: str) -> str:
+    label, _, text = labelled.partition(": ")
+    return f"{label if label in _LABELS else f'`{label}`'}: {_markdown(text)}"
+
+
+def _markdown(text: str) -> str:
+    """Text that reads as it was written: what Markdown would take for itself is escaped, save in `code`."""
+    parts = text.split("`")
+    parts[::2] = [
+        re.sub(r"[*\\\[\]]|(?<!\w)_|_(?!\w)", r"\\\g<0>", part).replace("<", "&lt;") for part in parts[::2]
+    ]
+    return "`".join(parts)
+
+
+def _errors() -> str:
+    names = "".join(f"- `{kind.value}`\n" for kind in ErrorKind)
+    return (
+        "## Errors\n\nThe names are to be matched; the text is for people. A call that fits no object, member\n"
+        f"or signature gets D-Bus's own `org.freedesktop.DBus.Error.…`.\n\n{names}"
+    )
+
+
+def main() -> int:
+    document = reference(sorted(CONTRACT_FOLDER.glob("org.virtbridge1.*.xml")))
+    sys.stdout.buffer.write(document.encode())  # UTF-8 whatever the locale says
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

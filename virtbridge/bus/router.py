@@ -1,0 +1,210 @@
+"""The router: from a method call to its handler, and exactly one reply, whatever happens in between.
+
+Marshalling, authorization and errors surround the handlers here, in one place. What the cache answers is
+answered in the same turn of the loop; whatever waits becomes a task, so many of one caller at most. Main
+thread only.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from virtbridge.bus.access import READ, Access
+from virtbridge.bus.binding import Bound, Handler
+from virtbridge.bus.call import Call, Fault, Marshalled, Refused
+from virtbridge.bus.clients import Clients
+from virtbridge.bus.contract import Method
+from virtbridge.bus.link import Link
+from virtbridge.bus.publisher import Publisher
+from virtbridge.bus.transport import BadBody, Variant, arguments, marshal, plain
+from virtbridge.bus.wire import Incoming
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+# A system bus cuts off who sends more than 32 MiB (dbus-daemon's max_message_size): better one refusal.
+MAX_REPLY_BYTES = (32 << 20) - 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: Method
+    handler: Handler
+
+
+# What one kind of path answers to: (interface, member), and ("", member) for calls that name no interface.
+Face = Mapping[tuple[str, str], Route]
+
+
+def face(bounds: Iterable[Bound]) -> Face:
+    routes: dict[tuple[str, str], Route] = {}
+    for bound in bounds:
+        for name, (method, handler) in bound.methods.items():
+            route = Route(method, handler)
+            routes[bound.interface.name, name] = route
+            routes.setdefault(("", name), route)
+    return routes
+
+
+class Router:
+    """faces: by the main interface of an object. node: of a path on the way to one. nowhere: of any other
+    path.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        publisher: Publisher,
+        clients: Clients,
+        access: Access,
+        metrics: Metrics,
+        *,
+        faces: Mapping[str, Face],
+        node: Face,
+        nowhere: Face,
+        in_flight_per_client: int,
+    ) -> None:
+        self._link = link
+        self._publisher = publisher
+        self._clients = clients
+        self._access = access
+        self._metrics = metrics
+        self._faces = faces
+        self._node = node
+        self._nowhere = nowhere
+        self._limit = in_flight_per_client
+        self._tasks: dict[asyncio.Task[None], str] = {}
+        self._in_flight: Counter[str] = Counter()
+        clients.vanished.append(self._forget)
+        metrics.gauge("queue.in-flight", lambda: len(self._tasks))
+
+    def handle(self, incoming: Incoming) -> None:
+        """Called by the link for each method call, in the order of the callers' turns."""
+        self._metrics.add("bus.calls")
+        self._clients.seen(incoming.sender)
+        incoming.discard()  # no method of ours takes descriptors
+        try:
+            self._answer(incoming)
+        except Exception as error:  # an edge: the D-Bus library must not see it
+            self._fail(incoming, error)
+
+    async def stop(self) -> None:
+        """Every call that still waits gets its reply: Cancelled."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _answer(self, incoming: Incoming) -> None:
+        target = self._publisher.by_path.get(incoming.path)
+        route = self._route(incoming, self._face(incoming.path, target.shape.interface if target else None))
+        if incoming.signature != route.method.in_signature:
+            expected = route.method.in_signature or "nothing"
+            raise Refused(
+                Fault.INVALID_ARGS, f"{incoming.member} takes {expected}, not {incoming.signature!r}"
+            )
+        values = [value if isinstance(value, Variant) else plain(value) for value in arguments(incoming)]
+        call = Call(incoming.path, target, partial(self._access.require, incoming.sender))
+        if route.method.access != READ:
+            self._spawn(incoming, route.method, _allowed(route, call, values))
+            return
+        result = route.handler(call, *values)
+        if asyncio.iscoroutine(result):
+            self._spawn(incoming, route.method, result)
+        else:
+            self._reply(incoming, route.method, result)
+            self._metrics.add("cache.reads")
+
+    def _face(self, path: str, interface: str | None) -> Face:
+        if interface is not None:
+            return self._faces[interface]
+        return self._nowhere if self._publisher.tree.children(path) is None else self._node
+
+    def _route(self, incoming: Incoming, face: Face) -> Route:
+        route = face.get((incoming.interface, incoming.member))
+        if route is not None:
+            return route
+        if face is self._nowhere:
+            raise Refused(Fault.UNKNOWN_OBJECT, f"there is no object at {incoming.path}")
+        if incoming.interface and not any(interface == incoming.interface for interface, _ in face):
+            raise Refused(Fault.UNKNOWN_INTERFACE, f"{incoming.path} has no interface {incoming.interface}")
+        where = incoming.interface or incoming.path
+        raise Refused(Fault.UNKNOWN_METHOD, f"{where} has no method {incoming.member}")
+
+    def _spawn(self, incoming: Incoming, method: Method, work: Coroutine[Any, Any, Any]) -> None:
+        sender = incoming.sender
+        if self._in_flight[sender] >= self._limit:
+            work.close()
+            raise BridgeError(
+                ErrorKind.LIMIT_EXCEEDED, f"{self._limit} calls of this client are being worked on already"
+            )
+        self._in_flight[sender] += 1
+        task = asyncio.create_task(self._serve(incoming, method, work))
+        self._tasks[task] = sender
+        task.add_done_callback(self._landed)
+
+    async def _serve(self, incoming: Incoming, method: Method, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            self._reply(incoming, method, await work)
+        except asyncio.CancelledError:
+            self._fail(incoming, BridgeError(ErrorKind.CANCELLED, "the call was cancelled"))
+        except Exception as error:  # an edge: the top of a task
+            self._fail(incoming, error)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        sender = self._tasks.pop(task)
+        self._in_flight[sender] -= 1
+        if not self._in_flight[sender]:
+            del self._in_flight[sender]
+
+    def _forget(self, sender: str) -> None:
+        """Nobody waits for these any more."""
+        for task, owner in self._tasks.items():
+            if owner == sender:
+                task.cancel()
+
+    def _reply(self, incoming: Incoming, method: Method, result: Any) -> None:
+        if isinstance(result, Marshalled):
+            body = result.body
+        else:
+            body = marshal(method.out_signature, [result] if method.out_signature else [])
+        if len(body) > MAX_REPLY_BYTES:
+            raise BridgeError(
+                ErrorKind.LIMIT_EXCEEDED,
+                f"the reply would be {len(body)} bytes, more than one message carries",
+            )
+        self._metrics.add("bus.replies")
+        self._link.reply(incoming, method.out_signature, body)
+
+    def _fail(self, incoming: Incoming, error: Exception) -> None:
+        self._metrics.add("bus.errors")
+        name, text = _described(error)
+        if name == Fault.FAILED:
+            log.error("handler failed member=%s path=%s", incoming.member, incoming.path, exc_info=error)
+        self._link.error(incoming, name, text)
+
+
+async def _allowed(route: Route, call: Call, values: list[Any]) -> Any:
+    """The handler's result, when the caller has the right that the contract states."""
+    await call.require(route.method.access or "")
+    result = route.handler(call, *values)
+    return await result if asyncio.iscoroutine(result) else result
+
+
+def _described(error: Exception) -> tuple[str, str]:
+    """The D-Bus error name and text of whatever went wrong; nothing of ours but what was meant for
+    clients.
+    """
+    if isinstance(error, BridgeError):
+        code = f" (libvirt error {error.code})" if error.code else ""
+        return error.kind.value, f"{error.message}{code}"
+    if isinstance(error, Refused):
+        return error.fault.value, error.text
+    if isinstance(error, BadBody):
+        return Fault.INVALID_ARGS.value, str(error)
+    return Fault.FAILED.value, "internal error; the service's log says more"

@@ -1,0 +1,517 @@
+"""D-Bus messages as bytes: cutting the stream into messages, reading headers, building headers.
+
+Pure: struct and bytes only; no socket, no clock, no D-Bus library. Bodies stay raw bytes, except for the
+shapes that nearly every call has (nothing, strings, empty options), which are read here.
+Built and measured for the path of one Properties.Get: what repeats from call to call (the header's fields,
+a body of two names, the fields of a reply to the same sender) is looked up in small bounded tables.
+Source: https://dbus.freedesktop.org/doc/dbus-specification.html#message-protocol-messages
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from struct import error as StructError
+from typing import Any, Final, Literal, TypeVar
+
+METHOD_CALL: Final = 1
+METHOD_RETURN: Final = 2
+ERROR: Final = 3
+SIGNAL: Final = 4
+
+NO_REPLY_EXPECTED: Final = 1
+NO_AUTO_START: Final = 2
+ALLOW_INTERACTIVE_AUTHORIZATION: Final = 4
+
+LITTLE: Final = 0x6C  # "l"
+BIG: Final = 0x42  # "B"
+MAX_FRAME_BYTES: Final = 128 * 1024 * 1024  # the specification's
+MAX_ARRAY_BYTES: Final = 64 * 1024 * 1024  # the specification's
+
+_PATH, _INTERFACE, _MEMBER, _ERROR_NAME, _REPLY_SERIAL, _DESTINATION, _SENDER, _SIGNATURE, _UNIX_FDS = range(
+    1, 10
+)
+# The type each known header field must have: a frame that says otherwise is malformed.
+_FIELD_TYPES: Final = b"\0osssussgu"
+_STRING_TYPES: Final = b"so"
+
+_HEAD_LITTLE: Final = Struct("<4B3I")
+_HEAD_BIG: Final = Struct(">4B3I")
+_UINT_LITTLE: Final = Struct("<I")
+_CALL_HEAD: Final = Struct("<4B3I")
+_PAIR: Final = Struct("<II")
+_REPLY_HEAD: Final = Struct("<4B3III")  # with the first field, REPLY_SERIAL, which alone changes per reply
+_REPLY_SERIAL_FIELD: Final = 0x00750105  # bytes 05 01 'u' 00, as every reply's first field begins
+_PADDING: Final = tuple(bytes(n) for n in range(8))
+
+_CACHED_HEADERS: Final = 4096
+_CACHED_HEADER_BYTES: Final = 512  # longer ones are odd, and would make the table large
+_CACHED_BODY_BYTES: Final = 128
+
+
+class WireError(ValueError):
+    """Bytes that are not D-Bus. From Splitter.feed: the stream is lost, no further message can be found."""
+
+
+@dataclass(slots=True)
+class Incoming:
+    """One received message; body is raw, its first byte is at offset 0 of its alignment.
+
+    oversized: header or body was above the splitter's limit: body is empty, it was thrown away unread.
+    malformed: the header could not be read: only kind, flags and serial are to be trusted; drop it.
+    fds: open descriptors that came with it. Whoever takes the message owns them; discard() closes them.
+    """
+
+    kind: int
+    flags: int
+    serial: int
+    path: str
+    interface: str
+    member: str
+    sender: str
+    destination: str
+    signature: str
+    error_name: str
+    reply_serial: int
+    body: bytes
+    endian: int
+    fds: tuple[int, ...] = ()
+    oversized: bool = False
+    malformed: bool = False
+
+    @property
+    def wants_reply(self) -> bool:
+        return self.kind == METHOD_CALL and not self.flags & NO_REPLY_EXPECTED
+
+    @property
+    def interactive(self) -> bool:
+        """The caller allows polkit to ask the user."""
+        return bool(self.flags & ALLOW_INTERACTIVE_AUTHORIZATION)
+
+    def discard(self) -> None:
+        """Close the descriptors that came with the message; a second call does nothing."""
+        fds, self.fds = self.fds, ()
+        close_all(fds)
+
+
+def close_all(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+# -- reading headers ---------------------------------------------------------------------------------------
+
+# path, interface, member, error name, reply serial, destination, sender, signature, number of descriptors
+_Fields = tuple[str, str, str, str, int, str, str, str, int]
+_header_cache: dict[bytes, _Fields] = {}
+
+
+_UintReader = Callable[[bytes, int], tuple[int]]
+_FieldReader = Callable[[bytes, int], tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """How one byte order is read. A field begins with its code, 1, its type and 0: as one number, its tag."""
+
+    pair: _FieldReader
+    uint: _UintReader
+    tags: Mapping[int, int]  # of the fields that are strings or object paths: tag to code
+    reply_serial: int
+    signature: int
+    unix_fds: int
+    signature_shift: int  # a signature's length is one byte, the first of the second number
+
+
+def _order(sign: str, byteorder: Literal["little", "big"]) -> _Order:
+    tags = [int.from_bytes(bytes((code, 1, token, 0)), byteorder) for code, token in enumerate(_FIELD_TYPES)]
+    return _Order(
+        pair=Struct(sign + "II").unpack_from,
+        uint=Struct(sign + "I").unpack_from,
+        tags={tags[code]: code for code, token in enumerate(_FIELD_TYPES) if token in _STRING_TYPES},
+        reply_serial=tags[_REPLY_SERIAL],
+        signature=tags[_SIGNATURE],
+        unix_fds=tags[_UNIX_FDS],
+        signature_shift=0 if byteorder == "little" else 24,
+    )
+
+
+_ORDERS: Final = {LITTLE: _order("<", "little"), BIG: _order(">", "big")}
+
+
+def _read_fields(frame: bytes, at: int, end: int, order: _Order) -> _Fields:
+    """The header's fields, from offset `at` to `end`. Offsets have the message's own alignment, and at least
+    8 bytes follow `end`. Raises WireError, and what indexing and unpacking raise."""
+    values: list[Any] = [None, "", "", "", "", 0, "", "", "", 0]
+    pair, tags, stop = order.pair, order.tags, at
+    while at < end:
+        tag, length = pair(frame, at)
+        code = tags.get(tag)
+        if code:
+            first = at + 8
+            stop = first + length + 1
+            values[code] = frame[first : stop - 1].decode()
+        elif tag == order.signature:
+            first = at + 5
+            stop = first + (length >> order.signature_shift & 0xFF) + 1
+            values[_SIGNATURE] = frame[first : stop - 1].decode()
+        elif tag == order.reply_serial or tag == order.unix_fds:
+            values[frame[at]] = length
+            stop = at + 8
+        elif 0 < frame[at] <= _UNIX_FDS:
+            raise WireError(f"header field {frame[at]} has a wrong type")
+        else:
+            stop = _skip_variant(frame, at + 1, end, order.uint, 0)
+        if stop > end:
+            raise WireError("a header field is longer than the header")
+        at = stop + 7 & ~7
+    return tuple(values[1:])
+
+
+_FIXED_SIZES: Final = {
+    ord(token): size for token, size in zip("ybnqiuxtdh", (1, 4, 2, 2, 4, 4, 8, 8, 8, 4), strict=True)
+}
+
+
+def _skip_variant(frame: bytes, at: int, end: int, uint: _UintReader, depth: int) -> int:
+    """The offset behind the variant at `at`, whatever its type: unknown fields are ignored."""
+    length = frame[at]
+    at, signature = at + length + 2, frame[at + 1 : at + 1 + length]
+    token = signature[0] if signature else 0
+    if length == 1 and token in _FIXED_SIZES:
+        size = _FIXED_SIZES[token]
+        return (at + size - 1 & -size) + size
+    if length == 1 and token in _STRING_TYPES:
+        at = at + 3 & ~3
+        return at + 4 + uint(frame, at)[0] + 1
+    if length == 1 and token == ord("g"):
+        return at + 1 + frame[at] + 1
+    if token == ord("a") and length > 1:
+        at = at + 3 & ~3
+        size = uint(frame, at)[0]
+        return ((at + 4 + 7 & ~7) if signature[1] in b"xtd({" else at + 4) + size
+    if length == 1 and token == ord("v") and depth < 8:
+        return _skip_variant(frame, at, end, uint, depth + 1)
+    raise WireError("an unknown header field has a type that cannot be skipped")
+
+
+def _fields_of(data: bytes, at: int, fields_end: int, little: bool) -> _Fields:
+    """The fields of the header at `at`, from the table when the same bytes were read before."""
+    key = data[at + 12 : fields_end]
+    if little and (known := _header_cache.get(key)) is not None:
+        return known
+    try:
+        # Four bytes in front give offsets the message's own alignment; those behind may be read ahead.
+        fields = _read_fields(
+            b"\0\0\0\0" + key + bytes(8), 8, len(key) + 4, _ORDERS[LITTLE if little else BIG]
+        )
+    except (StructError, IndexError, UnicodeDecodeError) as error:
+        raise WireError(f"unreadable header: {error}") from error
+    if little and not fields[4] and len(key) <= _CACHED_HEADER_BYTES:  # replies never repeat
+        if len(_header_cache) >= _CACHED_HEADERS:
+            _header_cache.clear()
+        _header_cache[key] = fields
+    return fields
+
+
+class Splitter:
+    """Cuts what the socket gave into messages, and gives each the descriptors that came for it.
+
+    A call whose header or body is above its limit is handed out at once, oversized, and its body is thrown
+    away as it arrives: nobody makes us keep what will be refused. Replies may have any legal size.
+    """
+
+    def __init__(self, max_call_bytes: int = 64 * 1024) -> None:
+        self.max_call_bytes = max_call_bytes
+        self._rest = bytearray()  # the beginning of a message whose end has not come yet
+        self._need = 16  # how long _rest must be before looking again
+        self._skip = 0  # bytes of a refused body still to come
+        self._fds: list[int] = []
+
+    def feed(self, data: bytes, fds: Sequence[int] = ()) -> list[Incoming]:
+        """All messages that are complete now. Raises WireError when the stream is not D-Bus (any more)."""
+        if fds:
+            self._fds += fds
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._need:
+                return []
+            data = bytes(self._rest)
+            self._rest.clear()
+        found: list[Incoming] = []
+        used = self._cut(data, found)
+        if used < len(data):
+            self._rest += data[used:] if used else data
+        elif self._fds and not self._skip:
+            # At the end of a message nothing can be left over for a message to come.
+            self.close()
+        return found
+
+    def close(self) -> None:
+        """Close the descriptors that no message has claimed."""
+        fds, self._fds = self._fds, []
+        close_all(fds)
+
+    def _cut(self, data: bytes, found: list[Incoming]) -> int:
+        """Append the whole messages in data to found; returns how many bytes they took."""
+        at, size = 0, len(data)
+        unpack, limit = _HEAD_LITTLE.unpack_from, self.max_call_bytes
+        while size - at >= 16:
+            endian, kind, flags, version, body_len, serial, fields_len = unpack(data, at)
+            little = endian == LITTLE
+            if not little:
+                _, _, _, _, body_len, serial, fields_len = _HEAD_BIG.unpack_from(data, at)
+            fields_end = at + 16 + fields_len
+            body_at = at + (16 + fields_len + 7 & ~7)
+            end = body_at + body_len
+            if (
+                (not little and endian != BIG)
+                or version != 1
+                or fields_len > MAX_ARRAY_BYTES
+                or end - at > MAX_FRAME_BYTES
+            ):
+                raise WireError(f"not a D-Bus message: {data[at : at + 16].hex(' ')}")
+            oversized = kind == METHOD_CALL and (body_len > limit or fields_len > limit)
+            if size < (body_at if oversized else end):
+                self._need = (body_at if oversized else end) - at
+                return at
+            body = b"" if oversized or not body_len else data[body_at:end]
+            try:
+                fields = _fields_of(data, at, fields_end, little)
+            except WireError:
+                found.append(
+                    Incoming(kind, flags, serial, "", "", "", "", "", "", "", 0, b"", endian, (), False, True)
+                )
+            else:
+                path, interface, member, error_name, reply_serial, destination, sender, signature, count = (
+                    fields
+                )
+                message = Incoming(
+                    kind, flags, serial, path, interface, member, sender, destination, signature, error_name,
+                    reply_serial, body, endian,
+                )  # fmt: skip
+                if oversized:
+                    message.oversized = True
+                if count:
+                    message.fds = self._take_fds(count)
+                found.append(message)
+            if end > size:  # only a refused body may still be on its way
+                self._skip = end - size
+                return size
+            at = end
+        self._need = 16
+        return at
+
+    def _take_fds(self, count: int) -> tuple[int, ...]:
+        if count > len(self._fds):
+            raise WireError("a message announces more descriptors than came with it")
+        taken = tuple(self._fds[:count])
+        del self._fds[:count]
+        return taken
+
+
+# -- reading simple bodies ---------------------------------------------------------------------------------
+
+_body_cache: dict[tuple[str, bytes], tuple[str, ...]] = {}
+
+
+def read_simple(signature: str, body: bytes) -> list[Any] | None:
+    """The arguments of a little-endian body of strings and object paths, with empty options behind them.
+
+    None: something else; let the library read it (and judge it).
+    """
+    if not signature:
+        return None if body else []
+    options = signature.endswith("a{sv}")
+    key = (signature, body)
+    strings = _body_cache.get(key)
+    if strings is None:
+        strings = _read_strings(len(signature) - 5 if options else len(signature), signature, body, options)
+        if strings is None:
+            return None
+        if len(body) <= _CACHED_BODY_BYTES:
+            if len(_body_cache) >= _CACHED_HEADERS:
+                _body_cache.clear()
+            _body_cache[key] = strings
+    return [*strings, {}] if options else list(strings)
+
+
+def _read_strings(count: int, signature: str, body: bytes, options: bool) -> tuple[str, ...] | None:
+    values, at, size = [], 0, len(body)
+    try:
+        for token in signature[:count]:
+            if token not in "so":
+                return None
+            at = at + 3 & ~3
+            first = at + 4
+            at = first + _UINT_LITTLE.unpack_from(body, at)[0]
+            if body[at]:
+                return None
+            values.append(str(body[first:at], "utf-8"))
+            at += 1
+        if options:
+            at = at + 3 & ~3
+            if _UINT_LITTLE.unpack_from(body, at)[0]:
+                return None
+            at = at + 4 + 7 & ~7  # an empty array still has its elements' alignment
+    except (StructError, IndexError, UnicodeDecodeError):
+        return None
+    return tuple(values) if at == size else None
+
+
+# -- building ----------------------------------------------------------------------------------------------
+
+
+def pack_string(value: str) -> bytes:
+    """One string or object path, to stand at a multiple of 4. ValueError on NUL or a lone surrogate."""
+    raw = value.encode()
+    if b"\0" in raw:
+        raise ValueError("a D-Bus string cannot hold a NUL byte")
+    return _UINT_LITTLE.pack(len(raw)) + raw + b"\0"
+
+
+def pack_strings(values: Sequence[str]) -> bytes:
+    """The body of strings and object paths one after the other."""
+    if len(values) == 1:
+        return pack_string(values[0])
+    body = b""
+    for value in values:
+        body += _PADDING[-len(body) & 3] + pack_string(value)
+    return body
+
+
+EMPTY_OPTIONS: Final = bytes(8)  # a{sv} with nothing in it: length 0, then the alignment of an entry
+
+
+def _field(code: int, token: str, value: str) -> bytes:
+    raw = value.encode()
+    if b"\0" in raw:
+        raise ValueError("a header field cannot hold a NUL byte")
+    length = bytes((len(raw),)) if token == "g" else _UINT_LITTLE.pack(len(raw))
+    return bytes((code, 1, ord(token), 0)) + length + raw + b"\0"
+
+
+def _join_fields(fields: Iterable[bytes]) -> tuple[bytes, int]:
+    """The fields, each at a multiple of 8, padded behind; and their length without that last padding."""
+    joined, length = b"", 0
+    for field in fields:
+        joined += field
+        length = len(joined)
+        joined += _PADDING[-length & 7]
+    return joined, length
+
+
+_K = TypeVar("_K")
+_Tail = tuple[bytes, int]
+
+
+class Headers:
+    """Builds headers, in the order of fields both libraries use, so that a test can compare the bytes.
+
+    fds: how many descriptors will travel with the frame.
+    """
+
+    def __init__(self) -> None:
+        self._replies: dict[tuple[str, str, int], _Tail] = {}
+        self._messages: dict[tuple[Any, ...], _Tail] = {}
+        self._names: dict[str, _Tail] = {}
+
+    def method_return(
+        self, serial: int, reply_serial: int, destination: str, signature: str, body: bytes, fds: int = 0
+    ) -> bytes:
+        tail, length = self._reply_tail(destination, signature, fds)
+        # Endianness, type, flags, version; body's length, serial, fields' length; the first field.
+        return (
+            _REPLY_HEAD.pack(LITTLE, 2, 1, 1, len(body), serial, length, _REPLY_SERIAL_FIELD, reply_serial)
+            + tail
+            + body
+        )
+
+    def error(
+        self, serial: int, reply_serial: int, destination: str, name: str, signature: str, body: bytes
+    ) -> bytes:
+        first = self._names.get(name)
+        if first is None:
+            first = self._remember(self._names, name, _join_fields([_field(_ERROR_NAME, "s", name)]))
+        tail, length = self._reply_tail(destination, signature, 0)
+        return (
+            _CALL_HEAD.pack(LITTLE, 3, 1, 1, len(body), serial, len(first[0]) + length)
+            + first[0]
+            + _PAIR.pack(_REPLY_SERIAL_FIELD, reply_serial)
+            + tail
+            + body
+        )
+
+    def signal(
+        self,
+        serial: int,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str,
+        body: bytes,
+        destination: str = "",
+    ) -> bytes:
+        joined, length = self._message(path, interface, member, destination, signature, 0)
+        return _CALL_HEAD.pack(LITTLE, 4, 1, 1, len(body), serial, length) + joined + body
+
+    def method_call(
+        self,
+        serial: int,
+        destination: str,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str,
+        body: bytes,
+        flags: int = 0,
+        fds: int = 0,
+    ) -> bytes:
+        joined, length = self._message(path, interface, member, destination, signature, fds)
+        return _CALL_HEAD.pack(LITTLE, 1, flags, 1, len(body), serial, length) + joined + body
+
+    def _message(
+        self, path: str, interface: str, member: str, destination: str, signature: str, fds: int
+    ) -> tuple[bytes, int]:
+        key = (path, interface, member, destination, signature, fds)
+        known = self._messages.get(key)
+        if known is not None:
+            return known
+        fields = [_field(_PATH, "o", path)]
+        if interface:
+            fields.append(_field(_INTERFACE, "s", interface))
+        fields.append(_field(_MEMBER, "s", member))
+        return self._remember(
+            self._messages, key, _join_fields(fields + self._ends(destination, signature, fds))
+        )
+
+    def _reply_tail(self, destination: str, signature: str, fds: int) -> _Tail:
+        """What follows REPLY_SERIAL, and the length of all fields from REPLY_SERIAL on."""
+        key = (destination, signature, fds)
+        known = self._replies.get(key)
+        if known is not None:
+            return known
+        joined, length = _join_fields(self._ends(destination, signature, fds))
+        return self._remember(self._replies, key, (joined, length + 8))
+
+    @staticmethod
+    def _ends(destination: str, signature: str, fds: int) -> list[bytes]:
+        fields = []
+        if destination:
+            fields.append(_field(_DESTINATION, "s", destination))
+        if signature:
+            fields.append(_field(_SIGNATURE, "g", signature))
+        if fds:
+            fields.append(b"\x09\1u\0" + _UINT_LITTLE.pack(fds))
+        return fields
+
+    @staticmethod
+    def _remember(table: dict[_K, _Tail], key: _K, value: _Tail) -> _Tail:
+        if len(table) >= _CACHED_HEADERS:
+            table.clear()
+        table[key] = value
+        return value
