@@ -48,7 +48,7 @@ async def serve(
     owned. reload: reads the configuration anew, for SIGHUP; raises BadConfig.
     """
     try:
-        link = await Link.connect(address, _link_limits(config.limits))
+        link = await Link.connect(address, _link_limits(config.limits, session=session))
     except (DialError, BusError) as error:
         log.error("no bus: %s", error)
         return 1
@@ -193,9 +193,16 @@ class _Status:
         return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no connections"
 
 
-def _link_limits(limits: LimitsConfig) -> LinkLimits:
+# What a bus takes in one message before it hangs up: dbus-daemon's max_message_size in system.conf, and
+# the protocol's own maximum.
+_SYSTEM_MESSAGE_BYTES = 32 << 20
+_SESSION_MESSAGE_BYTES = 128 << 20
+
+
+def _link_limits(limits: LimitsConfig, *, session: bool) -> LinkLimits:
     return LinkLimits(
         call_bytes=limits.message_bytes,
+        message_bytes=_SESSION_MESSAGE_BYTES if session else _SYSTEM_MESSAGE_BYTES,
         high_water_bytes=limits.outgoing_high_water_bytes,
         low_water_bytes=limits.outgoing_high_water_bytes // 4,
         inbound=InboundLimits(calls_per_sender=limits.calls_per_client),

@@ -27,9 +27,6 @@ from virtbridge.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-# A system bus cuts off who sends more than 32 MiB (dbus-daemon's max_message_size): better one refusal.
-MAX_REPLY_BYTES = (32 << 20) - 4096
-
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -173,11 +170,6 @@ class Router:
             body = result.body
         else:
             body = marshal(method.out_signature, [result] if method.out_signature else [])
-        if len(body) > MAX_REPLY_BYTES:
-            raise BridgeError(
-                ErrorKind.LIMIT_EXCEEDED,
-                f"the reply would be {len(body)} bytes, more than one message carries",
-            )
         self._metrics.add("bus.replies")
         self._link.reply(incoming, method.out_signature, body)
 

@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from lxml import etree
@@ -91,10 +92,17 @@ def _strings(result: Any) -> list[str]:
     if isinstance(result, bool):
         return ["true" if result else "false"]
     if isinstance(result, float):
-        return [str(int(result)) if result.is_integer() else str(result)]
+        return [_number(result)]
     if isinstance(result, str):
         return [result] if result else []
     return [_text(node) for node in result]
+
+
+def _number(value: float) -> str:
+    """XPath knows no exponents."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
+    return str(int(value)) if value.is_integer() else format(Decimal(repr(value)), "f")
 
 
 def _text(node: Any) -> str:
