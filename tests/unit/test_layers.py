@@ -63,7 +63,6 @@ def test_the_model_is_pure() -> None:
             "time",
             "logging",
             "asyncio",
-            "threading",
             "subprocess",
             "random",
         }, path
