@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from virtbridge import __version__
-from virtbridge.config_files import BadConfig, load_config
+from virtbridge.config.files import BadConfig, load_config
 from virtbridge.daemon import serve
 from virtbridge.logs import LEVELS, set_up_logging
 

@@ -20,7 +20,7 @@ from virtbridge.bus.link import BusError, Link, LinkLimits, LinkLost
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.config import Config, ConnectionConfig, LimitsConfig
-from virtbridge.config_files import BadConfig, changed_connections
+from virtbridge.config.files import BadConfig, changed_connections
 from virtbridge.errors import BridgeError
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Signal

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from virtbridge import config_files
+from virtbridge.config import files
 from virtbridge.config import NO_CONFIG, Config, ConnectionConfig
-from virtbridge.config_check import connection_name_problem
-from virtbridge.config_files import BadConfig, changed_connections, load_config
+from virtbridge.config.check import connection_name_problem
+from virtbridge.config.files import BadConfig, changed_connections, load_config
 
 LAB = '[connections.lab]\nuri = "test:///default"\n'
 
@@ -62,7 +62,7 @@ def test_conf_d_is_read_in_order_and_a_later_setting_wins(tmp_path: Path) -> Non
 
 
 def test_no_default_file_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config_files, "DEFAULT_FILE", tmp_path / "none" / "virtbridge.toml")
+    monkeypatch.setattr(files, "DEFAULT_FILE", tmp_path / "none" / "virtbridge.toml")
     assert load_config() == Config()
     (tmp_path / "none" / "conf.d").mkdir(parents=True)
     (tmp_path / "none" / "conf.d" / "lab.toml").write_text(LAB)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtbridge.config_lines import KeyPath, key_lines, line_of
+from virtbridge.config.lines import KeyPath, key_lines, line_of
 
 _TEXT = '''\
 # [not.a.table]

@@ -11,7 +11,6 @@ FREE = {
     "errors",
     "metrics",
     "config",
-    "config_check",
     "uris",
 }  # plain values and pure functions, for every layer
 

@@ -154,8 +154,8 @@ def _markdown(text: str) -> str:
 def _errors() -> str:
     names = "".join(f"- `{kind.value}`\n" for kind in ErrorKind)
     return (
-        "## Errors\n\nThe names are to be matched; the text is for people. A call that fits no object, member\n"
-        f"or signature gets D-Bus's own `org.freedesktop.DBus.Error.…`.\n\n{names}"
+        "## Errors\n\nThe names are to be matched; the text is for people. A call that fits no object,\n"
+        f"member or signature gets D-Bus's own `org.freedesktop.DBus.Error.…`.\n\n{names}"
     )
 
 

@@ -12,7 +12,7 @@ from virtbridge.cache import queries, xpath
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.config import ConnectionConfig, LimitsConfig
-from virtbridge.config_check import connection_name_problem
+from virtbridge.config.check import connection_name_problem
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.domain import normal_mac

@@ -1,6 +1,6 @@
 """Holding what the files say against what can be set: every mistake found, and the Config when there is none.
 
-Pure. The rules are the dataclasses of config.py: their fields' names, types and bounds; what spans fields
+Pure. The rules are the dataclasses of __init__.py: their fields' names, types and bounds; what spans fields
 is in one table here. Source: the tables of virtbridge.toml as tomllib reads them.
 """
 
@@ -19,7 +19,7 @@ from virtbridge.config import (
     LimitsConfig,
     RefreshConfig,
 )
-from virtbridge.config_lines import KeyPath
+from virtbridge.config.lines import KeyPath
 from virtbridge.uris import uri_problem
 
 NAME_LENGTH_MAX = 64

@@ -1,8 +1,8 @@
 """The configuration: what can be set, its units, defaults and bounds.
 
-Frozen values only; pure: config_check.py holds a file's contents against them, config_files.py reads the
+Frozen values only; pure: check.py holds a file's contents against them, files.py reads the
 files. The fields of these classes are the tables and keys of virtbridge.toml, by the same names; a field's
-unit is the end of its name, its bounds are what config_check.py refuses to go beyond.
+unit is the end of its name, its bounds are what check.py refuses to go beyond.
 """
 
 from collections.abc import Mapping

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from virtbridge.config import Config, ConnectionConfig
-from virtbridge.config_check import (
+from virtbridge.config.check import (
     Settings,
     check_document,
     check_together,
     show_key,
     with_defaults,
 )
-from virtbridge.config_lines import KeyPath, key_lines, line_of
+from virtbridge.config.lines import KeyPath, key_lines, line_of
 
 DEFAULT_FILE = Path("/etc/virtbridge/virtbridge.toml")
 FILE_BYTES_MAX = 4 << 20

@@ -1,0 +1,102 @@
+# virtbridge: every command that a person or a machine needs. `make help` lists them.
+#
+# `make run` and `make test` each do all of the set-up that they need, on a fresh Debian 12: packages (as
+# root), the virtual environment .venv, and virtbridge in it. .ci/setup does it and says what it does.
+
+PYTHON ?= python3
+PREFIX ?= /usr/local
+DESTDIR ?=
+# The interpreter of the installed service: Debian's, with python3-libvirt, python3-dbus-next, python3-lxml.
+SERVICE_PYTHON ?= /usr/bin/python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Debian's packages, by what they are needed for.
+PACKAGES_run := python3-venv python3-dev gcc pkg-config libvirt-dev dbus-daemon systemd libglib2.0-bin
+PACKAGES_test := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils \
+	dbus-broker python3-libvirt python3-dbus-next python3-lxml python3-gi gir1.2-glib-2.0
+PACKAGES_bench := libvirt-dbus
+PACKAGES_system := debootstrap systemd-container
+
+# What an installation is made of. /usr/local has no bus policies of its own, so they go to /etc there.
+BINDIR := $(PREFIX)/bin
+LIBDIR := $(PREFIX)/lib/virtbridge
+UNITDIR := $(PREFIX)/lib/systemd/system
+SYSUSERSDIR := $(PREFIX)/lib/sysusers.d
+DBUSDIR := $(PREFIX)/share/dbus-1
+POLICYDIR := $(if $(filter /usr,$(PREFIX)),/usr/share/dbus-1/system.d,/etc/dbus-1/system.d)
+INSTALLED := $(BINDIR)/virtbridge $(LIBDIR) $(UNITDIR)/virtbridge.service $(SYSUSERSDIR)/virtbridge.conf \
+	$(DBUSDIR)/system-services/org.virtbridge1.service $(DBUSDIR)/interfaces/org.virtbridge1.*.xml \
+	$(POLICYDIR)/org.virtbridge1.conf
+
+SETUP = PYTHON='$(PYTHON)' VENV='$(VENV)' ./.ci/setup
+
+.PHONY: help setup setup-run setup-test setup-bench setup-system \
+	run test check bench docs test-system install uninstall clean
+.NOTPARALLEL:
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+
+run: setup-run  ## a private bus with the service on libvirt's test driver, and what to try on it
+	@$(BIN)/python -m virtbridge.tour
+
+test: setup-test  ## all tests, and those of the bus once more with the other D-Bus library
+	$(BIN)/python -m pytest
+	VIRTBRIDGE_DBUS_LIBRARY=dbus-next $(BIN)/python -m pytest tests/bus
+
+check: setup-test  ## style and types
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+bench: setup-bench  ## measure against libvirt-dbus
+	$(BIN)/python -m tests.bench
+
+docs: setup-run  ## write dbus/API.md from the contract
+	$(BIN)/python -m virtbridge.bus.reference > dbus/API.md.new && mv dbus/API.md.new dbus/API.md
+
+test-system: setup-system  ## the installed service in a booted container (root; takes minutes)
+	VIRTBRIDGE_TEST_SYSTEM=1 $(BIN)/python -m pytest -v tests/system
+
+setup: setup-test  ## .venv with virtbridge and everything that run, test and check need
+
+setup-run:
+	@$(SETUP) run $(PACKAGES_run)
+
+setup-test:
+	@$(SETUP) test $(PACKAGES_run) $(PACKAGES_test)
+
+setup-bench:
+	@$(SETUP) test $(PACKAGES_run) $(PACKAGES_test) $(PACKAGES_bench)
+
+setup-system:
+	@$(SETUP) test $(PACKAGES_run) $(PACKAGES_test) $(PACKAGES_system)
+
+install:  ## the service for this machine, or into DESTDIR for a package; PREFIX is /usr/local
+	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(SYSUSERSDIR)' \
+		'$(DESTDIR)$(DBUSDIR)/system-services' '$(DESTDIR)$(DBUSDIR)/interfaces' '$(DESTDIR)$(POLICYDIR)'
+	rm -rf '$(DESTDIR)$(LIBDIR)/virtbridge'
+	cd virtbridge && find -L . \( -name '*.py' -o -name '*.xml' -o -name py.typed \) -exec \
+		install -D -m 644 '{}' '$(abspath $(or $(DESTDIR),/))/$(LIBDIR)/virtbridge/{}' ';'
+	umask 022 && $(SERVICE_PYTHON) -m compileall -q -s '$(DESTDIR)' '$(DESTDIR)$(LIBDIR)'
+	umask 022 && sed -e 's|@PYTHON@|$(SERVICE_PYTHON)|' -e 's|@LIBDIR@|$(LIBDIR)|' systemd/virtbridge.in \
+		> '$(DESTDIR)$(BINDIR)/virtbridge'
+	chmod 755 '$(DESTDIR)$(BINDIR)/virtbridge'
+	sed 's|/usr/bin/virtbridge|$(BINDIR)/virtbridge|' systemd/virtbridge.service \
+		> '$(DESTDIR)$(UNITDIR)/virtbridge.service'
+	chmod 644 '$(DESTDIR)$(UNITDIR)/virtbridge.service'
+	install -m 644 systemd/virtbridge.sysusers '$(DESTDIR)$(SYSUSERSDIR)/virtbridge.conf'
+	install -m 644 dbus/org.virtbridge1.conf '$(DESTDIR)$(POLICYDIR)'
+	install -m 644 dbus/org.virtbridge1.service '$(DESTDIR)$(DBUSDIR)/system-services'
+	install -m 644 dbus/org.virtbridge1.*.xml '$(DESTDIR)$(DBUSDIR)/interfaces'
+	@[ -n '$(DESTDIR)' ] || printf '%s\n' 'Now, as root:' '  systemd-sysusers' \
+		'  systemctl daemon-reload && systemctl reload dbus' '  systemctl enable --now virtbridge'
+
+uninstall:  ## what install put there; the user, its home and /etc/virtbridge stay
+	rm -rf $(addprefix $(DESTDIR),$(INSTALLED))
+
+clean:  ## what the commands above made in this directory
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf '{}' +

@@ -1,0 +1,196 @@
+"""The source against libvirt's test driver in this process: sync, events, audit, refresh, and ends that leave
+nothing.
+
+`test:///default` is one state for the whole process, so each test undoes what it does.
+"""
+
+import asyncio
+import gc
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import pytest
+
+from tests.support.followed import Followed
+from virtbridge.config import ConnectionConfig
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.model.keys import Key, Kind
+from virtbridge.source.eventloop import install
+
+URI = "test:///default"
+EXTRA = "<domain type='test'><name>extra</name><memory>1024</memory><os><type>hvm</type></os></domain>"
+
+
+@pytest.fixture
+def other() -> Iterator[Any]:
+    install()
+    conn = libvirt.open(URI)
+    yield conn
+    gc.collect()
+    conn.close()
+
+
+def uuid_of(other: Any, name: str = "test") -> str:
+    uuid: str = other.lookupByName(name).UUIDString()
+    return uuid
+
+
+async def test_the_first_sync_brings_everything_and_the_facts(other: Any) -> None:
+    async with Followed() as source:
+        await source.ready(URI)
+        known = source.domain(uuid_of(other))
+        assert (known.name, known.state, known.persistent) == ("test", "running", True)
+        assert known.xml == other.lookupByName("test").XMLDesc(0)
+        assert known.definition.vcpus_maximum == 2
+        assert source.named(Kind.NETWORK, "default").definition.bridge == "virbr0"
+        connection = source.connection()
+        assert (connection.driver, connection.uri) == ("TEST", URI)
+        assert connection.event_kinds == ("domain", "network")
+        assert connection.last_sync_us > 0
+        assert source.states == ["syncing", "ready"]
+
+
+async def test_nothing_happens_and_nothing_is_called(other: Any) -> None:
+    async with Followed() as source:
+        await source.ready(URI)
+        before = source.calls()
+        await asyncio.sleep(0.3)
+        assert source.calls() == before
+
+
+async def test_a_silent_change_is_found_by_the_audit_and_only_while_watched(other: Any) -> None:
+    domain = other.lookupByName("test")
+    async with Followed(audit_interval_s=0.05) as source:
+        source.watched = False
+        await source.ready(URI)
+        domain.setAutostart(1)
+        try:
+            await asyncio.sleep(0.3)
+            assert not source.domain(domain.UUIDString()).autostart
+            assert "source.audits" not in source.metrics.snapshot()
+            source.watched = True
+            await source.until(lambda: source.domain(domain.UUIDString()).autostart)
+        finally:
+            domain.setAutostart(0)
+        await source.until(lambda: not source.domain(domain.UUIDString()).autostart)
+
+
+async def test_refresh_and_set_autostart_show_at_once(other: Any) -> None:
+    domain = other.lookupByName("test")
+    key = Key("c", Kind.DOMAIN, domain.UUIDString())
+    async with Followed() as source:
+        await source.ready(URI)
+        await source.connections.set_autostart(key, True)
+        assert source.domain(key.id).autostart
+        domain.setAutostart(0)
+        domain.reboot(0)  # the test driver changes the reason, and says nothing
+        await source.connections.refresh("c", frozenset({Kind.DOMAIN}))
+        assert not source.domain(key.id).autostart
+        assert source.domain(key.id).state_reason == "booted"
+
+
+async def test_a_domain_defined_renamed_and_undefined_by_another_client(other: Any) -> None:
+    async with Followed() as source:
+        await source.ready(URI)
+        before = source.calls()
+        domain = other.defineXML(EXTRA)
+        uuid = domain.UUIDString()
+        try:
+            await source.until(lambda: source.domain(uuid))
+            assert source.domain(uuid).xml
+            assert source.domain(uuid).state == "shutoff"
+            assert source.calls()["XMLDesc"] == before["XMLDesc"] + 1
+            domain.rename("other")
+            await source.until(lambda: source.domain(uuid).name == "other")
+        finally:
+            domain.undefine()
+        await source.until(lambda: source.domain(uuid) is None)
+        assert source.lifecycles(uuid) == [
+            ("defined", "added"),
+            ("undefined", "renamed"),
+            ("defined", "renamed"),
+            ("undefined", "removed"),
+        ]
+
+
+async def test_without_events_the_kinds_are_on_demand_and_refresh_finds_changes(other: Any) -> None:
+    async with Followed() as source:
+        await source.ready(URI, events=False)
+        assert source.connection().event_kinds == ()
+        assert source.connection().demand_kinds == ("domain", "network")
+        assert "domainEventRegisterAny" not in source.calls()
+        domain = other.defineXML(EXTRA)
+        try:
+            await source.connections.refresh("c", frozenset())
+            assert source.named(Kind.DOMAIN, "extra").xml
+        finally:
+            domain.undefine()
+        await source.connections.refresh("c", frozenset())
+        assert source.named(Kind.DOMAIN, "extra") is None
+
+
+async def test_a_read_only_connection_refuses_changes() -> None:
+    async with Followed() as source:
+        await source.ready(URI, read_only=True)
+        key = next(source.cache.keys(Kind.DOMAIN))
+        with pytest.raises(BridgeError) as failure:
+            await source.connections.set_autostart(key, True)
+        assert failure.value.kind is ErrorKind.NOT_AUTHORIZED
+
+
+async def test_what_cannot_be_opened_says_why_and_delays_nobody() -> None:
+    async with Followed() as source:
+        source.connections.open(ConnectionConfig("bad", "qemu+unix:///system?socket=/nonexistent"))
+        await source.ready(URI)
+        await source.until(lambda: source.connection("bad").reconnect_attempts >= 2)
+        bad = source.connection("bad")
+        assert bad.state == "disconnected"
+        assert "/nonexistent" in bad.last_error[1]
+        with pytest.raises(BridgeError) as failure:
+            source.connections.open(ConnectionConfig("bad", URI))
+        assert failure.value.kind is ErrorKind.ALREADY_EXISTS
+        with pytest.raises(BridgeError) as failure:
+            await source.connections.refresh("bad", frozenset())
+        assert failure.value.kind is ErrorKind.NOT_CONNECTED
+        await source.connections.close("bad")
+        assert source.connection("bad") is None
+        with pytest.raises(BridgeError) as failure:
+            await source.connections.close("bad")
+        assert failure.value.kind is ErrorKind.NO_SUCH_OBJECT
+
+
+async def test_unreadable_xml_keeps_what_was_known_and_is_told_once(
+    other: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Followed() as source:
+        await source.ready(URI)
+        known = source.domain(uuid_of(other))
+        monkeypatch.setattr(libvirt.virDomain, "XMLDesc", lambda *_: "<domain")
+        with caplog.at_level(logging.WARNING, "virtbridge"):
+            await source.connections.refresh("c", frozenset({Kind.DOMAIN}))
+            await source.connections.refresh("c", frozenset({Kind.DOMAIN}))
+        assert source.domain(known.uuid) == known
+        assert len([record for record in caplog.records if "unreadable" in record.message]) == 1
+
+
+async def test_the_end_leaves_no_thread_and_no_reference(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    before = set(threading.enumerate())
+    with caplog.at_level(logging.WARNING, "virtbridge"):
+        async with Followed() as source:
+            await source.ready(URI)
+            await source.ready(URI, "second")
+            await source.connections.close("second")
+        ours = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("vb-")]
+        for thread in ours:  # told to end; the last turns may still be under way
+            await asyncio.to_thread(thread.join, 5)
+        assert not any(thread.is_alive() for thread in ours)
+    assert not caplog.records  # close() returned 0
+    calls = source.calls()
+    assert calls["domainEventDeregisterAny"] == calls["domainEventRegisterAny"]
+    assert calls["close"] == calls["open"] == 2

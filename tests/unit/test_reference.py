@@ -1,0 +1,87 @@
+"""dbus/API.md is what the contract says now, and nothing in the contract is without a comment."""
+
+from pathlib import Path
+
+import pytest
+
+from virtbridge.bus.contract import CONTRACT_FOLDER, BadContract, load_contract
+from virtbridge.bus.reference import reference
+
+FILES = sorted(CONTRACT_FOLDER.glob("org.virtbridge1.*.xml"))
+API = Path(__file__).parents[2] / "dbus" / "API.md"
+
+WHOLE = """
+<node>
+  <!-- org.example.Thing: what it is. Since 0.1. -->
+  <interface name="org.example.Thing">
+    <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="true"/>
+    <!-- Size: of a * thing_, in <bytes>. Since 0.2. -->
+    <property name="Size" type="t" access="readwrite">
+      <annotation name="org.virtbridge1.Access" value="configure"/>
+    </property>
+    <!-- Move: takes it. where: a place … how: `a*b`. Errors: none. Since 0.1. -->
+    <method name="Move">
+      <annotation name="org.virtbridge1.Access" value="read"/>
+      <arg name="where" type="s" direction="in"/>
+      <arg name="how" type="s" direction="in"/>
+      <arg name="came" type="b" direction="out"/>
+    </method>
+    <!-- Moved: after a move. Since 0.1. -->
+    <signal name="Moved"><arg name="where" type="s"/></signal>
+  </interface>
+</node>
+"""
+
+
+def test_the_committed_reference_is_the_contract_of_now() -> None:
+    assert API.read_text("utf-8") == reference(FILES), "`make docs` writes it anew"
+
+
+def test_every_interface_and_member_is_in_it() -> None:
+    text = reference(FILES)
+    for interface in load_contract().values():
+        chapter = text.partition(f"\n## {interface.name}\n")[2].partition("\n## ")[0]
+        assert chapter, interface.name
+        for name in interface.properties:
+            assert f"\n| `{name}` | " in chapter, f"{interface.name}.{name}"
+        for name in [*interface.methods, *interface.signals]:
+            assert f"\n{name}(" in chapter, f"{interface.name}.{name}"
+
+
+def _written(folder: Path, xml: str) -> list[Path]:
+    file = folder / "org.example.Thing.xml"
+    file.write_text(xml)
+    return [file]
+
+
+def test_a_member_reads_as_its_comment(tmp_path: Path) -> None:
+    text = reference(_written(tmp_path, WHOLE))
+    row = r"`t` | read, write (right `configure`) | signal | of a \* thing\_, in &lt;bytes>. Since 0.2 |"
+    assert f"| `Size` | {row}" in text.splitlines()
+    move = text.partition("### Move (method)\n")[2].partition("\n#")[0]
+    assert move == (
+        "\n```\nMove(where s, how s) → came b\n```\n\nTakes it.\n\n"
+        "- `where`: a place …\n- `how`: `a*b`.\n- Errors: none.\n- Right: `read`\n"
+    )
+    assert "### Moved (signal)\n\n```\nMoved(where s)\n```\n\nAfter a move.\n" in text
+
+
+@pytest.mark.parametrize(
+    ("there", "instead", "complaint"),
+    [
+        ("<!-- Moved: after a move. Since 0.1. -->", "", "signal Moved has no comment"),
+        ("<!-- Move: ", "<!-- Motion: ", "method Move has no comment"),
+        ("in <bytes>. Since 0.2.", "in bytes.", "property Size does not say since"),
+        (
+            "<!-- org.example.Thing: what it is. Since 0.1. -->",
+            "",
+            "interface org.example.Thing has no comment",
+        ),
+    ],
+)
+def test_what_has_no_comment_of_its_own_is_named(
+    tmp_path: Path, there: str, instead: str, complaint: str
+) -> None:
+    assert there in WHOLE
+    with pytest.raises(BadContract, match=rf"^org\.example\.Thing\.xml: .*{complaint}"):
+        reference(_written(tmp_path, WHOLE.replace(there, instead)))

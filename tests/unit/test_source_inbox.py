@@ -1,0 +1,84 @@
+"""The inbox: in order, one wake per batch, a long batch in slices, nothing lost between threads."""
+
+import asyncio
+import logging
+import threading
+from time import sleep
+
+import pytest
+
+from virtbridge.source.inbox import Inbox
+
+
+async def turned() -> None:
+    await asyncio.sleep(0)
+
+
+async def test_a_batch_wakes_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    wakes: list[object] = []
+    wake = loop.call_soon_threadsafe
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda call: (wakes.append(call), wake(call)))
+    inbox, seen = Inbox(loop), []
+    for number in range(1000):
+        inbox.post(seen.append, number)
+    assert len(wakes) == 1
+    async with asyncio.timeout(5):
+        while len(seen) < 1000:
+            await turned()
+    assert seen == list(range(1000))
+
+
+async def test_everything_of_every_thread_arrives_in_that_thread_s_order() -> None:
+    inbox, seen = Inbox(asyncio.get_running_loop()), []
+    per_thread = 2000
+
+    def post(thread: int) -> None:
+        for number in range(per_thread):
+            inbox.post(seen.append, (thread, number))
+
+    threads = [threading.Thread(target=post, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    async with asyncio.timeout(20):
+        while len(seen) < 4 * per_thread:
+            await asyncio.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    for number in range(4):
+        assert [place for thread, place in seen if thread == number] == list(range(per_thread))
+
+
+async def test_a_long_batch_leaves_the_loop_its_turns() -> None:
+    inbox = Inbox(asyncio.get_running_loop(), slice_s=0.005)
+    for _ in range(20):
+        inbox.post(sleep, 0.002)
+    turns = 0
+    async with asyncio.timeout(5):
+        while len(inbox):
+            await turned()
+            turns += 1
+    assert turns >= 4
+
+
+async def test_a_failing_delivery_does_not_stop_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    inbox, seen = Inbox(asyncio.get_running_loop()), []
+
+    def fail() -> None:
+        raise ValueError("broken")
+
+    with caplog.at_level(logging.ERROR):
+        inbox.post(fail)
+        inbox.post(seen.append, 1)
+        async with asyncio.timeout(5):
+            while not seen:
+                await turned()
+    assert "delivery failed" in caplog.text
+
+
+def test_posting_after_the_end_is_harmless() -> None:
+    loop = asyncio.new_event_loop()
+    inbox = Inbox(loop)
+    loop.close()
+    inbox.post(print)
+    assert len(inbox) == 0

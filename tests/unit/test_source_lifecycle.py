@@ -1,0 +1,96 @@
+"""The lifecycle table: every event and detail that libvirt names, and sequences as QEMU was seen to send
+them.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from virtbridge.model.records import DomainRecord, NetworkRecord
+from virtbridge.source.enums import DOMAIN_EVENT, DOMAIN_EVENT_DETAIL, DOMAIN_STATE, STATE_REASON
+from virtbridge.source.lifecycle import domain_effect, domain_outcome, network_outcome
+
+UUID = "6695eb01-f6a4-8304-79aa-97f2502e193f"
+OFF = DomainRecord(UUID, "d", state="shutoff", state_reason="unknown", persistent=True)
+
+
+def follow(record: DomainRecord, *events: tuple[str, str, int]) -> DomainRecord | None:
+    for event, detail, number in events:
+        outcome = domain_outcome(record, event, detail, "d", number)
+        if outcome.gone:
+            return None
+        record = replace(record, **outcome.fields)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("event", "detail"),
+    [(event, detail) for event in DOMAIN_EVENT.values() for detail in DOMAIN_EVENT_DETAIL[event].values()],
+)
+def test_every_effect_is_a_state_and_a_reason_of_libvirt(event: str, detail: str) -> None:
+    effect = domain_effect(event, detail)
+    if effect.state:
+        assert effect.state in DOMAIN_STATE.values()
+        for reason in (effect.reason, effect.already or effect.reason, effect.killed or effect.reason):
+            assert reason in STATE_REASON[effect.state].values()
+
+
+def test_a_newer_detail_still_tells_the_state() -> None:
+    assert domain_effect("started", "99").state == "running"
+    assert domain_effect("stopped", "99").state == "shutoff"
+    assert domain_effect("99", "0").rereads
+
+
+@pytest.mark.parametrize(
+    ("events", "state"),
+    [
+        ([("resumed", "unpaused", 1), ("started", "booted", 1)], ("running", "booted")),
+        ([("started", "booted", 1), ("suspended", "paused", 1)], ("paused", "user")),
+        ([("started", "restored", 1), ("resumed", "from-snapshot", 1)], ("running", "restored")),
+        ([("started", "restored", 1), ("suspended", "restored", 1)], ("paused", "migration")),
+        ([("started", "from-snapshot", 1), ("resumed", "from-snapshot", 1)], ("running", "from-snapshot")),
+        ([("resumed", "unpaused", 1), ("started", "from-snapshot", 1)], ("running", "booted")),
+        ([("resumed", "unpaused", 1), ("stopped", "failed", 1)], ("shutoff", "crashed")),
+        ([("resumed", "unpaused", 1), ("stopped", "failed", -1)], ("shutoff", "failed")),
+        ([("shutdown", "host", 1), ("stopped", "destroyed", -1)], ("shutoff", "destroyed")),
+        ([("shutdown", "guest", 1), ("stopped", "shutdown", 1)], ("shutoff", "shutdown")),
+    ],
+)
+def test_sequences_as_qemu_sends_them(events: list[tuple[str, str, int]], state: tuple[str, str]) -> None:
+    record = follow(OFF, *events)
+    assert record is not None
+    assert (record.state, record.state_reason) == state
+    assert record.active == (state[0] != "shutoff")
+
+
+def test_undefining_an_active_domain_leaves_it_transient_until_it_stops() -> None:
+    record = follow(OFF, ("started", "booted", 1), ("undefined", "removed", 1))
+    assert record is not None
+    assert not record.persistent
+    assert follow(record, ("stopped", "destroyed", -1)) is None
+    assert follow(OFF, ("undefined", "removed", -1)) is None
+
+
+def test_a_rename_changes_the_name_alone() -> None:
+    assert follow(OFF, ("undefined", "renamed", -1)) == OFF
+    outcome = domain_outcome(OFF, "defined", "renamed", "new", -1)
+    assert outcome.fields["name"] == "new"
+
+
+def test_only_a_save_asks_for_the_managed_save() -> None:
+    asking = {
+        (event, detail)
+        for event in DOMAIN_EVENT.values()
+        for detail in DOMAIN_EVENT_DETAIL[event].values()
+        if domain_effect(event, detail).asks_managed_save
+    }
+    assert asking == {("stopped", "saved")}
+
+
+def test_a_network_is_there_while_active_or_persistent() -> None:
+    known = NetworkRecord(UUID, "n", active=True, persistent=True)
+    outcome = network_outcome(known, "undefined", "n")
+    assert outcome.fields["persistent"] is False
+    assert not outcome.gone
+    assert network_outcome(NetworkRecord(UUID, "n", active=True), "stopped", "n").gone
+    assert not network_outcome(known, "stopped", "n").gone

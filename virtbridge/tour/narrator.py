@@ -1,0 +1,86 @@
+"""Telling, line by line, what a client hears from the service.
+
+A D-Bus client like any other: it knows what GetManagedObjects and the signals tell, and nothing else.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from virtbridge.bus import transport
+from virtbridge.bus.link import BUS_NAME, BUS_PATH, Link
+from virtbridge.bus.wire import Incoming
+from virtbridge.model.paths import ROOT
+
+NAME = "org.virtbridge1"
+_MATCH = f"type='signal',sender='{NAME}'"
+
+
+class Narrator:
+    """say gets one line, without its end, for everything that is heard."""
+
+    def __init__(self, link: Link, say: Callable[[str], None]) -> None:
+        self._link = link
+        self._say = say
+        self._labels: dict[str, str] = {}
+        # By interface, since libvirt's own event may be named like anything.
+        self._tellers: Mapping[str, Callable[[str, str, list[Any]], None]] = {
+            "org.freedesktop.DBus.Properties": self._properties_changed,
+            "org.freedesktop.DBus.ObjectManager": self._objects_changed,
+        }
+
+    @classmethod
+    async def start(cls, address: str, say: Callable[[str], None]) -> "Narrator":
+        """Listens first and reads then, so that nothing is missed between the two."""
+        narrator = cls(await Link.connect(address), say)
+        narrator._link.on_signal = narrator._heard
+        await narrator._link.call(BUS_NAME, BUS_PATH, BUS_NAME, "AddMatch", "s", [_MATCH])
+        (objects,) = await narrator._link.call(
+            NAME, ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"
+        )
+        for path, interfaces in objects.items():
+            narrator._learn(path, transport.plain(interfaces))
+        return narrator
+
+    def close(self) -> None:
+        self._link.close()
+
+    def _heard(self, signal: Incoming) -> None:
+        if not signal.path.startswith(ROOT):
+            return  # the bus's own
+        values = transport.plain(transport.arguments(signal))
+        self._tellers.get(signal.interface, self._event)(signal.path, signal.member, values)
+
+    def _properties_changed(self, path: str, _member: str, values: list[Any]) -> None:
+        interface, changed, _invalidated = values
+        self._learn(path, {interface: changed})
+        self._tell(path, ", ".join(f"{name} = {_short(value)}" for name, value in changed.items()))
+
+    def _objects_changed(self, _path: str, member: str, values: list[Any]) -> None:
+        path, interfaces = values
+        if member == "InterfacesAdded":
+            self._learn(path, interfaces)
+            self._tell(path, "appears")
+        else:
+            self._tell(path, "goes away")
+            self._labels.pop(path, None)
+
+    def _event(self, path: str, member: str, values: list[Any]) -> None:
+        self._tell(path, f"{member} {' '.join(map(_short, values))}")
+
+    def _learn(self, path: str, interfaces: Mapping[str, Mapping[str, Any]]) -> None:
+        for interface, properties in interfaces.items():
+            if name := properties.get("Name"):
+                self._labels[path] = f"{interface.rpartition('.')[2]} {name}"
+
+    def _tell(self, path: str, what: str) -> None:
+        self._say(f"{time.strftime('%H:%M:%S')}  {self._labels.get(path, path):<18} {what}")
+
+
+def _short(value: Any) -> str:
+    """One value on one line: the lists of a new definition would fill the screen."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    return f"({len(value)})"
