@@ -39,7 +39,7 @@ def test_every_type_of_result(expression: str, matches: dict[str, list[str]]) ->
 
 
 async def test_the_child_answers_the_same() -> None:
-    assert await xpath.query("domain", "//disk/@dev", DOCUMENTS, 30) == {"/a": ["vda", "vdb"]}
+    assert await xpath.Queries(1).run("domain", "//disk/@dev", DOCUMENTS, 30) == {"/a": ["vda", "vdb"]}
 
 
 @pytest.mark.parametrize("expression", ["", "//[", "a b", "\0"])
@@ -52,7 +52,7 @@ def test_what_is_no_expression_is_refused(expression: str) -> None:
 @pytest.mark.parametrize("expression", ["$x", "unknown()", "document('/etc/passwd')", "re:test(., 'a')"])
 async def test_functions_beyond_xpath_are_refused_by_the_child(expression: str) -> None:
     with pytest.raises(BridgeError) as caught:
-        await xpath.query("domain", expression, DOCUMENTS, 30)
+        await xpath.Queries(1).run("domain", expression, DOCUMENTS, 30)
     assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
 
 
@@ -63,10 +63,16 @@ async def test_an_expression_that_takes_for_ever_is_cut_off_and_leaves_nobody() 
     large = {"/a": f"<domain>{'<a><b/></a>' * 400}</domain>"}
     before = children()
     with pytest.raises(BridgeError) as caught:
-        await xpath.query("domain", forever, large, 1)
+        await xpath.Queries(1).run("domain", forever, large, 1)
     assert caught.value.kind is ErrorKind.TIMEOUT
     await asyncio.sleep(0)
     assert children() == before
+
+
+async def test_who_comes_later_waits_within_its_own_time() -> None:
+    queries = xpath.Queries(2)
+    work = [queries.run("domain", "//disk/@dev", DOCUMENTS, 30) for _ in range(5)]
+    assert await asyncio.gather(*work) == [{"/a": ["vda", "vdb"]}] * 5
 
 
 def test_too_much_is_refused() -> None:

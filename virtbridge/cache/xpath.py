@@ -32,12 +32,27 @@ def check_expression(xpath: str) -> None:
         raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"not an XPath 1.0 expression: {error}") from None
 
 
-async def query(tag: str, xpath: str, documents: Mapping[str, str], timeout_s: float) -> dict[str, list[str]]:
-    """The matches of each document that has any, by the documents' own keys. tag: the root element of all
-    of them.
+class Queries:
+    """So many children at a time; who comes later waits, within the same timeout."""
 
-    Raises Timeout, LimitExceeded (too much found) or InvalidArgument (what only evaluation shows).
-    """
+    def __init__(self, at_a_time: int) -> None:
+        self._free = asyncio.Semaphore(at_a_time)
+
+    async def run(
+        self, tag: str, xpath: str, documents: Mapping[str, str], timeout_s: float
+    ) -> dict[str, list[str]]:
+        """The matches of each document that has any, by the documents' own keys. tag: of every root element.
+
+        Raises Timeout, LimitExceeded (too much found) or InvalidArgument (what only evaluation shows).
+        """
+        try:
+            async with asyncio.timeout(timeout_s), self._free:
+                return await _ask_child(await asyncio.to_thread(_encode, tag, xpath, documents), timeout_s)
+        except TimeoutError:
+            raise BridgeError(ErrorKind.TIMEOUT, f"the query took longer than {timeout_s:g} s") from None
+
+
+async def _ask_child(work: bytes, timeout_s: float) -> dict[str, list[str]]:
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -48,12 +63,8 @@ async def query(tag: str, xpath: str, documents: Mapping[str, str], timeout_s: f
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    work = await asyncio.to_thread(_encode, tag, xpath, documents)
     try:
-        async with asyncio.timeout(timeout_s):
-            output, _ = await child.communicate(work)
-    except TimeoutError:
-        raise BridgeError(ErrorKind.TIMEOUT, f"the query took longer than {timeout_s:g} s") from None
+        output, _ = await child.communicate(work)
     finally:
         if child.returncode is None:
             child.kill()

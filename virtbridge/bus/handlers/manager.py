@@ -42,7 +42,7 @@ class ManagerHandlers:
         self._requests = requests
         self._shapes = shapes
         self._limits = limits
-        self._queries = 0
+        self._queries = xpath.Queries(limits.queries)
 
     def open_connection(self, call: Call, name: str, uri: str, options: Mapping[str, Any]) -> str:
         checked(options, {"read-only": "b"})
@@ -109,16 +109,10 @@ class ManagerHandlers:
                 ErrorKind.INVALID_ARGUMENT, f"an expression has at most {_XPATH_MAX} characters"
             )
         xpath.check_expression(expression)
-        if self._queries >= self._limits.queries:
-            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, f"{self._limits.queries} queries are running already")
         objects = self._publisher.objects(chosen_kind, self._chosen(options))
         documents = {known.path: self._xml(known.key) for known in objects}
-        self._queries += 1
-        try:
-            limit_s = timeout_s(options, _QUERY_MS, _QUERY_MAX_MS)
-            return await xpath.query(chosen_kind.value, expression, documents, limit_s)
-        finally:
-            self._queries -= 1
+        limit_s = timeout_s(options, _QUERY_MS, _QUERY_MAX_MS)
+        return await self._queries.run(chosen_kind.value, expression, documents, limit_s)
 
     def _xml(self, key: Key) -> str:
         return getattr(self._cache.get(key), "xml", "")
