@@ -1,22 +1,23 @@
-"""A GLib program, run by the tests with the system's own Python: it needs only PyGObject, nothing of ours.
+"""A GLib program, run by the tests with the system's own Python: it needs PyGObject, nothing of ours.
 
-`glib_client.py ADDRESS`: follows org.virtbridge1 through Gio.DBusObjectManagerClient and writes one JSON line for
-everything it sees: start (all objects), added, removed, changed. It ends when its standard input does.
+`glib_client.py ADDRESS`: follows org.virtbridge1 through Gio.DBusObjectManagerClient and writes one JSON line
+for everything it sees: start (all objects), added, removed, changed. It ends when its standard input does.
 """
 
 import json
 import sys
+from typing import Any
 
-from gi.repository import Gio, GLib
+from gi.repository import Gio, GLib  # type: ignore[import-not-found]
 
 NAME, ROOT = "org.virtbridge1", "/org/virtbridge1"
 
 
-def tell(what, **values):
+def tell(what: str, **values: Any) -> None:
     print(json.dumps({"what": what, **values}), flush=True)
 
 
-def main():
+def main() -> None:
     flags = Gio.DBusConnectionFlags
     bus = Gio.DBusConnection.new_for_address_sync(
         sys.argv[1], flags.AUTHENTICATION_CLIENT | flags.MESSAGE_BUS_CONNECTION, None, None

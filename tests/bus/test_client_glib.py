@@ -64,7 +64,7 @@ async def test_objects_come_change_and_go(bus: BusDaemon) -> None:
         try:
             began = await client.until(lambda said: said["what"] == "start")
             assert began["owner"]
-            assert {ROOT, f"{ROOT}/host"} <= set(began["paths"])
+            assert f"{ROOT}/host" in began["paths"]
             assert len([path for path in began["paths"] if "/domain/" in path]) == 1
 
             domain = await asyncio.to_thread(other.defineXML, xml)

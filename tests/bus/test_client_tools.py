@@ -1,4 +1,4 @@
-"""What people type: busctl and gdbus against the running service. They must see everything and understand it."""
+"""What people type: busctl and gdbus against the running service. They must see and understand everything."""
 
 import json
 import shutil
@@ -31,6 +31,14 @@ def run(*words: str) -> str:
     return done.stdout
 
 
+def complaint(*words: str) -> str:
+    """A tool's standard error, when it must fail."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
 @pytest.mark.skipif(not shutil.which("busctl"), reason="no busctl")
 class TestBusctl:
     def busctl(self, daemon: Daemon, *words: str) -> str:
@@ -60,16 +68,7 @@ class TestBusctl:
 
     async def test_a_mistake_is_named(self, service: Daemon) -> None:
         words = ("call", SERVICE, DOMAIN, f"{SERVICE}.Domain", "NoSuchThing")
-        done = subprocess.run(
-            ["busctl", f"--address={service.address}", *words],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-        assert done.returncode != 0
-        assert "NoSuchThing" in done.stderr
-        assert "Traceback" not in done.stderr
+        assert "NoSuchThing" in complaint("busctl", f"--address={service.address}", *words)
 
 
 @pytest.mark.skipif(not shutil.which("gdbus"), reason="no gdbus")
@@ -85,13 +84,6 @@ class TestGdbus:
         found = run("gdbus", *where, "--method", f"{SERVICE}.Manager.FindDomains", "test", "{}")
         assert DOMAIN in found
         option = "{'no-such-option': <true>}"
-        failed = subprocess.run(
-            ["gdbus", *where, "--method", f"{SERVICE}.Manager.FindDomains", "test", option],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-        assert failed.returncode != 0
-        assert f"{SERVICE}.Error.InvalidArgument" in failed.stderr
-        assert "no-such-option" in failed.stderr
+        failed = complaint("gdbus", *where, "--method", f"{SERVICE}.Manager.FindDomains", "test", option)
+        assert f"{SERVICE}.Error.InvalidArgument" in failed
+        assert "no-such-option" in failed

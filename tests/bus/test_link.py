@@ -12,14 +12,14 @@ import pytest
 from tests.support.dbus_broker import dbus_broker
 from tests.support.dbus_daemon import BusDaemon, dbus_daemon
 from tests.support.until import until
-from virtbridge.bus import wire
+from virtbridge.bus import headers, wire
 from virtbridge.bus.dial import DialError
 from virtbridge.bus.link import BUS_NAME, BUS_PATH, BusError, Link, LinkLimits, LinkLost
 from virtbridge.bus.wire import Incoming
 
 pytestmark = pytest.mark.usefixtures("transport")
 TIMEOUT_S = 10.0
-HEADERS = wire.Headers()
+HEADERS = headers.Headers()
 
 
 Connect = Callable[..., Awaitable[Link]]

@@ -8,13 +8,13 @@ import pytest
 
 from tests.support.dbus_daemon import BusDaemon
 from tests.support.until import until
-from virtbridge.bus import wire
+from virtbridge.bus import bodies, headers, wire
 from virtbridge.bus.inbound import InboundLimits
 from virtbridge.bus.link import BUS_NAME, BUS_PATH, BusError, Link, LinkLimits
 from virtbridge.bus.wire import Incoming
 
 FLOOD = 20_000
-HEADERS = wire.Headers()
+HEADERS = headers.Headers()
 TIMEOUT_S = 60.0
 
 
@@ -109,7 +109,10 @@ async def test_calls_of_a_client_that_left_are_not_handled_after_the_news(bus: B
     gone_at: list[int] = []
 
     def on_signal(signal: Incoming) -> None:
-        if signal.member == "NameOwnerChanged" and (wire.read_simple("sss", signal.body) or [""])[0] == name:
+        if (
+            signal.member == "NameOwnerChanged"
+            and (bodies.read_simple("sss", signal.body) or [""])[0] == name
+        ):
             gone_at.append(service.served.count(name))
 
     service.link.on_signal = on_signal

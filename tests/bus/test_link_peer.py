@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from virtbridge.bus import wire
+from virtbridge.bus import bodies, headers
 from virtbridge.bus.inbound import InboundLimits
 from virtbridge.bus.link import BusError, Link, LinkLimits, LinkLost
 from virtbridge.bus.wire import Incoming, Splitter
 
 TIMEOUT_S = 10.0
-HEADERS = wire.Headers()
+HEADERS = headers.Headers()
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def call_frame(serial: int, sender: str = ":1.7", body: bytes = b"") -> bytes:
     """A call as the bus would deliver it: with its sender."""
     frame = HEADERS.method_call(serial, "", "/x", "a.b", "Do", "ay" if body else "", body)
     length = struct.unpack_from("<I", frame, 12)[0]
-    fields = frame[16 : 16 + length] + bytes(-length % 8) + wire._field(7, "s", sender)
+    fields = frame[16 : 16 + length] + bytes(-length % 8) + headers._field(7, "s", sender)
     return frame[:12] + struct.pack("<I", len(fields)) + fields + bytes(-len(fields) % 8) + body
 
 
@@ -142,7 +142,7 @@ async def test_while_congested_calls_wait_and_our_own_replies_get_through(
     peer.setblocking(True)
     for serial in range(1, 101):
         peer.sendall(call_frame(serial))
-    peer.sendall(HEADERS.method_return(1, mine.serial, "", "s", wire.pack_string("answer")))
+    peer.sendall(HEADERS.method_return(1, mine.serial, "", "s", bodies.pack_string("answer")))
     assert await asyncio.wait_for(own, TIMEOUT_S) == ["answer"]
     assert link.congested
     assert len(handled) < 10
@@ -192,10 +192,10 @@ async def test_a_forged_answer_is_not_taken(pair: tuple[socket.socket, socket.so
     own = asyncio.create_task(link.call(":1.5", "/x", "a.b", "Mine"))
     (mine,) = await read_messages(peer, 1)
     for sender, text in ((":1.66", "forged"), (":1.5", "true"), (":1.5", "twice")):
-        frame = HEADERS.method_return(1, mine.serial, "", "s", wire.pack_string(text))
+        frame = HEADERS.method_return(1, mine.serial, "", "s", bodies.pack_string(text))
         length = struct.unpack_from("<I", frame, 12)[0]
         body = frame[16 + length + -length % 8 :]
-        fields = frame[16 : 16 + length] + bytes(-length % 8) + wire._field(7, "s", sender)
+        fields = frame[16 : 16 + length] + bytes(-length % 8) + headers._field(7, "s", sender)
         peer.sendall(frame[:12] + struct.pack("<I", len(fields)) + fields + bytes(-len(fields) % 8) + body)
     assert await asyncio.wait_for(own, TIMEOUT_S) == ["true"]
     link.close()

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.support.dbus_daemon import BusDaemon
-from virtbridge.bus import transport, wire
+from virtbridge.bus import headers, transport, wire
 
 _TIMEOUT_S = 10.0
 _RULES = "bta(btbs)a(btssssuutt)a(btssssuutt)"
@@ -67,7 +67,7 @@ def _add_listener(controller: socket.socket, listener: socket.socket) -> None:
         assert answer.startswith((b"OK", b"AGREE_UNIX_FD")), answer
     controller.sendall(b"BEGIN\r\n")
     body = transport.marshal("ohv", ["/org/bus1/DBus/Listener/0", 0, _policy()])
-    frame = wire.Headers().method_call(
+    frame = headers.Headers().method_call(
         1, "", "/org/bus1/DBus/Broker", "org.bus1.DBus.Broker", "AddListener", "ohv", body, fds=1
     )
     socket.send_fds(controller, [frame], [listener.fileno()])

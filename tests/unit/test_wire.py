@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtbridge.bus import wire
-from virtbridge.bus.wire import Headers, Incoming, Splitter, WireError
+from virtbridge.bus import bodies, wire
+from virtbridge.bus.headers import Headers
+from virtbridge.bus.wire import Incoming, Splitter, WireError
 
 HEADERS = Headers()
 
@@ -51,9 +52,9 @@ def open_fds() -> int:
 
 def test_every_split_gives_the_same_messages() -> None:
     stream = (
-        call_frame(1, wire.pack_strings(["x", "yz"]), "ss")
-        + HEADERS.method_return(2, 1, ":1.5", "s", wire.pack_string("hello"))
-        + HEADERS.error(3, 2, ":1.5", "a.b.Bad", "s", wire.pack_string("no"))
+        call_frame(1, bodies.pack_strings(["x", "yz"]), "ss")
+        + HEADERS.method_return(2, 1, ":1.5", "s", bodies.pack_string("hello"))
+        + HEADERS.error(3, 2, ":1.5", "a.b.Bad", "s", bodies.pack_string("no"))
         + HEADERS.signal(4, "/p", "a.b", "Sig", "", b"")
     )
     whole = Splitter().feed(stream)
@@ -246,7 +247,7 @@ def test_announced_descriptors_that_did_not_come_end_the_stream() -> None:
     st.booleans(),
 )
 def test_strings_and_empty_options_come_back(values: list[str], options: bool) -> None:
-    body = wire.pack_strings(values)
+    body = bodies.pack_strings(values)
     signature = "s" * len(values)
     expected: list[object] = list(values)
     if options:
@@ -254,30 +255,30 @@ def test_strings_and_empty_options_come_back(values: list[str], options: bool) -
         body += bytes(-len(body) % 8)
         signature += "a{sv}"
         expected.append({})
-    assert wire.read_simple(signature, body) == expected
+    assert bodies.read_simple(signature, body) == expected
 
 
 def test_what_is_not_simple_is_left_to_the_library() -> None:
-    assert wire.read_simple("u", bytes(4)) is None
-    assert wire.read_simple("s", b"") is None
-    assert wire.read_simple("s", wire.pack_string("x") + b"\0") is None
-    assert wire.read_simple("s", b"\xff\xff\xff\xffx\0") is None
-    assert wire.read_simple("s", b"\1\0\0\0\xff\0") is None
-    assert wire.read_simple("", b"x") is None
+    assert bodies.read_simple("u", bytes(4)) is None
+    assert bodies.read_simple("s", b"") is None
+    assert bodies.read_simple("s", bodies.pack_string("x") + b"\0") is None
+    assert bodies.read_simple("s", b"\xff\xff\xff\xffx\0") is None
+    assert bodies.read_simple("s", b"\1\0\0\0\xff\0") is None
+    assert bodies.read_simple("", b"x") is None
 
 
 def test_options_are_a_new_dict_each_time() -> None:
-    first = wire.read_simple("a{sv}", bytes(8))
+    first = bodies.read_simple("a{sv}", bytes(8))
     assert first == [{}]
     first[0]["x"] = 1
-    assert wire.read_simple("a{sv}", bytes(8)) == [{}]
+    assert bodies.read_simple("a{sv}", bytes(8)) == [{}]
 
 
 def test_the_tables_are_bounded() -> None:
     splitter = Splitter()
     for number in range(10_000):
         splitter.feed(call_frame(1, path=f"/n{number}"))
-        wire.read_simple("s", wire.pack_string(f"n{number}"))
+        bodies.read_simple("s", bodies.pack_string(f"n{number}"))
         HEADERS.method_return(1, 1, f":1.{number}", "s", b"")
-    for table in (wire._header_cache, wire._body_cache, HEADERS._messages, HEADERS._replies):
+    for table in (wire._header_cache, bodies._body_cache, HEADERS._messages, HEADERS._replies):
         assert len(table) <= 4096

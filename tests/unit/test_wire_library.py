@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.library import LIBRARIES, load_transport
-from virtbridge.bus import wire
+from virtbridge.bus import headers, wire
 
 _ELEMENT = st.text("abcXYZ_09", min_size=1, max_size=12)
 _NAME = st.lists(st.text("abcXYZ_", min_size=1, max_size=10), min_size=2, max_size=4).map(".".join)
@@ -27,7 +27,7 @@ _BODY = st.one_of(
     st.lists(_TEXT, max_size=5).map(lambda texts: ("as", [texts])),
     st.just(("a{sv}", [{}])),
 )
-HEADERS = wire.Headers()
+HEADERS = headers.Headers()
 LOADED = {
     name: load_transport(name) for name in LIBRARIES if importlib.util.find_spec(name.replace("-", "_"))
 }

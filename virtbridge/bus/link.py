@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from virtbridge.bus import transport, wire
+from virtbridge.bus import bodies, transport, wire
 from virtbridge.bus.dial import dial
+from virtbridge.bus.headers import Headers
 from virtbridge.bus.inbound import Inbound, InboundLimits
 from virtbridge.bus.outgoing import Outgoing
 from virtbridge.bus.wire import Incoming
@@ -90,7 +91,7 @@ class Link:
         self._limits = limits
         self._splitter = wire.Splitter(limits.call_bytes)
         self._outgoing = Outgoing(sock)
-        self._headers = wire.Headers()
+        self._headers = Headers()
         self._inbound = Inbound(self._handle_call, self._refuse, limits.inbound)
         self._most_body = limits.message_bytes - _HEADER_ROOM_BYTES
         self._high_water_bytes = limits.high_water_bytes
@@ -180,7 +181,7 @@ class Link:
         self.counts.errors += 1
         clean = text.encode("utf-8", "replace").decode().replace("\0", "")
         frame = self._headers.error(
-            self._serial(), call.serial, call.sender, name, "s", wire.pack_string(clean)
+            self._serial(), call.serial, call.sender, name, "s", bodies.pack_string(clean)
         )
         self.send(frame)
 
@@ -359,7 +360,7 @@ class Link:
         future.set_result(reply)
 
     def _drop_calls_of_departed(self, signal: Incoming) -> None:
-        strings = wire.read_simple(signal.signature, signal.body)
+        strings = bodies.read_simple(signal.signature, signal.body)
         if strings is not None and len(strings) == 3 and not strings[2]:
             self._inbound.drop(strings[0])
 

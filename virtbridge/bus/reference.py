@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 from lxml import etree
 
@@ -47,10 +48,11 @@ _LABELS = ("options", "Options", "Errors")
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """text: on one line, without the name and without `Since`."""
+    """text: up to `Since`, without the name. notes: what follows, one for each line that is not indented."""
 
     text: str
     since: str
+    notes: tuple[str, ...]
 
 
 def reference(files: Iterable[Path]) -> str:
@@ -65,14 +67,15 @@ def comment_of(element: etree._Element, file: str) -> Comment:
     """What stands right above an element. file: named in BadContract."""
     name = element.get("name", "")
     above = element.getprevious()
-    text = " ".join((above.text or "").split()) if isinstance(above, etree._Comment) else ""
+    text = dedent(above.text or "").strip() if isinstance(above, etree._Comment) else ""
     if not text.startswith(f"{name}: "):
         raise BadContract(f"{file}: {element.tag} {name} has no comment that starts with `{name}: `")
-    since = re.search(r" ?\bSince (\d+(?:\.\d+)*)\.", text)
+    since = re.search(r"\bSince (\d+(?:\.\d+)*)\.", text)
     if since is None:
         raise BadContract(f"{file}: the comment of {element.tag} {name} does not say since which version")
-    rest = text[: since.start()] + text[since.end() :]
-    return Comment(rest.removeprefix(f"{name}: "), since[1])
+    said = " ".join(text[: since.start()].split()).removeprefix(f"{name}: ")
+    notes = re.split(r"\n(?! )", text[since.end() :].strip())
+    return Comment(said, since[1], tuple(" ".join(note.split()) for note in notes if note))
 
 
 def _interfaces(file: Path) -> Iterator[etree._Element]:
@@ -84,6 +87,7 @@ def _chapter(file: Path, element: etree._Element) -> str:
     interface = load_interfaces(file)[element.get("name", "")]
     comment = comment_of(element, file.name)
     parts = [f"## {interface.name}\n\nSince {comment.since}: {_markdown(comment.text)}\n"]
+    parts += [f"{_markdown(note)}\n" for note in comment.notes]
     if interface.properties:
         parts.append(_properties(element, interface, file.name, comment.since))
     for member in element.iterfind("method"):
@@ -99,7 +103,8 @@ def _properties(element: etree._Element, interface: Interface, file: str, since:
         prop = interface.properties[child.get("name", "")]
         comment = comment_of(child, file)
         access = _ACCESS[child.get("access", "")] + (f" (right `{prop.access}`)" if prop.access else "")
-        text = _markdown(" ".join([comment.text, *_later(comment, since)])).replace("|", r"\|")
+        words = " ".join([comment.text, *comment.notes, *_later(comment, since)])
+        text = _markdown(words).replace("|", r"\|")
         rows.append(f"| `{prop.name}` | `{prop.signature}` | {access} | {_CHANGES[prop.emits]} | {text} |")
     return "### Properties\n\n" + "\n".join(rows) + "\n"
 
@@ -110,11 +115,12 @@ def _member(element: etree._Element, file: str, since: str, more: tuple[str, ...
     name = element.get("name", "")
     names = [arg.get("name", "") for arg in element.iterfind("arg")]
     text, *labelled = _split(comment.text, (*names, *_LABELS))
-    items = [*map(_item, labelled), *more, *_later(comment, since)]
-    lines = [f"### {element.get('name')} ({element.tag})", "", "```", _call(name, element), "```", ""]
+    notes = [f"  - {_markdown(note)}" for note in comment.notes]
+    items = [f"- {_item(each)}" for each in labelled] + notes
+    items += [f"- {each}" for each in (*more, *_later(comment, since))]
+    lines = [f"### {name} ({element.tag})", "", "```", _call(name, element), "```", ""]
     lines += [_markdown(text[:1].upper() + text[1:]), ""] if text else []
-    lines += [f"- {item}" for item in items]
-    return "\n".join(lines) + ("\n" if items else "")
+    return "\n".join(lines + items) + ("\n" if items else "")
 
 
 def _call(name: str, element: etree._Element) -> str:

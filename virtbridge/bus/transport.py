@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from virtbridge.bus import wire
+from virtbridge.bus import bodies, wire
 
 _PACKAGES = {"dbus-fast": "dbus_fast", "dbus-next": "dbus_next"}
 
@@ -72,9 +72,9 @@ def _marshal_simple(signature: str, body: Sequence[Any]) -> bytes | None:
     if signature in ("s", "ss"):
         if len(body) != len(signature):
             raise MarshalError(f"{len(body)} values for {signature}")
-        return wire.pack_strings(body)
+        return bodies.pack_strings(body)
     if signature == "a{sv}" and len(body) == 1 and not body[0]:
-        return wire.EMPTY_OPTIONS
+        return bodies.EMPTY_OPTIONS
     return None
 
 
@@ -107,7 +107,7 @@ def _check_strings(value: Any) -> None:
 def unmarshal(signature: str, body: bytes, endian: int = wire.LITTLE) -> list[Any]:
     """The values of a body, Variants kept. Raises BadBody."""
     if endian == wire.LITTLE:
-        simple = wire.read_simple(signature, body)
+        simple = bodies.read_simple(signature, body)
         if simple is not None:
             return simple
     if not body or not signature:

@@ -1,9 +1,8 @@
-"""D-Bus messages as bytes: cutting the stream into messages, reading headers, building headers.
+"""Incoming D-Bus messages: cutting the stream into messages, and reading their headers. Bodies stay raw
+bytes.
 
-Pure: struct and bytes only; no socket, no clock, no D-Bus library. Bodies stay raw bytes, except for the
-shapes that nearly every call has (nothing, strings, empty options), which are read here.
-Built and measured for the path of one Properties.Get: what repeats from call to call (the header's fields,
-a body of two names, the fields of a reply to the same sender) is looked up in small bounded tables.
+Pure: struct and bytes only; no socket, no clock, no D-Bus library. Built and measured for the path of one
+Properties.Get: a header's fields, which repeat from call to call, are looked up in a small bounded table.
 Source: https://dbus.freedesktop.org/doc/dbus-specification.html#message-protocol-messages
 """
 
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from struct import error as StructError
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 METHOD_CALL: Final = 1
 METHOD_RETURN: Final = 2
@@ -28,9 +27,7 @@ BIG: Final = 0x42  # "B"
 MAX_FRAME_BYTES: Final = 128 * 1024 * 1024  # the specification's
 MAX_ARRAY_BYTES: Final = 64 * 1024 * 1024  # the specification's
 
-_PATH, _INTERFACE, _MEMBER, _ERROR_NAME, _REPLY_SERIAL, _DESTINATION, _SENDER, _SIGNATURE, _UNIX_FDS = range(
-    1, 10
-)
+PATH, INTERFACE, MEMBER, ERROR_NAME, REPLY_SERIAL, DESTINATION, SENDER, SIGNATURE, UNIX_FDS = range(1, 10)
 # The type each known header field must have: a frame that says otherwise is malformed.
 _FIELD_TYPES: Final = b"\0osssussgu"
 _STRING_TYPES: Final = b"so"
@@ -38,15 +35,10 @@ _STRING_TYPES: Final = b"so"
 _HEAD_LITTLE: Final = Struct("<4B3I")
 _HEAD_BIG: Final = Struct(">4B3I")
 _UINT_LITTLE: Final = Struct("<I")
-_CALL_HEAD: Final = Struct("<4B3I")
 _PAIR: Final = Struct("<II")
-_REPLY_HEAD: Final = Struct("<4B3III")  # with the first field, REPLY_SERIAL, which alone changes per reply
-_REPLY_SERIAL_FIELD: Final = 0x00750105  # bytes 05 01 'u' 00, as every reply's first field begins
-_PADDING: Final = tuple(bytes(n) for n in range(8))
 
 _CACHED_HEADERS: Final = 4096
 _CACHED_HEADER_BYTES: Final = 512  # longer ones are odd, and would make the table large
-_CACHED_BODY_BYTES: Final = 128
 
 
 class WireError(ValueError):
@@ -129,9 +121,9 @@ def _order(sign: str, byteorder: Literal["little", "big"]) -> _Order:
         pair=Struct(sign + "II").unpack_from,
         uint=Struct(sign + "I").unpack_from,
         tags={tags[code]: code for code, token in enumerate(_FIELD_TYPES) if token in _STRING_TYPES},
-        reply_serial=tags[_REPLY_SERIAL],
-        signature=tags[_SIGNATURE],
-        unix_fds=tags[_UNIX_FDS],
+        reply_serial=tags[REPLY_SERIAL],
+        signature=tags[SIGNATURE],
+        unix_fds=tags[UNIX_FDS],
         signature_shift=0 if byteorder == "little" else 24,
     )
 
@@ -154,11 +146,11 @@ def _read_fields(frame: bytes, at: int, end: int, order: _Order) -> _Fields:
         elif tag == order.signature:
             first = at + 5
             stop = first + (length >> order.signature_shift & 0xFF) + 1
-            values[_SIGNATURE] = frame[first : stop - 1].decode()
+            values[SIGNATURE] = frame[first : stop - 1].decode()
         elif tag == order.reply_serial or tag == order.unix_fds:
             values[frame[at]] = length
             stop = at + 8
-        elif 0 < frame[at] <= _UNIX_FDS:
+        elif 0 < frame[at] <= UNIX_FDS:
             raise WireError(f"header field {frame[at]} has a wrong type")
         else:
             stop = _skip_variant(frame, at + 1, end, order.uint, 0)
@@ -312,206 +304,3 @@ class Splitter:
         taken = tuple(self._fds[:count])
         del self._fds[:count]
         return taken
-
-
-# -- reading simple bodies ---------------------------------------------------------------------------------
-
-_body_cache: dict[tuple[str, bytes], tuple[str, ...]] = {}
-
-
-def read_simple(signature: str, body: bytes) -> list[Any] | None:
-    """The arguments of a little-endian body of strings and object paths, with empty options behind them.
-
-    None: something else; let the library read it (and judge it).
-    """
-    if not signature:
-        return None if body else []
-    options = signature.endswith("a{sv}")
-    key = (signature, body)
-    strings = _body_cache.get(key)
-    if strings is None:
-        strings = _read_strings(len(signature) - 5 if options else len(signature), signature, body, options)
-        if strings is None:
-            return None
-        if len(body) <= _CACHED_BODY_BYTES:
-            if len(_body_cache) >= _CACHED_HEADERS:
-                _body_cache.clear()
-            _body_cache[key] = strings
-    return [*strings, {}] if options else list(strings)
-
-
-def _read_strings(count: int, signature: str, body: bytes, options: bool) -> tuple[str, ...] | None:
-    values, at, size = [], 0, len(body)
-    try:
-        for token in signature[:count]:
-            if token not in "so":
-                return None
-            at = at + 3 & ~3
-            first = at + 4
-            at = first + _UINT_LITTLE.unpack_from(body, at)[0]
-            if body[at]:
-                return None
-            values.append(str(body[first:at], "utf-8"))
-            at += 1
-        if options:
-            at = at + 3 & ~3
-            if _UINT_LITTLE.unpack_from(body, at)[0]:
-                return None
-            at = at + 4 + 7 & ~7  # an empty array still has its elements' alignment
-    except (StructError, IndexError, UnicodeDecodeError):
-        return None
-    return tuple(values) if at == size else None
-
-
-# -- building ----------------------------------------------------------------------------------------------
-
-
-def pack_string(value: str) -> bytes:
-    """One string or object path, to stand at a multiple of 4. ValueError on NUL or a lone surrogate."""
-    raw = value.encode()
-    if b"\0" in raw:
-        raise ValueError("a D-Bus string cannot hold a NUL byte")
-    return _UINT_LITTLE.pack(len(raw)) + raw + b"\0"
-
-
-def pack_strings(values: Sequence[str]) -> bytes:
-    """The body of strings and object paths one after the other."""
-    if len(values) == 1:
-        return pack_string(values[0])
-    body = b""
-    for value in values:
-        body += _PADDING[-len(body) & 3] + pack_string(value)
-    return body
-
-
-EMPTY_OPTIONS: Final = bytes(8)  # a{sv} with nothing in it: length 0, then the alignment of an entry
-
-
-def _field(code: int, token: str, value: str) -> bytes:
-    raw = value.encode()
-    if b"\0" in raw:
-        raise ValueError("a header field cannot hold a NUL byte")
-    length = bytes((len(raw),)) if token == "g" else _UINT_LITTLE.pack(len(raw))
-    return bytes((code, 1, ord(token), 0)) + length + raw + b"\0"
-
-
-def _join_fields(fields: Iterable[bytes]) -> tuple[bytes, int]:
-    """The fields, each at a multiple of 8, padded behind; and their length without that last padding."""
-    joined, length = b"", 0
-    for field in fields:
-        joined += field
-        length = len(joined)
-        joined += _PADDING[-length & 7]
-    return joined, length
-
-
-_K = TypeVar("_K")
-_Tail = tuple[bytes, int]
-
-
-class Headers:
-    """Builds headers, in the order of fields both libraries use, so that a test can compare the bytes.
-
-    fds: how many descriptors will travel with the frame.
-    """
-
-    def __init__(self) -> None:
-        self._replies: dict[tuple[str, str, int], _Tail] = {}
-        self._messages: dict[tuple[Any, ...], _Tail] = {}
-        self._names: dict[str, _Tail] = {}
-
-    def method_return(
-        self, serial: int, reply_serial: int, destination: str, signature: str, body: bytes, fds: int = 0
-    ) -> bytes:
-        tail, length = self._reply_tail(destination, signature, fds)
-        # Endianness, type, flags, version; body's length, serial, fields' length; the first field.
-        return (
-            _REPLY_HEAD.pack(LITTLE, 2, 1, 1, len(body), serial, length, _REPLY_SERIAL_FIELD, reply_serial)
-            + tail
-            + body
-        )
-
-    def error(
-        self, serial: int, reply_serial: int, destination: str, name: str, signature: str, body: bytes
-    ) -> bytes:
-        first = self._names.get(name)
-        if first is None:
-            first = self._remember(self._names, name, _join_fields([_field(_ERROR_NAME, "s", name)]))
-        tail, length = self._reply_tail(destination, signature, 0)
-        return (
-            _CALL_HEAD.pack(LITTLE, 3, 1, 1, len(body), serial, len(first[0]) + length)
-            + first[0]
-            + _PAIR.pack(_REPLY_SERIAL_FIELD, reply_serial)
-            + tail
-            + body
-        )
-
-    def signal(
-        self,
-        serial: int,
-        path: str,
-        interface: str,
-        member: str,
-        signature: str,
-        body: bytes,
-        destination: str = "",
-    ) -> bytes:
-        joined, length = self._message(path, interface, member, destination, signature, 0)
-        return _CALL_HEAD.pack(LITTLE, 4, 1, 1, len(body), serial, length) + joined + body
-
-    def method_call(
-        self,
-        serial: int,
-        destination: str,
-        path: str,
-        interface: str,
-        member: str,
-        signature: str,
-        body: bytes,
-        flags: int = 0,
-        fds: int = 0,
-    ) -> bytes:
-        joined, length = self._message(path, interface, member, destination, signature, fds)
-        return _CALL_HEAD.pack(LITTLE, 1, flags, 1, len(body), serial, length) + joined + body
-
-    def _message(
-        self, path: str, interface: str, member: str, destination: str, signature: str, fds: int
-    ) -> tuple[bytes, int]:
-        key = (path, interface, member, destination, signature, fds)
-        known = self._messages.get(key)
-        if known is not None:
-            return known
-        fields = [_field(_PATH, "o", path)]
-        if interface:
-            fields.append(_field(_INTERFACE, "s", interface))
-        fields.append(_field(_MEMBER, "s", member))
-        return self._remember(
-            self._messages, key, _join_fields(fields + self._ends(destination, signature, fds))
-        )
-
-    def _reply_tail(self, destination: str, signature: str, fds: int) -> _Tail:
-        """What follows REPLY_SERIAL, and the length of all fields from REPLY_SERIAL on."""
-        key = (destination, signature, fds)
-        known = self._replies.get(key)
-        if known is not None:
-            return known
-        joined, length = _join_fields(self._ends(destination, signature, fds))
-        return self._remember(self._replies, key, (joined, length + 8))
-
-    @staticmethod
-    def _ends(destination: str, signature: str, fds: int) -> list[bytes]:
-        fields = []
-        if destination:
-            fields.append(_field(_DESTINATION, "s", destination))
-        if signature:
-            fields.append(_field(_SIGNATURE, "g", signature))
-        if fds:
-            fields.append(b"\x09\1u\0" + _UINT_LITTLE.pack(fds))
-        return fields
-
-    @staticmethod
-    def _remember(table: dict[_K, _Tail], key: _K, value: _Tail) -> _Tail:
-        if len(table) >= _CACHED_HEADERS:
-            table.clear()
-        table[key] = value
-        return value
