@@ -26,8 +26,14 @@ WHOLE = """
       <arg name="how" type="s" direction="in"/>
       <arg name="came" type="b" direction="out"/>
     </method>
-    <!-- Moved: after a move. Since 0.1. -->
-    <signal name="Moved"><arg name="where" type="s"/></signal>
+    <!--
+      Moved: after a
+      move. how: known. Since 0.1.
+      first: one
+        thing
+      second: another
+    -->
+    <signal name="Moved"><arg name="how" type="s"/></signal>
   </interface>
 </node>
 """
@@ -63,13 +69,17 @@ def test_a_member_reads_as_its_comment(tmp_path: Path) -> None:
         "\n```\nMove(where s, how s) → came b\n```\n\nTakes it.\n\n"
         "- `where`: a place …\n- `how`: `a*b`.\n- Errors: none.\n- Right: `read`\n"
     )
-    assert "### Moved (signal)\n\n```\nMoved(where s)\n```\n\nAfter a move.\n" in text
+    moved = text.partition("### Moved (signal)\n")[2].partition("\n#")[0]
+    assert moved == (
+        "\n```\nMoved(how s)\n```\n\nAfter a move.\n\n"
+        "- `how`: known.\n  - first: one thing\n  - second: another\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("there", "instead", "complaint"),
     [
-        ("<!-- Moved: after a move. Since 0.1. -->", "", "signal Moved has no comment"),
+        ("Moved: after", "after", "signal Moved has no comment"),
         ("<!-- Move: ", "<!-- Motion: ", "method Move has no comment"),
         ("in <bytes>. Since 0.2.", "in bytes.", "property Size does not say since"),
         (

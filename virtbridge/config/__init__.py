@@ -62,7 +62,6 @@ class LimitsConfig:
     connections: libvirt connections, from the configuration and from clients together.
     queries: QueryXml evaluations at a time.
     outgoing_high_water_bytes: above it no more calls are read, and changes are merged instead of sent.
-    outgoing_limit_bytes: the hard end of the outgoing queue.
     """
 
     message_bytes: int = _number(64 << 10, 4 << 10, 64 << 20)
@@ -71,7 +70,6 @@ class LimitsConfig:
     connections: int = _number(64, 1, 4096)
     queries: int = _number(4, 1, 64)
     outgoing_high_water_bytes: int = _number(8 << 20, 64 << 10, 1 << 30)
-    outgoing_limit_bytes: int = _number(64 << 20, 1 << 20, 4 << 30)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from virtbridge.config.lines import KeyPath
 from virtbridge.uris import uri_problem
 
 NAME_LENGTH_MAX = 64
+RESERVED_NAMES = frozenset({"job"})  # object paths right below the root that are no connections
 _TABLES: Mapping[str, type] = MappingProxyType(
     {"bus": BusConfig, "limits": LimitsConfig, "refresh": RefreshConfig}
 )
@@ -93,6 +94,8 @@ def connection_name_problem(name: str) -> str | None:
         return f"a connection's name has 1 to {NAME_LENGTH_MAX} characters"
     if "/" in name:
         return "a connection's name has no slash"
+    if name in RESERVED_NAMES:
+        return f"the name {name!r} is the service's own"
     if not name.isprintable():
         return "a connection's name has no control or other unprintable characters"
     return None
@@ -108,11 +111,6 @@ _RELATIONS: tuple[tuple[KeyPath, Callable[[Config], bool], str], ...] = (
         ("refresh", "reconnect_max_s"),
         lambda config: config.refresh.reconnect_min_s <= config.refresh.reconnect_max_s,
         "is less than reconnect_min_s",
-    ),
-    (
-        ("limits", "outgoing_limit_bytes"),
-        lambda config: config.limits.outgoing_high_water_bytes <= config.limits.outgoing_limit_bytes,
-        "is less than outgoing_high_water_bytes",
     ),
     (
         ("limits", "connections"),
