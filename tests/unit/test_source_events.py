@@ -1,5 +1,4 @@
-"""The event table: every id of the installed libvirt, made-up values of the right shape, and ids yet to come.
-"""
+"""The event table: every id of the installed libvirt, made-up values for each, and ids yet to come."""
 
 from typing import Any
 

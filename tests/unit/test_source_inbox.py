@@ -41,7 +41,7 @@ async def test_everything_of_every_thread_arrives_in_that_thread_s_order() -> No
     for thread in threads:
         thread.start()
     async with asyncio.timeout(20):
-        while len(seen) < 4 * per_thread:
+        while len(seen) < 4 * per_thread:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
     for thread in threads:
         thread.join()

@@ -1,5 +1,4 @@
-"""The window: grows on a quiet link, shrinks when calls queue, and is not fooled by calls that never leave.
-"""
+"""The window: grows on a quiet link, shrinks when calls queue, not fooled by calls that never leave."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,0 +1,241 @@
+"""One configured connection, for as long as it is configured: connecting, syncing, ready, lost, and again.
+
+The state machine and what its state says on the bus. Each turn has a session and workers of its own; those of
+a hung host are given up. Must not raise out of its task: whatever goes wrong is shown, and tried again. Main
+thread.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from time import time_ns
+from typing import Any
+
+from virtbridge.config import ConnectionConfig, RefreshConfig
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.metrics import Metrics
+from virtbridge.model.changes import Forget, Patch, Put
+from virtbridge.model.keys import Key, Kind, connection_key
+from virtbridge.model.records import ConnectionRecord
+from virtbridge.source.errors import lost
+from virtbridge.source.follow import Lookup
+from virtbridge.source.inbox import Inbox
+from virtbridge.source.live import Live
+from virtbridge.source.opening import Opener
+from virtbridge.source.reread import Publish
+from virtbridge.source.session import Session
+from virtbridge.source.uris import public_uri
+
+log = logging.getLogger(__name__)
+
+
+class Backoff:
+    """Growing pauses, each shortened at random by up to a half: many connections do not come at once."""
+
+    def __init__(self, least_s: float, most_s: float) -> None:
+        self._least_s = least_s
+        self._most_s = max(least_s, most_s)
+        self._next_s = least_s
+
+    def next_s(self) -> float:
+        pause_s = self._next_s
+        self._next_s = min(self._most_s, pause_s * 2)
+        return pause_s * random.uniform(0.5, 1.0)
+
+    def reset(self) -> None:
+        self._next_s = self._least_s
+
+
+class Connection:
+    def __init__(
+        self,
+        config: ConnectionConfig,
+        refresh: RefreshConfig,
+        inbox: Inbox,
+        metrics: Metrics,
+        *,
+        publish: Publish,
+        lookup: Lookup,
+        watched: Callable[[], bool],
+    ) -> None:
+        self.config = config
+        self._refresh = refresh
+        self._inbox = inbox
+        self._metrics = metrics
+        self._publish_all = publish
+        self._lookup = lookup
+        self._watched = watched
+        self._key = connection_key(config.name)
+        self._opener = Opener(config, inbox, metrics)
+        self._complained: set[Key] = set()
+        self._backoff = Backoff(refresh.reconnect_min_s, refresh.reconnect_max_s)
+        self._attempts = 0
+        self._session: Session | None = None
+        self._live: Live | None = None
+        self._ready = False
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def opener(self) -> Opener:
+        return self._opener
+
+    def start(self) -> None:
+        record = ConnectionRecord(
+            self.config.name, public_uri(self.config.uri), read_only=self.config.read_only
+        )
+        self._publish([Put(self._key, record)])
+        self._task = asyncio.create_task(self._run(), name=f"connection {self.config.name}")
+        gauge = f"queue.{self.config.name}."
+        self._metrics.gauge(
+            f"{gauge}waiting", lambda: self._session.workers.waiting() if self._session else 0
+        )
+        self._metrics.gauge(
+            f"{gauge}running", lambda: self._session.workers.running() if self._session else 0
+        )
+        self._metrics.gauge(
+            f"{gauge}window", lambda: self._session.workers.window.size if self._session else 0
+        )
+
+    def forget(self) -> None:
+        """Off the bus, at once; nothing is published after it. finish() does the rest."""
+        self._publish([Forget(self.config.name)])
+        self._closing = True
+        self._metrics.drop_gauges(f"queue.{self.config.name}.")
+
+    async def finish(self) -> None:
+        """End the task and the session; bounded, whatever the host does."""
+        self._closing = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def live(self) -> tuple[Session, Live]:
+        """Raises NotConnected, with what last went wrong."""
+        if self._session is None or self._live is None or not self._ready:
+            known: Any = self._lookup(self._key)
+            text = (known.last_error[1] if known else "") or "the connection is not ready yet"
+            raise BridgeError(ErrorKind.NOT_CONNECTED, f"{self.config.name}: {text}")
+        return self._session, self._live
+
+    async def refresh(self, kinds: frozenset[Kind]) -> None:
+        _, live = self.live()
+        await live.refresh(kinds or live.event_kinds | live.demand_kinds)
+        self._publish([self._patch(last_sync_us=_now_us())])
+
+    async def read_xml(self, key: Key, flags: int) -> str:
+        session, _ = self.live()
+        xml: str = await session.on(self._handle(session, key), "XMLDesc", flags, short=True)
+        return xml
+
+    async def set_autostart(self, key: Key, value: bool) -> None:
+        session, live = self.live()
+        await session.on(self._handle(session, key), "setAutostart", int(value))
+        live.follower.touch(key)
+        self._publish([Patch(key, {"autostart": value})])
+
+    def _handle(self, session: Session, key: Key) -> Any:
+        handle = session.handles.get(key)
+        if handle is None:
+            raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"{self.config.name} has no {key.kind} {key.id}")
+        return handle.raw
+
+    def _publish(self, changes: Any) -> None:
+        if not self._closing:
+            self._publish_all(changes)
+
+    def _patch(self, **fields: Any) -> Patch:
+        return Patch(self._key, fields)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                error = await self._connect_and_follow()
+            except BridgeError as failure:
+                error = failure
+            except Exception as failure:
+                log.exception("connection failed unexpectedly conn=%s", self.config.name)
+                error = BridgeError(ErrorKind.OPERATION_FAILED, str(failure))
+            pause_s = self._backoff.next_s()
+            self._failed(error, pause_s)
+            await asyncio.sleep(pause_s)
+
+    def _failed(self, error: BridgeError, pause_s: float) -> None:
+        self._attempts += 1
+        # What repeats is told once: the first failure after being ready, and then what differs.
+        known: Any = self._lookup(self._key)
+        if self._attempts == 1 or (known and known.last_error[1] != error.message):
+            log.warning(
+                "not connected conn=%s again_in_s=%.1f error=%s", self.config.name, pause_s, error.message
+            )
+        self._publish(
+            [
+                self._patch(
+                    state="disconnected",
+                    last_error=(str(error.kind), error.message),
+                    reconnect_attempts=self._attempts,
+                )
+            ]
+        )
+
+    async def _connect_and_follow(self) -> BridgeError:
+        """One session from open to end; why it ended."""
+        raw = await self._opener.open_handle(self._refresh.open_timeout_s)
+        session = Session(self.config, raw, self._inbox, self._metrics, self._refresh.call_timeout_s)
+        del raw
+        live = Live(session, self._publish, self._lookup, self._complained)
+        session.on_happening = live.follower.happened
+        self._session, self._live = session, live
+        work = asyncio.create_task(self._work(live))
+        try:
+            await asyncio.wait([work, session.lost], return_when=asyncio.FIRST_COMPLETED)
+            return session.lost.result() if session.lost.done() else await work
+        finally:
+            self._ready = False
+            self._session = self._live = None
+            session.on_happening = lambda _happening: None
+            work.cancel()
+            await live.stop()
+            await asyncio.gather(work, return_exceptions=True)
+            await session.end()
+
+    async def _work(self, live: Live) -> BridgeError:
+        await live.sync(self.config, self._patch)
+        self._be_ready()
+        if self._refresh.audit_interval_s > 0:
+            while True:
+                await asyncio.sleep(self._refresh.audit_interval_s)
+                if self._watched():
+                    await self._audit(live)
+        await asyncio.Event().wait()
+        return lost("the connection was closed")
+
+    def _be_ready(self) -> None:
+        log.info(
+            "connection ready conn=%s uri=%s attempts=%d",
+            self.config.name, public_uri(self.config.uri), self._attempts,
+        )  # fmt: skip
+        if self._attempts:
+            self._metrics.add("source.reconnects")
+        self._attempts = 0
+        self._backoff.reset()
+        self._ready = True
+        self._publish(
+            [self._patch(state="ready", last_error=("", ""), last_sync_us=_now_us(), reconnect_attempts=0)]
+        )
+
+    async def _audit(self, live: Live) -> None:
+        """A failed one leaves everything as it was, and says so until one succeeds."""
+        self._metrics.add("source.audits")
+        try:
+            await live.audit()
+        except BridgeError as error:
+            log.warning("audit failed conn=%s error=%s", self.config.name, error.message)
+            self._publish([self._patch(last_error=(str(error.kind), error.message))])
+        else:
+            self._publish([self._patch(last_error=("", ""), last_sync_us=_now_us())])
+
+
+def _now_us() -> int:
+    return time_ns() // 1000

@@ -1,0 +1,124 @@
+"""All libvirt connections: what the rest of the service sees of the source.
+
+Names to connections, and the threads that they share. Raises BridgeError, nothing of libvirt's. Main thread.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from virtbridge.config import ConnectionConfig, RefreshConfig
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.metrics import Metrics
+from virtbridge.model.keys import Key, Kind
+from virtbridge.source.connection import Connection
+from virtbridge.source.eventloop import EventLoop
+from virtbridge.source.follow import Lookup
+from virtbridge.source.inbox import Inbox
+from virtbridge.source.reread import Publish
+
+log = logging.getLogger(__name__)
+
+
+class Connections:
+    """publish, lookup, watched: called on the main thread; watched says whether any client would notice."""
+
+    def __init__(
+        self,
+        *,
+        publish: Publish,
+        lookup: Lookup,
+        watched: Callable[[], bool],
+        metrics: Metrics,
+        refresh: RefreshConfig | None = None,
+    ) -> None:
+        self._publish = publish
+        self._lookup = lookup
+        self._watched = watched
+        self._metrics = metrics
+        self._refresh = refresh or RefreshConfig()
+        self._connections: dict[str, Connection] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._events = EventLoop()
+        self._inbox: Inbox | None = None
+
+    def start(self) -> None:
+        """Once, with the loop running."""
+        inbox = self._inbox = Inbox(asyncio.get_running_loop())
+        self._metrics.gauge("queue.inbox", lambda: len(inbox))
+        self._metrics.gauge("source.connections", lambda: len(self._connections))
+        self._events.start()
+
+    def configure(self, refresh: RefreshConfig) -> None:
+        """For connections opened from now on."""
+        self._refresh = refresh
+
+    def open(self, config: ConnectionConfig) -> None:
+        """Announces the connection at once and connects in the background. Raises AlreadyExists."""
+        if self._inbox is None:
+            raise BridgeError(ErrorKind.NOT_CONNECTED, "the service is stopping")
+        if config.name in self._connections:
+            raise BridgeError(ErrorKind.ALREADY_EXISTS, f"there is a connection named {config.name}")
+        connection = Connection(
+            config,
+            self._refresh,
+            self._inbox,
+            self._metrics,
+            publish=self._publish,
+            lookup=self._lookup,
+            watched=self._watched,
+        )
+        self._connections[config.name] = connection
+        connection.start()
+
+    async def close(self, name: str) -> None:
+        """Gone from the bus at once; the host, which may hang, is left to the background."""
+        connection = self._connections.pop(name, None)
+        if connection is None:
+            raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"there is no connection named {name}")
+        connection.forget()
+        self._end(connection)
+
+    def configs(self) -> Mapping[str, ConnectionConfig]:
+        return MappingProxyType({name: each.config for name, each in self._connections.items()})
+
+    async def refresh(self, connection: str, kinds: frozenset[Kind]) -> None:
+        """Read these kinds anew, all when none is named, and publish the differences before returning."""
+        await self._named(connection).refresh(kinds)
+
+    async def read_xml(self, key: Key, flags: int) -> str:
+        """The object's XML from libvirt, with libvirt's flags; kept nowhere."""
+        return await self._named(key.connection).read_xml(key, flags)
+
+    async def set_autostart(self, key: Key, value: bool) -> None:
+        await self._named(key.connection).set_autostart(key, value)
+
+    def beat(self) -> float:
+        """Monotonic time of the libvirt loop's last turn, at most a few seconds ago while it is well."""
+        return self._events.beat()
+
+    async def stop(self, timeout_s: float) -> bool:
+        """Close everything. False when something hangs: then only leaving the process at once ends it."""
+        until = asyncio.get_running_loop().time() + timeout_s
+        for connection in self._connections.values():
+            self._end(connection)
+        self._connections.clear()
+        if self._ending:
+            await asyncio.wait(list(self._ending), timeout=timeout_s)
+        clean = not self._ending
+        left_s = max(0.1, until - asyncio.get_running_loop().time())
+        clean = await self._events.stop(left_s) and clean
+        self._inbox = None
+        return clean
+
+    def _named(self, name: str) -> Connection:
+        connection = self._connections.get(name)
+        if connection is None:
+            raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"there is no connection named {name}")
+        return connection
+
+    def _end(self, connection: Connection) -> None:
+        task = asyncio.create_task(connection.finish(), name=f"end of {connection.config.name}")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)

@@ -1,0 +1,66 @@
+"""libvirt's enumerations as tables from value to the contract's word, from whatever libvirt is installed.
+
+Tables only. Where one prefix covers several enumerations the others are excluded by the beginnings of their
+words; a value that is not in a table travels as its number (model.names.name_of).
+"""
+
+from collections.abc import Mapping
+
+import libvirt
+
+from virtbridge.model.names import enum_names, name_of
+
+CONSTANTS: Mapping[str, object] = vars(libvirt)
+Table = Mapping[int, str]
+
+
+def table(prefix: str, *exclude: str) -> Table:
+    return enum_names(CONSTANTS, prefix, exclude=exclude)
+
+
+def _only_plain(names: Table) -> Table:
+    """Those of one word: VIR_DOMAIN_EVENT_STARTED, not VIR_DOMAIN_EVENT_STARTED_BOOTED."""
+    return {value: name for value, name in names.items() if "-" not in name}
+
+
+def _picked(prefix: str, *words: str) -> Table:
+    """Where too much stands under the prefix: these, of which the installed libvirt may lack some."""
+    found = {word: CONSTANTS.get(f"{prefix}{word}") for word in words}
+    return {value: word.lower().replace("_", "-") for word, value in found.items() if isinstance(value, int)}
+
+
+DOMAIN_STATE = _picked(
+    "VIR_DOMAIN_", "NOSTATE", "RUNNING", "BLOCKED", "PAUSED", "SHUTDOWN", "SHUTOFF", "CRASHED", "PMSUSPENDED"
+)
+
+# By the state's word. SHUTDOWN_ is the prefix of virDomainShutdownFlagValues too, PMSUSPENDED_ of a state of
+# its own.
+STATE_REASON: Mapping[str, Table] = {
+    "nostate": table("VIR_DOMAIN_NOSTATE_"),
+    "running": table("VIR_DOMAIN_RUNNING_"),
+    "blocked": table("VIR_DOMAIN_BLOCKED_"),
+    "paused": table("VIR_DOMAIN_PAUSED_"),
+    "shutdown": _picked("VIR_DOMAIN_SHUTDOWN_", "UNKNOWN", "USER"),
+    "shutoff": table("VIR_DOMAIN_SHUTOFF_"),
+    "crashed": table("VIR_DOMAIN_CRASHED_"),
+    "pmsuspended": _picked("VIR_DOMAIN_PMSUSPENDED_", "UNKNOWN"),
+}
+
+DOMAIN_EVENT = _picked(
+    "VIR_DOMAIN_EVENT_",
+    "DEFINED", "UNDEFINED", "STARTED", "SUSPENDED", "RESUMED", "STOPPED", "SHUTDOWN", "PMSUSPENDED",
+    "CRASHED",
+)  # fmt: skip
+DOMAIN_EVENT_DETAIL: Mapping[str, Table] = {
+    event: table(f"VIR_DOMAIN_EVENT_{event.upper()}_") for event in DOMAIN_EVENT.values()
+}
+
+NETWORK_EVENT = _only_plain(table("VIR_NETWORK_EVENT_", "ID_"))
+
+CLOSE_REASON = table("VIR_CONNECT_CLOSE_REASON_")
+
+
+def state_words(state: int, reason: int) -> tuple[str, str]:
+    """virDomainGetState()'s two numbers as words."""
+    word = name_of(DOMAIN_STATE, state)
+    return word, name_of(STATE_REASON.get(word, {}), reason)

@@ -1,0 +1,88 @@
+"""libvirt's error codes as the kinds of error that clients know: the one table.
+
+Source: virErrorNumber in libvirt/virterror.h. A code that the table does not name is ErrorKind.LIBVIRT.
+"""
+
+import libvirt
+
+from virtbridge.errors import BridgeError, ErrorKind
+
+_CODES: dict[ErrorKind, tuple[str, ...]] = {
+    ErrorKind.NO_SUCH_OBJECT: (
+        "NO_DOMAIN", "NO_NETWORK", "NO_STORAGE_POOL", "NO_STORAGE_VOL", "NO_NODE_DEVICE", "NO_INTERFACE",
+        "NO_NWFILTER", "NO_NWFILTER_BINDING", "NO_SECRET", "NO_DOMAIN_SNAPSHOT", "NO_DOMAIN_CHECKPOINT",
+        "NO_DOMAIN_METADATA", "NO_DOMAIN_BACKUP", "NO_NETWORK_PORT", "NO_NETWORK_METADATA", "DEVICE_MISSING",
+        "NO_SERVER", "NO_CLIENT",
+    ),
+    ErrorKind.INVALID_ARGUMENT: (
+        "INVALID_ARG", "INVALID_MAC", "CONFIG_UNSUPPORTED", "INVALID_DOMAIN", "INVALID_NETWORK",
+        "INVALID_STORAGE_POOL", "INVALID_STORAGE_VOL", "INVALID_NODE_DEVICE", "INVALID_INTERFACE",
+        "INVALID_NWFILTER", "INVALID_NWFILTER_BINDING", "INVALID_SECRET", "INVALID_DOMAIN_SNAPSHOT",
+        "INVALID_DOMAIN_CHECKPOINT", "INVALID_NETWORK_PORT", "INVALID_STREAM", "OVERFLOW", "MULTIPLE_DOMAINS",
+        "MULTIPLE_INTERFACES",
+    ),
+    ErrorKind.INVALID_XML: (
+        "XML_ERROR", "XML_DETAIL", "XML_INVALID_SCHEMA", "PARSE_FAILED", "OS_TYPE", "NO_NAME",
+    ),
+    ErrorKind.ALREADY_EXISTS: ("DOM_EXIST", "NETWORK_EXIST", "STORAGE_VOL_EXIST", "NETWORK_PORT_EXIST"),
+    ErrorKind.NOT_SUPPORTED: ("NO_SUPPORT", "OPERATION_UNSUPPORTED", "ARGUMENT_UNSUPPORTED"),
+    ErrorKind.OPERATION_INVALID: (
+        "OPERATION_INVALID", "SNAPSHOT_REVERT_RISKY", "MIGRATE_UNSAFE", "BLOCK_COPY_ACTIVE",
+    ),
+    ErrorKind.OPERATION_FAILED: (
+        "OPERATION_FAILED", "SYSTEM_ERROR", "AGENT_UNRESPONSIVE", "AGENT_UNSYNCED", "AGENT_COMMAND_FAILED",
+        "HOOK_SCRIPT_FAILED", "MIGRATE_PERSIST_FAILED", "CPU_INCOMPATIBLE", "BUILD_FIREWALL",
+        "STORAGE_PROBE_FAILED", "STORAGE_POOL_BUILT", "CHECKPOINT_INCONSISTENT",
+    ),
+    ErrorKind.BUSY: ("RESOURCE_BUSY", "AGENT_COMMAND_TIMEOUT"),
+    ErrorKind.TIMEOUT: ("OPERATION_TIMEOUT",),
+    ErrorKind.NOT_CONNECTED: ("NO_CONNECT", "INVALID_CONN", "UNKNOWN_HOST", "SSH", "LIBSSH", "GNUTLS_ERROR"),
+    ErrorKind.NOT_AUTHORIZED: (
+        "OPERATION_DENIED", "ACCESS_DENIED", "AUTH_FAILED", "AUTH_CANCELLED", "AUTH_UNAVAILABLE",
+    ),
+    ErrorKind.CANCELLED: ("OPERATION_ABORTED",),
+}  # fmt: skip
+
+KIND_BY_CODE: dict[int, ErrorKind] = {
+    getattr(libvirt, f"VIR_ERR_{name}"): kind
+    for kind, names in _CODES.items()
+    for name in names
+    if hasattr(libvirt, f"VIR_ERR_{name}")  # newer names than the installed libvirt knows
+}
+
+# Codes that a broken connection was seen or is known to give; only then is isAlive() worth asking.
+MAYBE_LOST = frozenset(
+    {
+        libvirt.VIR_ERR_INTERNAL_ERROR,
+        libvirt.VIR_ERR_SYSTEM_ERROR,
+        libvirt.VIR_ERR_RPC,
+        libvirt.VIR_ERR_NO_CONNECT,
+        libvirt.VIR_ERR_INVALID_CONN,
+        libvirt.VIR_ERR_GNUTLS_ERROR,
+        libvirt.VIR_ERR_SSH,
+        libvirt.VIR_ERR_LIBSSH,
+    }
+)
+
+_UNSUPPORTED = frozenset({libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_UNSUPPORTED})
+
+
+def bridge_error(error: Exception) -> BridgeError:
+    """Any failure of a libvirt call as what a client may see; libvirt's text and code are kept."""
+    if isinstance(error, BridgeError):
+        return error
+    if not isinstance(error, libvirt.libvirtError):
+        return BridgeError(ErrorKind.OPERATION_FAILED, f"{type(error).__name__}: {error}")
+    code = error.get_error_code() or 0
+    return BridgeError(
+        KIND_BY_CODE.get(code, ErrorKind.LIBVIRT), error.get_error_message() or str(error), code
+    )
+
+
+def is_unsupported(error: BridgeError) -> bool:
+    """Whether the driver does not have the function at all, as opposed to failing at it."""
+    return error.code in _UNSUPPORTED
+
+
+def lost(text: str) -> BridgeError:
+    return BridgeError(ErrorKind.NOT_CONNECTED, text)

@@ -1,0 +1,93 @@
+"""libvirt's own event loop, in the thread vb-events, for all connections of the process.
+
+Timers and sockets of libvirt live here: events, keepalive, close callbacks. Must not do anything slow, and
+knows nothing of what the callbacks mean. Source: virEventRunDefaultImpl().
+"""
+
+import asyncio
+import logging
+import threading
+from functools import cache
+from time import monotonic
+from typing import Any
+
+import libvirt
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 5.0
+
+
+@cache
+def install() -> None:
+    """Once per process, before the first connection is opened: libvirt cannot be given another loop later."""
+    # Without a handler libvirt prints every error on stderr; each comes as an exception anyhow.
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    libvirt.virEventRegisterDefaultImpl()
+
+
+class EventLoop:
+    """start and stop on the main thread; beat from any."""
+
+    def __init__(self, beat_s: float = BEAT_S) -> None:
+        self._beat_s = beat_s
+        self._beat = monotonic()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._timer = -1
+        self._ended: asyncio.Future[None] | None = None
+
+    def start(self) -> None:
+        install()
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        self._stopping = False
+        self._beat = monotonic()
+        self._timer = libvirt.virEventAddTimeout(int(self._beat_s * 1000), self._on_beat, None)
+        self._thread = threading.Thread(
+            target=self._run, args=(loop, self._ended), name="vb-events", daemon=True
+        )
+        self._thread.start()
+
+    def beat(self) -> float:
+        """Monotonic time of the loop's last turn; older than two beats means that it is stuck."""
+        return self._beat
+
+    @property
+    def beat_s(self) -> float:
+        return self._beat_s
+
+    async def stop(self, timeout_s: float) -> bool:
+        """Whether the thread ended in time."""
+        if self._thread is None or self._ended is None:
+            return True
+        self._stopping = True
+        libvirt.virEventUpdateTimeout(self._timer, 0)  # wakes the poll at once
+        done, _ = await asyncio.wait([self._ended], timeout=timeout_s)
+        if not done:
+            log.error("libvirt's event loop does not end")
+            return False
+        self._thread.join()
+        libvirt.virEventRemoveTimeout(self._timer)
+        self._thread = None
+        return True
+
+    def _on_beat(self, _timer: int, _opaque: Any) -> None:
+        self._beat = monotonic()
+
+    def _run(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]") -> None:
+        while not self._stopping:
+            self._beat = monotonic()
+            try:
+                libvirt.virEventRunDefaultImpl()
+            except libvirt.libvirtError as error:
+                log.error("libvirt's event loop failed: %s", error)
+        try:
+            loop.call_soon_threadsafe(_set, ended)
+        except RuntimeError:
+            log.debug("the main loop was closed before libvirt's event loop ended")
+
+
+def _set(ended: "asyncio.Future[None]") -> None:
+    if not ended.done():
+        ended.set_result(None)

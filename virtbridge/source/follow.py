@@ -1,0 +1,179 @@
+"""Following a connection's events: what each one means for the records, in the order in which they came.
+
+State first, signal second, and no call to the host for either. During a listing events are held, to be
+applied after it; those of an object that nobody knows yet wait until its XML was read. Main thread; no
+libvirt here.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from virtbridge.errors import BridgeError
+from virtbridge.model.changes import Change, Drop, Patch, Put, Signal
+from virtbridge.model.keys import Key
+from virtbridge.model.records import DomainRecord, Record
+from virtbridge.source.kinds import Handle, KindSpec
+from virtbridge.source.reread import Publish, Rereader
+from virtbridge.source.session import LIFECYCLE, Happening, Session
+
+log = logging.getLogger(__name__)
+
+BALLOON_REREAD_S = 2.0  # the property follows the event at once; the XML's copy of it may take its time
+
+Lookup = Callable[[Key], Record | None]
+
+
+class Follower:
+    def __init__(self, session: Session, rereader: Rereader, publish: Publish, lookup: Lookup) -> None:
+        self._session = session
+        self._rereader = rereader
+        self._publish = publish
+        self._lookup = lookup
+        self._held: list[Happening] | None = []
+        self._newborn: dict[Key, list[Happening]] = {}
+        self._touched: list[set[Key]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def happened(self, happening: Happening) -> None:
+        if self._held is not None:
+            self._held.append(happening)
+            return
+        key = self._key(happening)
+        self.touch(key)
+        if (waiting := self._newborn.get(key)) is not None:
+            waiting.append(happening)
+        elif (known := self._lookup(key)) is not None:
+            self._apply(key, known, happening)
+        elif _may_bear(happening):
+            self._bear(key, happening)
+
+    def release(self) -> None:
+        """The listing has been published: apply what came meanwhile, and from now on at once."""
+        held, self._held = self._held or [], None
+        for happening in held:
+            self.happened(happening)
+
+    def touch(self, key: Key) -> None:
+        """Something newer than any reading now under way is known of this object."""
+        for touched in self._touched:
+            touched.add(key)
+
+    def watch_touched(self) -> set[Key]:
+        """The keys touched from now on, until forget_touched()."""
+        touched: set[Key] = set()
+        self._touched.append(touched)
+        return touched
+
+    def forget_touched(self, touched: set[Key]) -> None:
+        self._touched = [each for each in self._touched if each is not touched]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._newborn.clear()
+        self._held = None
+
+    def _key(self, happening: Happening) -> Key:
+        return Key(self._session.name, happening.spec.kind, happening.handle.id)
+
+    def _apply(self, key: Key, known: Record, happening: Happening, *, is_read: bool = False) -> None:
+        """is_read: the XML was read after this event, and need not be again."""
+        if happening.member == LIFECYCLE:
+            self._apply_lifecycle(key, known, happening, is_read)
+            return
+        fields = _event_fields(known, *happening.args)
+        signal = Signal(key, happening.member, happening.args)
+        self._publish([Patch(key, fields), signal] if fields else [signal])
+        if happening.rereads and not is_read:
+            self._rereader.want(key, stale=bool(fields))
+        elif fields:
+            self._rereader.want_later(key, BALLOON_REREAD_S)
+
+    def _apply_lifecycle(self, key: Key, known: Record, happening: Happening, is_read: bool) -> None:
+        event, detail = happening.args
+        outcome = happening.spec.outcome(known, event, detail, happening.handle)
+        signal = Signal(key, happening.member, happening.args)
+        changes: list[Change] = [Patch(key, outcome.fields), signal]
+        if outcome.gone:
+            self._session.handles.pop(key, None)
+            changes.append(Drop(key))
+        else:
+            self._session.handles[key] = happening.handle  # with the newest name and number
+        self._publish(changes)
+        if outcome.rereads and not is_read:
+            self._rereader.want(key)
+        if outcome.asks_managed_save:
+            self._start(self._ask_managed_save(key, happening.handle))
+
+    async def _ask_managed_save(self, key: Key, handle: Handle | None) -> None:
+        """Ask until nothing happened to the domain meanwhile: what did may say nothing of the image."""
+        while handle is not None:
+            touched = self.watch_touched()
+            try:
+                answer = await self._session.on(handle.raw, "hasManagedSaveImage", short=True)
+            except BridgeError as error:
+                log.debug("managed save not known conn=%s id=%s error=%s", key.connection, key.id, error)
+                return
+            finally:
+                self.forget_touched(touched)
+            if key not in touched:
+                self._publish([Patch(key, {"has_managed_save": bool(answer)})])
+                return
+            handle = self._session.handles.get(key)
+
+    def _bear(self, key: Key, happening: Happening) -> None:
+        self._newborn[key] = [happening]
+        self._session.handles[key] = happening.handle
+        self._start(self._put(key, happening.spec, happening.handle))
+
+    async def _put(self, key: Key, spec: KindSpec, handle: Handle) -> None:
+        """Publish a new object: its XML first, so that it appears whole, then what happened to it."""
+        try:
+            fields = await self._rereader.fetch(handle, key)
+        except BridgeError as error:
+            if error.code == spec.gone or self._session.lost.done():  # it came and went
+                self._newborn.pop(key, None)
+                self._session.handles.pop(key, None)
+                return
+            log.warning("XML not read conn=%s kind=%s id=%s error=%s", *key, str(error))
+            fields = {}
+        happenings = self._newborn.pop(key, [])
+        if self._lookup(key) is None:  # a listing may have brought it meanwhile
+            record = spec.record(uuid=key.id, name=handle.name, **spec.newborn(handle), **fields)
+            self._publish([Put(key, record)])
+        for place, happening in enumerate(happenings):
+            if (known := self._lookup(key)) is None:  # an event before this one removed it
+                break
+            # The read that was just made came after the first event; a later one may need another.
+            self._apply(key, known, happening, is_read=place == 0 and bool(fields))
+
+    def _start(self, job: Any) -> None:
+        task = asyncio.create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("following failed conn=%s", self._session.name, exc_info=error)
+
+
+def _may_bear(happening: Happening) -> bool:
+    """Whether it can be the first word of an object, rather than the last echo of one that is gone."""
+    return happening.member == LIFECYCLE and happening.args[0] not in ("undefined", "stopped", "shutdown")
+
+
+def _event_fields(known: Record, name: str, details: Mapping[str, Any]) -> dict[str, Any]:
+    """What an event that is no lifecycle event tells of the definition, ahead of the XML."""
+    if not isinstance(known, DomainRecord) or not known.xml:
+        return {}
+    match name, details:
+        case "agent-lifecycle", {"state": ("connected" | "disconnected") as state}:
+            return {"definition": replace(known.definition, agent_connected=state == "connected")}
+        case "balloon-change", {"actual": int() as kibibytes}:
+            return {"definition": replace(known.definition, memory_current_bytes=kibibytes * 1024)}
+    return {}

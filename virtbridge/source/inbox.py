@@ -1,0 +1,52 @@
+"""The one door through which other threads enter the asyncio loop.
+
+Whatever a libvirt callback or a worker has to say is a call posted here, and is made on the main thread in
+the order of posting. One wake of the loop per batch; a long batch is cut into slices so that the bus gets its
+turns. Threads: `post` from any; everything else on the main thread.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+SLICE_S = 0.010  # of a loop turn; the rest waits for the next one
+
+
+class Inbox:
+    def __init__(self, loop: asyncio.AbstractEventLoop, slice_s: float = SLICE_S) -> None:
+        self._loop = loop
+        self._slice_s = slice_s
+        self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._woken = False
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def post(self, deliver: Callable[..., None], *args: Any) -> None:
+        """Have deliver(*args) called on the main thread. Any thread; never blocks."""
+        self._queue.append((deliver, args))
+        if not self._woken:  # two threads may both see False: one wake too many does no harm
+            self._woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._drain)
+            except RuntimeError:  # the loop is closed: a libvirt call that hung has returned after the end
+                self._queue.clear()
+
+    def _drain(self) -> None:
+        self._woken = False  # before reading, so that nothing posted meanwhile is left behind
+        until = monotonic() + self._slice_s
+        while self._queue:
+            deliver, args = self._queue.popleft()
+            try:
+                deliver(*args)
+            except Exception:
+                log.exception("a delivery failed")
+            if self._queue and monotonic() >= until:
+                self._woken = True
+                self._loop.call_soon(self._drain)
+                return

@@ -1,0 +1,168 @@
+"""What a lifecycle event says about a domain or network, without asking libvirt: one table.
+
+(event, detail) gives state and reason, what else follows from it, and whether the XML may differ afterwards.
+The table was written from what virDomainGetState() answers after each event on QEMU and the test driver,
+libvirt 9.0. Pure. Source: virDomainEventType and its details in libvirt/libvirt-domain.h.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from virtbridge.model.records import DomainRecord, NetworkRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """state: empty when the event does not tell. None: not told by the event.
+
+    already: the reason instead, when the domain is in that state already; empty for the one it has. killed:
+    the reason instead, when the event still shows the domain's id. rereads: the XML may have changed.
+    asks_managed_save: the event does not tell whether there is an image.
+    """
+
+    state: str = ""
+    reason: str = ""
+    already: str | None = None
+    killed: str | None = None
+    persistent: bool | None = None
+    has_managed_save: bool | None = None
+    renamed: bool = False
+    removed: bool = False
+    rereads: bool = False
+    asks_managed_save: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What to do about one event: fields to patch, or the object to drop after its signal."""
+
+    fields: Mapping[str, Any]
+    gone: bool = False
+    rereads: bool = False
+    asks_managed_save: bool = False
+
+
+def _started(reason: str, already: str | None = None) -> Effect:
+    # A start uses the saved image up, or throws it away.
+    return Effect("running", reason, already, has_managed_save=False, rereads=True)
+
+
+def _stopped(reason: str, killed: str | None = None, *, asks_managed_save: bool = False) -> Effect:
+    return Effect("shutoff", reason, killed=killed, rereads=True, asks_managed_save=asks_managed_save)
+
+
+_DEFINED = Effect(persistent=True, rereads=True)
+
+_DOMAIN: Mapping[tuple[str, str], Effect] = {
+    ("defined", "added"): _DEFINED,
+    ("defined", "updated"): _DEFINED,
+    ("defined", "from-snapshot"): _DEFINED,
+    # A rename comes as undefined and defined with one UUID; only the second tells the new name.
+    ("defined", "renamed"): Effect(persistent=True, renamed=True, rereads=True),
+    ("undefined", "renamed"): Effect(),
+    ("undefined", "removed"): Effect(removed=True, has_managed_save=False),
+    ("started", "booted"): _started("booted"),
+    ("started", "migrated"): _started("migrated"),
+    ("started", "restored"): _started("restored"),
+    # QEMU sends `resumed` before `started` when it boots. Reverting to a snapshot of a domain that was off,
+    # and starting it, is a boot; reverting to a running one shows `resumed` afterwards.
+    ("started", "from-snapshot"): _started("from-snapshot", already="booted"),
+    ("started", "wakeup"): Effect("running", "wakeup"),
+    ("suspended", "paused"): Effect("paused", "user"),
+    ("suspended", "migrated"): Effect("paused", "migration"),
+    ("suspended", "ioerror"): Effect("paused", "ioerror"),
+    ("suspended", "watchdog"): Effect("paused", "watchdog"),
+    ("suspended", "restored"): Effect("paused", "migration"),  # restoring is an incoming migration to QEMU
+    ("suspended", "from-snapshot"): Effect("paused", "from-snapshot"),
+    ("suspended", "api-error"): Effect("paused", "unknown"),
+    ("suspended", "postcopy"): Effect("paused", "postcopy"),
+    ("suspended", "postcopy-failed"): Effect("paused", "postcopy-failed"),
+    ("resumed", "unpaused"): Effect("running", "unpaused"),
+    ("resumed", "migrated"): Effect("running", "migrated"),
+    # Also sent after `started` with `restored`, whose reason stays.
+    ("resumed", "from-snapshot"): Effect("running", "from-snapshot", already=""),
+    ("resumed", "postcopy"): Effect("running", "postcopy"),
+    ("resumed", "postcopy-failed"): Effect("running", "postcopy-failed"),
+    ("stopped", "shutdown"): _stopped("shutdown"),
+    ("stopped", "destroyed"): _stopped("destroyed"),
+    ("stopped", "crashed"): _stopped("crashed"),
+    ("stopped", "migrated"): _stopped("migrated"),
+    # A managed save and a save to a file send the same event: the one event that costs a call beside the XML.
+    ("stopped", "saved"): _stopped("saved", asks_managed_save=True),
+    # A QEMU that went away by itself; the event is made before libvirt takes the id back.
+    ("stopped", "failed"): _stopped("failed", killed="crashed"),
+    ("stopped", "from-snapshot"): _stopped("from-snapshot"),
+    ("shutdown", "finished"): Effect("shutdown", "unknown"),
+    ("shutdown", "guest"): Effect("shutdown", "unknown"),
+    ("shutdown", "host"): Effect("shutdown", "unknown"),
+    ("pmsuspended", "memory"): Effect("pmsuspended", "unknown"),
+    ("pmsuspended", "disk"): Effect("pmsuspended", "unknown"),
+    ("crashed", "panicked"): Effect("crashed", "panicked"),
+    ("crashed", "crashloaded"): Effect(),  # the guest loads its crash kernel: it runs
+}
+
+# A detail that a newer libvirt adds: the event alone tells the state; the XML is read to be sure.
+_DOMAIN_FALLBACK: Mapping[str, Effect] = {
+    "defined": _DEFINED,
+    "undefined": Effect(removed=True),
+    "started": _started("unknown"),
+    "suspended": Effect("paused", "unknown", rereads=True),
+    "resumed": Effect("running", "unknown", rereads=True),
+    "stopped": _stopped("unknown"),
+    "shutdown": Effect("shutdown", "unknown", rereads=True),
+    "pmsuspended": Effect("pmsuspended", "unknown", rereads=True),
+    "crashed": Effect("crashed", "unknown", rereads=True),
+}
+_UNKNOWN = Effect(rereads=True)
+
+
+def domain_effect(event: str, detail: str) -> Effect:
+    return _DOMAIN.get((event, detail)) or _DOMAIN_FALLBACK.get(event, _UNKNOWN)
+
+
+def domain_outcome(known: DomainRecord, event: str, detail: str, name: str, domain_id: int) -> Outcome:
+    """name, domain_id: those of the handle that came with the event, -1 for an inactive domain."""
+    effect = domain_effect(event, detail)
+    active = domain_id >= 0
+    fields: dict[str, Any] = {"id": -1 if effect.state == "shutoff" else domain_id}
+    if effect.state:
+        fields |= {"state": effect.state, "state_reason": _reason(effect, known, active)}
+    if effect.persistent is not None:
+        fields["persistent"] = effect.persistent
+    if effect.has_managed_save is not None:
+        fields["has_managed_save"] = effect.has_managed_save
+    if effect.renamed:
+        fields["name"] = name
+    gone = False
+    if effect.removed:  # an active one stays, as transient
+        fields["persistent"] = False
+        gone = not active
+    elif effect.state == "shutoff":
+        gone = not known.persistent
+    return Outcome(fields, gone, effect.rereads and not gone, effect.asks_managed_save and not gone)
+
+
+def _reason(effect: Effect, known: DomainRecord, active: bool) -> str:
+    if effect.already is not None and known.state == effect.state:
+        return effect.already or known.state_reason
+    if effect.killed is not None and active:
+        return effect.killed
+    return effect.reason
+
+
+_NETWORK: Mapping[str, Mapping[str, bool]] = {
+    "defined": {"persistent": True},
+    "undefined": {"persistent": False},
+    "started": {"active": True},
+    "stopped": {"active": False},
+}
+
+
+def network_outcome(known: NetworkRecord, event: str, name: str) -> Outcome:
+    """A network is there while it is active or persistent."""
+    fields = {**_NETWORK.get(event, {}), "name": name}
+    active = bool(fields.get("active", known.active))
+    persistent = bool(fields.get("persistent", known.persistent))
+    gone = event in ("undefined", "stopped") and not active and not persistent
+    return Outcome(fields, gone, rereads=not gone)

@@ -1,0 +1,139 @@
+"""Reading definitions: one XML read in flight per object, and one more if something happened meanwhile.
+
+The XML is read and parsed in a worker and published as a patch. What cannot be parsed keeps its last good
+definition; what is gone is left to the event or the audit that will say so. Main thread.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from virtbridge.errors import BridgeError
+from virtbridge.model.changes import Change, Patch
+from virtbridge.model.keys import Key
+from virtbridge.model.xml import BadXml
+from virtbridge.source.kinds import KINDS, Handle
+from virtbridge.source.session import Session
+
+log = logging.getLogger(__name__)
+
+IN_TURN = 128  # reads that read_all() has asked for at a time: twice the widest window
+
+_NOT_READ = "XML not read conn=%s kind=%s id=%s error=%s"
+
+Publish = Callable[[list[Change]], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Reading:
+    """again: something happened since the read began. stale: what it brings is known to be out of date."""
+
+    task: "asyncio.Task[None] | None" = None
+    again: bool = False
+    stale: bool = False
+
+
+class Rereader:
+    def __init__(self, session: Session, publish: Publish, complained: set[Key]) -> None:
+        """complained: objects whose XML could not be read, logged once; kept by the connection."""
+        self._session = session
+        self._publish = publish
+        self._complained = complained
+        self._failing = False
+        self._running: dict[Key, _Reading] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def want(self, key: Key, *, stale: bool = False) -> "asyncio.Task[None]":
+        """Have the XML read; a read that has begun is followed by another. stale: do not publish that first
+        one.
+        """
+        if (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
+        reading = self._running.get(key)
+        if reading is not None and reading.task is not None:
+            reading.again = True
+            reading.stale = reading.stale or stale
+            return reading.task
+        reading = self._running[key] = _Reading()
+        reading.task = asyncio.create_task(self._run(key, reading))
+        return reading.task
+
+    def want_later(self, key: Key, delay_s: float) -> None:
+        """The same after a while, once, however often it is asked for; what is being read now is stale."""
+        if key in self._running:
+            self.want(key, stale=True)
+        elif key not in self._timers:
+            loop = asyncio.get_running_loop()
+            self._timers[key] = loop.call_later(delay_s, self._due, key)
+
+    async def read_all(self, keys: Iterable[Key]) -> None:
+        left = iter(keys)
+
+        async def one_after_the_other() -> None:
+            for key in left:
+                await self.want(key)
+
+        await asyncio.gather(*(one_after_the_other() for _ in range(IN_TURN)))
+
+    async def fetch(self, handle: Handle, key: Key) -> dict[str, Any]:
+        """The record's fields that the XML tells. Raises BridgeError; empty when the XML cannot be read."""
+        spec = KINDS[key.kind]
+        try:
+            fields: dict[str, Any] = await self._session.on(
+                handle.raw,
+                "XMLDesc",
+                0,
+                short=True,
+                then=lambda xml: {"definition": spec.parse(xml), "xml": xml},
+            )
+        except (BadXml, UnicodeError) as error:
+            if key not in self._complained:
+                self._complained.add(key)
+                # Its text: a kept log record would keep the traceback, and the handle in it.
+                log.warning("unreadable XML conn=%s kind=%s id=%s error=%s", *key, str(error))
+            return {}
+        self._complained.discard(key)
+        return fields
+
+    async def stop(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        tasks = [reading.task for reading in self._running.values() if reading.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _due(self, key: Key) -> None:
+        del self._timers[key]
+        self.want(key)
+
+    async def _run(self, key: Key, reading: _Reading) -> None:
+        try:
+            while True:
+                reading.again = reading.stale = False
+                await self._read(key, reading)
+                if not reading.again:
+                    return
+        finally:
+            self._running.pop(key, None)
+
+    async def _read(self, key: Key, reading: _Reading) -> None:
+        handle = self._session.handles.get(key)
+        if handle is None:
+            return
+        try:
+            fields = await self.fetch(handle, key)
+        except BridgeError as error:
+            if error.code != KINDS[key.kind].gone and not self._session.lost.done():
+                # A host that refuses one usually refuses a thousand: told once.
+                log.log(logging.DEBUG if self._failing else logging.WARNING, _NOT_READ, *key, str(error))
+                self._failing = True
+            return
+        self._failing = False
+        if fields and not reading.stale and key in self._session.handles:
+            self._publish([Patch(key, fields)])

@@ -1,0 +1,266 @@
+"""One opened libvirt connection: its workers, its registered callbacks, the handles of its objects.
+
+A session begins with a virConnect and ends once, for good; a reconnect makes a new one. What its callbacks
+post after the end is ignored. It moves calls and happenings about and does not know what they mean. Threads:
+main, apart from the callbacks (vb-events) and the functions given to call() (workers).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import Any, TypeVar
+
+import libvirt
+
+from virtbridge.config import ConnectionConfig
+from virtbridge.errors import BridgeError
+from virtbridge.metrics import Metrics
+from virtbridge.model.keys import Key, Kind
+from virtbridge.model.names import name_of
+from virtbridge.source.enums import CLOSE_REASON
+from virtbridge.source.errors import is_unsupported, lost
+from virtbridge.source.events import EventSpec
+from virtbridge.source.inbox import Inbox
+from virtbridge.source.kinds import KINDS, Handle, KindSpec, handle_of
+from virtbridge.source.opening import Closer
+from virtbridge.source.workers import Workers
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+async def all_of(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All answers, or the first error once every job has ended: none is left running behind."""
+    answers = await asyncio.gather(*jobs, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return answers  # type: ignore[return-value]
+
+
+LIFECYCLE, EVENT = "Lifecycle", "Event"
+END_S = 2.0  # for each of deregistering and closing, as the host may hang
+
+# Before this version, libvirt's client crashes when its keepalive closes a connection on which several
+# threads wait: the event source of the one that polled is left behind, pointing into that thread's stack
+# (CVE-2024-4418). A lost socket does not do that, only a silent one; so for a silent one we ask ourselves,
+# and close nothing while calls wait.
+KEEPALIVE_SAFE = 10_004_000
+
+_CLOSE_TEXTS = {
+    "error": "the connection failed",
+    "eof": "the host closed the connection",
+    "keepalive": "the host does not answer any more",
+    "client": "the connection was closed here",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One event, as plain values and the handle that came with it.
+
+    member, args: the signal it becomes (model.changes.Signal). rereads: whether the XML may have changed.
+    """
+
+    spec: KindSpec
+    handle: Handle
+    member: str
+    args: tuple[Any, ...]
+    rereads: bool = False
+
+
+class Session:
+    """lost: resolved with the reason when the host is gone. on_happening: told of each event, in libvirt's
+    order.
+    """
+
+    def __init__(
+        self,
+        config: ConnectionConfig,
+        raw: Any,
+        inbox: Inbox,
+        metrics: Metrics,
+        timeout_s: float,
+    ) -> None:
+        self.name = config.name
+        self._raw = raw
+        self._inbox = inbox
+        self._metrics = metrics
+        self.on_happening: Callable[[Happening], None] = lambda _happening: None
+        self._callbacks: list[tuple[str, tuple[int, ...]]] = []
+        self._ended = False
+        self._keeper: asyncio.Task[None] | None = None
+        self.lost: asyncio.Future[BridgeError] = asyncio.get_running_loop().create_future()
+        self.workers = Workers(
+            config.name, inbox, metrics, timeout_s, alive=lambda: raw.isAlive() == 1, on_lost=self._lose
+        )
+        self.handles: dict[Key, Handle] = {}
+        self.refused_flags: set[tuple[Kind, str]] = set()
+        self.bulk_states = True
+
+    async def call(
+        self, name: str, *args: Any, short: bool = False, then: Callable[[Any], T] | None = None, **more: Any
+    ) -> Any:
+        """A method of the virConnect, in a worker; then works on the result in the worker too."""
+        return await self.on(self._raw, name, *args, short=short, then=then, **more)
+
+    async def on(
+        self,
+        target: Any,
+        name: str,
+        *args: Any,
+        short: bool = False,
+        then: Callable[[Any], T] | None = None,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """A method of any libvirt object of this connection, in a worker."""
+        if self._ended:
+            raise lost("the connection was closed")
+        method = getattr(target, name)
+
+        def function() -> Any:
+            result = method(*args)
+            return then(result) if then else result
+
+        return await self.workers.call(name, function, short=short, timeout_s=timeout_s)
+
+    async def set_up(self, config: ConnectionConfig) -> frozenset[Kind]:
+        """Keepalive, close callback and events, all in parallel; the kinds whose lifecycle is announced."""
+        kinds = list(KINDS.values()) if config.events else []
+        jobs: list[Coroutine[Any, Any, bool]] = [self._register_lifecycle(spec) for spec in kinds]
+        jobs += [self._register_event(spec, event) for spec in kinds for event in spec.events]
+        jobs += [self._register_close(), self._keep_alive(config)]
+        answers = await all_of(jobs)
+        return frozenset(spec.kind for spec, answer in zip(kinds, answers, strict=False) if answer)
+
+    async def _keep_alive(self, config: ConnectionConfig) -> bool:
+        """libvirt's own keepalive, or in its place ours; nothing for drivers that have none, as they are
+        here.
+        """
+        interval_s, count = config.keepalive_interval_s, config.keepalive_count
+        if interval_s <= 0:
+            return False
+        ours = libvirt.getVersion() < KEEPALIVE_SAFE
+        interval = 0 if ours else interval_s
+        supported = await self._if_supported(self.call("setKeepAlive", interval, count, short=True))
+        if supported and ours:
+            self._keeper = asyncio.create_task(self._keep_asking(interval_s, count))
+        return supported
+
+    async def _keep_asking(self, interval_s: float, count: int) -> None:
+        """Ask something small when the host has been silent, and take it for lost when it stays so."""
+        method = self._raw.getLibVersion
+        while not self.lost.done():
+            silent_s = monotonic() - self.workers.answered_at
+            await asyncio.sleep(max(0.05, interval_s - silent_s))
+            if monotonic() - self.workers.answered_at < interval_s:
+                continue
+            if not await self.workers.probe("getLibVersion", method, interval_s * count):
+                self._lose(lost(_CLOSE_TEXTS["keepalive"]))
+
+    async def _register_close(self) -> bool:
+        keep = partial(self._keep_callback, "unregisterCloseCallback")
+        return await self._if_supported(
+            self.call("registerCloseCallback", self._on_close, None, short=True, then=keep)
+        )
+
+    async def _register_lifecycle(self, spec: KindSpec) -> bool:
+        return await self._if_supported(
+            self._register(spec, spec.lifecycle_id, partial(self._on_lifecycle, spec))
+        )
+
+    async def _register_event(self, spec: KindSpec, event: EventSpec) -> bool:
+        """An event that this host does not know is simply never told; nothing else depends on it."""
+        try:
+            await self._register(spec, event.id, partial(self._on_event, spec, event))
+        except BridgeError as error:
+            if self.lost.done():
+                raise
+            log.debug("event not available conn=%s event=%s error=%s", self.name, event.name, error)
+            return await self._register_event(spec, event.fallback) if event.fallback else False
+        return True
+
+    async def _register(self, spec: KindSpec, number: int, callback: Callable[..., None]) -> None:
+        # Kept by then, in the worker: whoever waits may be gone when a slow host answers.
+        keep = partial(self._keep_callback, spec.deregister)
+        await self.call(spec.register, None, number, callback, None, short=True, then=keep)
+
+    def _keep_callback(self, deregister: str, number: int) -> None:
+        self._callbacks.append((deregister, () if deregister == "unregisterCloseCallback" else (number,)))
+
+    async def _if_supported(self, job: Coroutine[Any, Any, Any]) -> bool:
+        try:
+            await job
+        except BridgeError as error:
+            if not is_unsupported(error):
+                raise
+            return False
+        return True
+
+    # vb-events from here: copy plain values and leave. libvirt-python prints and loses exceptions.
+
+    def _on_lifecycle(self, spec: KindSpec, _conn: Any, raw: Any, event: int, detail: int, *_: Any) -> None:
+        try:
+            words = spec.lifecycle_words(event, detail)
+            self._inbox.post(self._happened, Happening(spec, handle_of(raw), LIFECYCLE, words))
+        except Exception:
+            log.exception("a lifecycle event was lost conn=%s kind=%s", self.name, spec.kind)
+
+    def _on_event(self, spec: KindSpec, event: EventSpec, _conn: Any, raw: Any, *args: Any) -> None:
+        try:
+            details = event.decode(args[:-1])
+            happening = Happening(spec, handle_of(raw), EVENT, (event.name, details), event.row.rereads)
+            self._inbox.post(self._happened, happening)
+        except Exception:
+            log.exception("an event was lost conn=%s event=%s", self.name, event.name)
+
+    def _on_close(self, _conn: Any, reason: int, _opaque: Any) -> None:
+        word = name_of(CLOSE_REASON, reason)
+        self._inbox.post(self._lose, lost(_CLOSE_TEXTS.get(word, f"the connection was closed ({word})")))
+
+    # main thread again
+
+    def _happened(self, happening: Happening) -> None:
+        if self._ended:
+            return
+        lifecycle = happening.member == LIFECYCLE
+        self._metrics.add(f"event.{'lifecycle' if lifecycle else happening.args[0]}")
+        self.on_happening(happening)
+
+    def _lose(self, error: BridgeError) -> None:
+        if not self.lost.done():
+            self.lost.set_result(error)
+
+    async def end(self) -> None:
+        """Deregister, then close, in that order and bounded; what hangs is left to its own threads."""
+        if self._ended:
+            return
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if not self.lost.done():
+            await self._deregister()
+        self._ended = True
+        self.workers.abandon()
+        self.handles.clear()
+        closer = Closer(self.name, self._inbox, self._metrics, self._raw, self._callbacks)
+        self._raw = None
+        closer.start()
+        await asyncio.wait([closer.done], timeout=END_S)
+
+    async def _deregister(self) -> None:
+        """All in parallel: over a slow link one after the other would take seconds."""
+        callbacks, self._callbacks = self._callbacks, []
+        waiting = [asyncio.ensure_future(self.call(method, *args, short=True)) for method, args in callbacks]
+        if not waiting:
+            return
+        _, late = await asyncio.wait(waiting, timeout=END_S)
+        for task in late:
+            task.cancel()
+        for answer in await asyncio.gather(*waiting, return_exceptions=True):
+            if isinstance(answer, Exception):
+                log.debug("deregistering failed conn=%s error=%s", self.name, answer)

@@ -1,0 +1,240 @@
+"""The threads of one libvirt connection, and the one function through which every blocking call of it goes.
+
+A group belongs to one opened connection and is given up with it: a host that hangs holds up these threads,
+never the process's end nor another connection, as they are daemon threads of our own. Short reads go through
+the adaptive window, everything else through a narrow lane. Must not know what a call means. Threads: `call`
+and `abandon` on the main thread; the workers `vb-<name>-N` share one condition's lock.
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, TypeVar, cast
+
+import libvirt
+
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.metrics import Metrics
+from virtbridge.source.errors import MAYBE_LOST, bridge_error, lost
+from virtbridge.source.inbox import Inbox
+from virtbridge.source.window import Window
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SLOW_LIMIT = 4  # libvirtd serves 5 calls of a client at a time: one stays free for keepalive and short reads
+IDLE_S = 10.0  # then a thread ends: 64 of them are for the first sync only
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    name: str
+    function: Callable[[], Any]
+    answer: "asyncio.Future[Any]"
+    short: bool
+    counter: str
+
+
+class Workers:
+    """alive: virConnectIsAlive() of the connection, asked in a worker after a suspicious error. on_lost: told
+    on the main thread, once, when it said no.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        inbox: Inbox,
+        metrics: Metrics,
+        timeout_s: float,
+        *,
+        alive: Callable[[], bool],
+        on_lost: Callable[[BridgeError], None],
+    ) -> None:
+        self._name = name[:9]  # a thread's name fits 15 characters: vb-, this, -64
+        self._inbox = inbox
+        self._metrics = metrics
+        self._timeout_s = timeout_s
+        self._alive = alive
+        self._on_lost = on_lost
+        self._changed = threading.Condition()
+        self._short: deque[_Job] = deque()
+        self._slow: deque[_Job] = deque()
+        self._urgent: deque[_Job] = deque()
+        self._short_running = 0
+        self._slow_running = 0
+        self._threads = 0
+        self._idle = 0
+        self._numbers = 0
+        self._ended = False
+        self.answered_at = monotonic()
+        self._open: set[asyncio.Future[Any]] = set()
+        self.window = Window()
+
+    def waiting(self) -> int:
+        return len(self._short) + len(self._slow)
+
+    def running(self) -> int:
+        return self._short_running + self._slow_running
+
+    async def call(
+        self, name: str, function: Callable[[], T], *, short: bool = False, timeout_s: float | None = None
+    ) -> T:
+        """One libvirt call, made in a worker. name: its name, for the counters.
+
+        short: a read that libvirt answers at once. Raises BridgeError; Timeout after timeout_s, when the call
+        itself still runs and its thread stays busy with it.
+        """
+        lane = self._short if short else self._slow
+        counter = f"libvirt.{name}"
+        return cast(T, await self._wait(self._job(name, function, short, counter), lane, timeout_s))
+
+    async def probe(self, name: str, function: Callable[[], T], timeout_s: float) -> bool:
+        """Whether the host answered this call, or any other meanwhile; it waits behind nothing here."""
+        began = monotonic()
+        try:
+            await self._wait(self._job(name, function, False, "source.keepalives"), self._urgent, timeout_s)
+        except BridgeError as error:
+            return error.kind is not ErrorKind.TIMEOUT or self.answered_at >= began
+        return True
+
+    def _job(self, name: str, function: Callable[[], Any], short: bool, counter: str) -> _Job:
+        if self._ended:
+            raise lost("the connection was closed")
+        return _Job(name, function, asyncio.get_running_loop().create_future(), short, counter)
+
+    async def _wait(self, job: _Job, lane: deque[_Job], timeout_s: float | None) -> Any:
+        self._open.add(job.answer)
+        self._submit(job, lane)
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await job.answer
+        except TimeoutError:
+            raise BridgeError(ErrorKind.TIMEOUT, f"libvirt did not answer within {limit_s:g} s") from None
+        finally:
+            self._open.discard(job.answer)
+            # An error's traceback holds this frame, and the job's answer the error: left to the garbage
+            # collector, that circle would keep a handle, and through it the connection, long after the end.
+            del job
+
+    def abandon(self) -> None:
+        """Let everyone who waits go with NotConnected, and the threads end as soon as libvirt lets them."""
+        with self._changed:
+            self._ended = True
+            self._short.clear()
+            self._slow.clear()
+            self._urgent.clear()
+            self._changed.notify_all()
+        for answer in self._open:
+            if not answer.done():
+                answer.set_exception(lost("the connection was closed"))
+
+    def _submit(self, job: _Job, lane: deque[_Job]) -> None:
+        with self._changed:
+            lane.append(job)
+            self._another_thread()
+
+    def _another_thread(self) -> None:
+        if self._idle:
+            self._changed.notify()
+        elif self._urgent or self._threads < self.window.size + SLOW_LIMIT:
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        self._threads += 1
+        self._numbers += 1
+        name = f"vb-{self._name}-{self._numbers % 1000}"
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def _work(self) -> None:
+        while (job := self._take()) is not None:
+            started = monotonic()
+            self._metrics.add(job.counter)
+            try:
+                self._inbox.post(_answer, job.answer, job.function())
+            except libvirt.libvirtError as error:
+                self._failed(job, error)
+            except Exception as error:  # text that is no text, or XML that cannot be read: the asker knows
+                self._inbox.post(_refuse, job.answer, error)
+            self._done(job, monotonic() - started)
+            del job  # an idle thread must not keep a handle, and through it the connection, alive
+
+    def _failed(self, job: _Job, error: libvirt.libvirtError) -> None:
+        failure = bridge_error(error)
+        if failure.code in MAYBE_LOST and not self._is_alive():
+            failure = BridgeError(ErrorKind.NOT_CONNECTED, failure.message, failure.code)
+            self._inbox.post(self._on_lost, failure)
+        self._inbox.post(_refuse, job.answer, failure)
+
+    def _is_alive(self) -> bool:
+        try:
+            return self._alive()
+        except libvirt.libvirtError:
+            return False
+
+    def _take(self) -> _Job | None:
+        """The next job, or None when this thread has to end. Waits for one as an idle thread."""
+        with self._changed:
+            while True:
+                if self._ended:
+                    break
+                if (job := self._next()) is not None:
+                    # One submit starts or wakes one thread; where the window has grown since, there is work
+                    # for more.
+                    if self._has_work():
+                        self._another_thread()
+                    return job
+                self._idle += 1
+                woken = self._changed.wait(IDLE_S)
+                self._idle -= 1
+                if not woken and not self._has_work():
+                    break
+            self._threads -= 1
+            return None
+
+    def _has_work(self) -> bool:
+        return bool(
+            self._urgent
+            or (self._slow and self._slow_running < SLOW_LIMIT)
+            or (self._short and self._short_running < self.window.size)
+        )
+
+    def _next(self) -> _Job | None:
+        if self._urgent:
+            self._slow_running += 1
+            return self._urgent.popleft()
+        while self._short and self._short_running < self.window.size:
+            job = self._short.popleft()
+            if not job.answer.done():  # whoever asked may have gone meanwhile
+                self._short_running += 1
+                return job
+        while self._slow and self._slow_running < SLOW_LIMIT:
+            job = self._slow.popleft()
+            if not job.answer.done():
+                self._slow_running += 1
+                return job
+        return None
+
+    def _done(self, job: _Job, elapsed_s: float) -> None:
+        with self._changed:
+            self.answered_at = monotonic()
+            if job.short:
+                self.window.finished(job.name, elapsed_s, self._short_running)
+                self._short_running -= 1
+            else:
+                self._slow_running -= 1
+
+
+def _answer(answer: "asyncio.Future[Any]", value: Any) -> None:
+    if not answer.done():
+        answer.set_result(value)
+
+
+def _refuse(answer: "asyncio.Future[Any]", error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error.with_traceback(None))  # the worker's frames hold handles too
