@@ -173,7 +173,7 @@ class Connection:
             [
                 self._patch(
                     state="disconnected",
-                    last_error=(str(error.kind), error.message),
+                    last_error=(_why_disconnected(error.kind), error.message),
                     reconnect_attempts=self._attempts,
                 )
             ]
@@ -235,6 +235,12 @@ class Connection:
             self._publish([self._patch(last_error=(str(error.kind), error.message))])
         else:
             self._publish([self._patch(last_error=("", ""), last_sync_us=_now_us())])
+
+
+def _why_disconnected(kind: ErrorKind) -> str:
+    """A missing socket is a "system error" to libvirt: on a connection that tells a client nothing."""
+    vague = kind in (ErrorKind.OPERATION_FAILED, ErrorKind.LIBVIRT)
+    return str(ErrorKind.NOT_CONNECTED if vague else kind)
 
 
 def _now_us() -> int:

@@ -50,10 +50,6 @@ class Connections:
         self._metrics.gauge("source.connections", lambda: len(self._connections))
         self._events.start()
 
-    def configure(self, refresh: RefreshConfig) -> None:
-        """For connections opened from now on."""
-        self._refresh = refresh
-
     def open(self, config: ConnectionConfig) -> None:
         """Announces the connection at once and connects in the background. Raises AlreadyExists."""
         if self._inbox is None:
