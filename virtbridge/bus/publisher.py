@@ -9,7 +9,7 @@ thread only.
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from time import monotonic
@@ -51,7 +51,7 @@ class Publisher:
         self._cache = cache
         self._shapes = shapes
         self._metrics = metrics
-        self._touched: dict[Key, None] = {}
+        self._touched: OrderedDict[Key, None] = OrderedDict()  # a dict is slow to take its first keys from
         self._signals: deque[Signal] = deque()
         self._scheduled = False
         self._dropping = False
@@ -109,8 +109,7 @@ class Publisher:
         """
         gone: list[Key] = []
         while self._touched and not self._link.congested and monotonic() < end:
-            key = next(iter(self._touched))
-            del self._touched[key]
+            key, _ = self._touched.popitem(last=False)
             if not self._publish_state(key):
                 gone.append(key)
         if not self._touched:
