@@ -44,9 +44,9 @@ def node(path: Path, domains: int) -> str:
 
 
 @asynccontextmanager
-async def daemon_with(uri: str) -> AsyncIterator[tuple[Daemon, Client]]:
+async def daemon_with(uri: str, *args: str) -> AsyncIterator[tuple[Daemon, Client]]:
     with dbus_daemon() as bus:
-        daemon = await Daemon.start(bus.address, {"host": uri})
+        daemon = await Daemon.start(bus.address, {"host": uri}, args=args)
         client = await Client.connect(bus.address)
         try:
             yield daemon, client
@@ -121,6 +121,23 @@ async def test_refreshes_at_the_same_time_share_one_reading(tmp_path: Path) -> N
         assert sum(together.values()) <= 2 * sum(alone.values())
         for one in crowd:
             await one.close()
+
+
+async def test_an_audit_is_a_constant_number_of_bulk_calls(tmp_path: Path) -> None:
+    """As many for 60 domains as for 10, beside what it reads again a few domains at a time."""
+    settings = tmp_path / "virtbridge.toml"
+    settings.write_text("[refresh]\naudit_interval_s = 1\n")
+    for count in (10, 60):
+        uri = node(tmp_path / f"node{count}.xml", count)
+        async with daemon_with(uri, "--config", str(settings)) as (_, client):
+            before = calls(await client.counters())
+
+            async def audited(old: dict[str, int] = before, one: Client = client) -> bool:
+                return bool(spent(old, calls(await one.counters())))
+
+            await wait_until(audited, "an audit", 10)
+            cost = spent(before, calls(await client.counters()))
+            assert sum(cost.values()) <= 40, f"one or two audits of {count} domains: {cost}"
 
 
 async def test_nothing_happens_nothing_is_called(tmp_path: Path) -> None:

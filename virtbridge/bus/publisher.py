@@ -99,23 +99,24 @@ class Publisher:
 
     def _turn(self) -> None:
         self._scheduled = False
-        self._publish(monotonic() + _TURN_S)
+        self._publish()
         if (self._touched or self._signals) and not self._link.congested:
             self._schedule()
 
-    def _publish(self, end: float) -> None:
-        """New and changed states, then what happened, then removals: who hears of an event can look at its
-        object.
+    def _publish(self) -> None:
+        """States, then events, then removals: who hears of an event finds its object, in the state it led
+        to.
         """
         gone: list[Key] = []
+        end = monotonic() + _TURN_S
         while self._touched and not self._link.congested and monotonic() < end:
             key, _ = self._touched.popitem(last=False)
             if not self._publish_state(key):
                 gone.append(key)
-        if not self._touched:
-            while self._signals and not self._link.congested:
-                self._publish_signal(self._signals.popleft())
-            self._dropping = self._dropping and bool(self._signals)
+        end = monotonic() + _TURN_S
+        while self._signals and not self._touched and not self._link.congested and monotonic() < end:
+            self._publish_signal(self._signals.popleft())
+        self._dropping = self._dropping and bool(self._signals)
         for key in gone:
             if self._signals:
                 self._touched[key] = None  # its last signals go first
