@@ -1,0 +1,48 @@
+"""`python -m tests.bench [--quick] [NAME…]`: virtbridge against libvirt-dbus within one run, as Markdown.
+
+Exit status 1 when a goal of the issue was missed (`--quick` never fails: it only looks).
+"""
+
+import argparse
+import platform
+import sys
+import time
+
+import libvirt
+
+from tests.bench.cases import CASES, LABELS, PEER, QUICK, Scale
+from tests.bench.stage import answer_keepalives, missing, staged
+from tests.bench.table import Row, markdown
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer runs")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {' '.join(CASES)}")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in CASES]
+    if unknown:
+        parser.error(f"no such case: {' '.join(unknown)}")
+    lacking = missing()
+    if lacking:
+        print(f"cannot compare here: {lacking}", file=sys.stderr)
+        return 2
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    answer_keepalives()
+    scale = QUICK if options.quick else Scale()
+    rows: list[Row] = []
+    for name in options.names or CASES:
+        began = time.monotonic()
+        with staged() as stage:
+            rows += CASES[name](stage, scale)
+        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    print(f"\nLinux {platform.release()}, {platform.machine()}, libvirt {libvirt.getVersion()}, medians.\n")
+    print(markdown(rows, LABELS, PEER))
+    missed = [f"{row.name}: {words}" for row in rows for words in row.missed(PEER)]
+    if missed:
+        print("\nMissed:\n" + "\n".join(f"- {line}" for line in missed))
+    return 1 if missed and not options.quick else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
