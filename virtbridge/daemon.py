@@ -9,6 +9,7 @@ import logging
 import signal
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -78,6 +79,8 @@ class _Daemon:
         self._requests = Requests(self._connections, metrics)
         cache.listen(_Status(cache, self._notifier))
         metrics.gauge("queue.clients", lambda: len(self._clients))
+        for what in ("calls", "replies", "errors", "signals"):
+            metrics.gauge(f"bus.{what}", partial(getattr, link.counts, what))
         metrics.gauge("queue.outgoing-bytes", lambda: link.queued_bytes)
         metrics.gauge("queue.calls", lambda: link.queued_calls)
         self._face = BusFace(

@@ -172,5 +172,4 @@ class Publisher:
         self._signal(known.path, known.shape.interface, signal.member, signature, body(*signal.args))
 
     def _signal(self, path: str, interface: str, member: str, signature: str, body: bytes) -> None:
-        self._metrics.add("bus.signals")
         self._link.signal(path, interface, member, signature, body)

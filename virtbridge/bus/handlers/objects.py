@@ -24,6 +24,7 @@ _MAX_MS = 600_000
 _DOMAIN_XML_FLAGS = {"secure": 1, "inactive": 2, "migratable": 8}
 _NETWORK_XML_FLAGS = {"inactive": 1}
 _SECURE = 1
+_DEFINED = (DomainRecord, NetworkRecord)
 
 
 class ConnectionHandlers:
@@ -78,7 +79,7 @@ class _DefinedHandlers:
         if flags:
             return _within(timeout_s(options, _XML_MS, _MAX_MS), self._requests.read_xml(call.key, flags))
         record = self._cache.get(call.key)
-        if not isinstance(record, DomainRecord | NetworkRecord) or not record.xml:
+        if not isinstance(record, _DEFINED) or not record.xml:
             raise BridgeError(ErrorKind.OPERATION_FAILED, "its definition has not been read yet")
         return record.xml
 
@@ -99,6 +100,8 @@ class NetworkHandlers(_DefinedHandlers):
 
 
 def _flags(options: Mapping[str, Any], known: Mapping[str, int]) -> int:
+    if not options:
+        return 0
     checked(options, dict.fromkeys(known, "b") | {"flags": "u", "timeout": "t"})
     flags = int(options.get("flags", 0))
     for name, flag in known.items():
