@@ -64,8 +64,8 @@ async def test_what_the_properties_say(client: Client) -> None:
     }
     assert {name: web[name] for name in expected} == expected
     assert web["Id"] > 0
-    assert [(disk["target"], disk["source"], disk["read-only"]) for disk in web["Disks"]] == [
-        ("vda", "/images/web.qcow2", False),
+    assert [(disk["target"], disk["source"], disk.get("read-only")) for disk in web["Disks"]] == [
+        ("vda", "/images/web.qcow2", None),
         ("sda", "/images/tools.iso", True),
     ]
     lan = await client.get_all(LAN, NETWORK)

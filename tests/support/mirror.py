@@ -134,8 +134,8 @@ _NETWORK_VALUES = ("Name", "Active", "Persistent", "Autostart", "Bridge", "Mac")
 
 def _domain_view(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in _DOMAIN_VALUES} | {
-        "disks": [(disk["target"], disk["source"]) for disk in values["Disks"]],
-        "macs": [interface["mac"] for interface in values["Interfaces"]],
+        "disks": [(disk.get("target", ""), disk.get("source", "")) for disk in values["Disks"]],
+        "macs": [interface.get("mac", "") for interface in values["Interfaces"]],
     }
 
 

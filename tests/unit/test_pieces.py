@@ -26,7 +26,7 @@ definitions = st.builds(
     title=texts,
     memory_current_bytes=st.integers(0, 2**64 - 1),
     disks=st.lists(disks, max_size=2).map(tuple),
-    interfaces=st.lists(st.builds(Interface, mac=texts, link_up=st.booleans()), max_size=2).map(tuple),
+    interfaces=st.lists(st.builds(Interface, mac=texts, link_down=st.booleans()), max_size=2).map(tuple),
 )
 domains = st.builds(
     DomainRecord,
@@ -74,6 +74,7 @@ def to_bus(signature: str, value: Any) -> Any:
             {
                 key: Variant(inner, to_bus(inner, getattr(device, field)))
                 for field, key, inner in device_fields(device)
+                if getattr(device, field) not in ("", 0, False, ())
             }
             for device in value
         ]

@@ -72,7 +72,8 @@ def _variant(signature: str, value: Any) -> Any:
 def _with_devices(head: bytes, devices: Iterable[Any]) -> bytes:
     """An `aa{sv}` behind a head that starts on an 8-byte boundary and ends with its signature.
 
-    Put together from each field's own entry: two dozen keys a disk, of which all but two or three are shared.
+    Put together from each field's own entry, most of which are shared. What is empty, 0 or false is left
+    out: of a disk's two dozen keys that are all but five, and a bus daemon looks at each key of each message.
     """
     made = bytearray(head)
     made += _PADS[-len(made) & 3]
@@ -80,8 +81,9 @@ def _with_devices(head: bytes, devices: Iterable[Any]) -> bytes:
     made += _EMPTY_ARRAY
     for device in devices:
         block = join(
-            property_entry(key, signature, getattr(device, field))
+            property_entry(key, signature, value)
             for field, key, signature in device_fields(device)
+            if (value := getattr(device, field))
         )
         made += _PADS[-len(made) & 3]
         made += _U32.pack(len(block))

@@ -55,7 +55,7 @@ class Interface:
     bridge: str = ""
     mode: str = ""
     address: str = ""
-    link_up: bool = True
+    link_down: bool = False
     boot_order: int = 0
     mtu: int = 0
     filter: str = ""

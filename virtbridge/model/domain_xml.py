@@ -234,7 +234,7 @@ def _interface(element: Element) -> Interface:
         bridge=word(source, "bridge"),
         mode=word(source, "mode") if kind in ("direct", "network") else "",
         address=pci_address(child(source, "address")) if kind == "hostdev" and source is not None else "",
-        link_up=attribute(parts.get("link"), "state") != "down",
+        link_down=attribute(parts.get("link"), "state") == "down",
         boot_order=_boot_order(parts),
         mtu=number(parts.get("mtu"), "size"),
         filter=word(parts.get("filterref"), "filter"),
