@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import libvirt
 import pytest
@@ -131,6 +132,27 @@ async def test_without_events_the_kinds_are_on_demand_and_refresh_finds_changes(
             domain.undefine()
         await source.connections.refresh("c", frozenset())
         assert source.named(Kind.DOMAIN, "extra") is None
+
+
+async def test_a_domain_defined_again_while_its_first_xml_is_read_stays(other: Any) -> None:
+    """Whether that read still finds it (define, undefine, define) or not: its last word counts."""
+    uuids = [str(uuid4()) for _ in range(50)]
+
+    def churn(uuid: str) -> None:
+        xml = EXTRA.replace("<memory>", f"<uuid>{uuid}</uuid><memory>").replace("extra", uuid)
+        other.defineXML(xml).undefine()
+        other.defineXML(xml)
+
+    async with Followed() as source:
+        await source.ready(URI)
+        try:
+            for uuid in uuids:
+                await asyncio.to_thread(churn, uuid)
+            await source.until(lambda: all(source.domain(uuid) for uuid in uuids), wait_s=5)
+        finally:
+            for uuid in uuids:
+                other.lookupByUUIDString(uuid).undefine()
+        await source.until(lambda: not any(source.domain(uuid) for uuid in uuids), wait_s=5)
 
 
 async def test_a_read_only_connection_refuses_changes() -> None:

@@ -136,8 +136,8 @@ class Follower:
             fields = await self._rereader.fetch(handle, key)
         except BridgeError as error:
             if error.code == spec.gone or self._session.lost.done():  # it came and went
-                self._newborn.pop(key, None)
                 self._session.handles.pop(key, None)
+                self._replay(self._newborn.pop(key, [])[1:])
                 return
             log.warning("XML not read conn=%s kind=%s id=%s error=%s", *key, str(error))
             fields = {}
@@ -147,9 +147,15 @@ class Follower:
             self._publish([Put(key, record)])
         for place, happening in enumerate(happenings):
             if (known := self._lookup(key)) is None:  # an event before this one removed it
+                self._replay(happenings[place:])
                 break
             # The read that was just made came after the first event; a later one may need another.
             self._apply(key, known, happening, is_read=place == 0 and bool(fields))
+
+    def _replay(self, happenings: list[Happening]) -> None:
+        """What came after an end: it may have been defined anew, and then this is its first word."""
+        for happening in happenings:
+            self.happened(happening)
 
     def _start(self, job: Any) -> None:
         task = asyncio.create_task(job)
