@@ -4,6 +4,7 @@ The link is a stand-in here, as a full outgoing queue cannot be had at will on a
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -170,6 +171,26 @@ async def test_events_that_nobody_takes_are_bounded_and_counted(monkeypatch: Any
     await bench.turns()
     assert [body[0] for _, _, body in bench.link.taken()] == [str(number) for number in range(15, 25)]
     assert bench.metrics.snapshot()["bus.signals.dropped"] == 15
+
+
+async def test_many_removals_take_bounded_turns_and_do_not_wait_for_ever(monkeypatch: Any) -> None:
+    """A turn that is over before all of them were looked at must not begin with them anew."""
+    uuids = [f"00000000-0000-0000-0000-{number:012}" for number in range(500)]
+    bench = Bench()
+    bench.cache.apply([Listing("lab", Kind.DOMAIN, {uuid: domain(uuid) for uuid in uuids})])
+    await bench.turns(50)
+    bench.link.taken()
+    now = itertools.count(step=publisher._TURN_S / 20)  # each look at the clock is a twentieth of a turn
+    monkeypatch.setattr(publisher, "monotonic", lambda: next(now))
+    bench.cache.apply([lifecycle("stopped", uuids[0]), Listing("lab", Kind.DOMAIN, {})])
+    most, members = 0, []
+    for _ in range(200):
+        await bench.turns(1)
+        sent = [member for _, member, _ in bench.link.taken()]
+        most, members = max(most, len(sent)), members + sent
+    assert members == ["Lifecycle"] + ["InterfacesRemoved"] * 500
+    assert most < 50
+    assert bench.managed() == {}
 
 
 async def test_the_root_names_its_connections() -> None:

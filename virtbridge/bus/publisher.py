@@ -52,6 +52,7 @@ class Publisher:
         self._shapes = shapes
         self._metrics = metrics
         self._touched: OrderedDict[Key, None] = OrderedDict()  # a dict is slow to take its first keys from
+        self._gone: OrderedDict[Key, None] = OrderedDict()  # removals that are still to be told
         self._signals: deque[Signal] = deque()
         self._scheduled = False
         self._dropping = False
@@ -100,27 +101,29 @@ class Publisher:
     def _turn(self) -> None:
         self._scheduled = False
         self._publish()
-        if (self._touched or self._signals) and not self._link.congested:
+        if (self._touched or self._signals or self._gone) and not self._link.congested:
             self._schedule()
 
     def _publish(self) -> None:
         """States, then events, then removals: who hears of an event finds its object, in the state it led
         to.
         """
-        gone: list[Key] = []
         end = monotonic() + _TURN_S
         while self._touched and not self._link.congested and monotonic() < end:
             key, _ = self._touched.popitem(last=False)
-            if not self._publish_state(key):
-                gone.append(key)
+            if self._publish_state(key):
+                self._gone.pop(key, None)
+            else:
+                self._gone[key] = None
         end = monotonic() + _TURN_S
         while self._signals and not self._touched and not self._link.congested and monotonic() < end:
             self._publish_signal(self._signals.popleft())
         self._dropping = self._dropping and bool(self._signals)
-        for key in gone:
-            if self._signals:
-                self._touched[key] = None  # its last signals go first
-            else:
+        end = monotonic() + _TURN_S
+        # The last signals of an object go first, and thus those of all.
+        while self._gone and not (self._signals or self._link.congested) and monotonic() < end:
+            key, _ = self._gone.popitem(last=False)
+            if self._cache.get(key) is None:  # else it is back, and touched for that
                 self._publish_removal(key)
 
     def _publish_state(self, key: Key) -> bool:
