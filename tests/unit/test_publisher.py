@@ -193,6 +193,17 @@ async def test_many_removals_take_bounded_turns_and_do_not_wait_for_ever(monkeyp
     assert bench.managed() == {}
 
 
+async def test_a_value_that_cannot_travel_holds_nothing_back(caplog: Any) -> None:
+    bench = Bench()
+    bench.cache.apply([Put(key(), domain())])
+    await bench.turns()
+    bench.link.taken()
+    bench.cache.apply([Signal(key(), "Event", ("odd", {"number": 1 << 64})), lifecycle("started")])
+    await bench.turns()
+    assert [member for _, member, _ in bench.link.taken()] == ["Lifecycle"]
+    assert "publishing failed" in caplog.text
+
+
 async def test_the_root_names_its_connections() -> None:
     bench = Bench()
     bench.cache.apply([Put(connection_key(name), ConnectionRecord(name, "test:///default")) for name in "ba"])

@@ -100,7 +100,10 @@ class Publisher:
 
     def _turn(self) -> None:
         self._scheduled = False
-        self._publish()
+        try:
+            self._publish()
+        except Exception:  # an edge: one value that cannot travel must not hold back all that can
+            log.exception("publishing failed")
         if (self._touched or self._signals or self._gone) and not self._link.congested:
             self._schedule()
 
