@@ -174,8 +174,8 @@ def test_indexes_hold_exactly_what_the_records_say(steps: list[Change]) -> None:
     cache.apply(steps)
     expected: dict[str, dict[object, set[Key]]] = {index: {} for index in _TERMS[DomainRecord]}
     for each, record in cache.records(Kind.DOMAIN):
-        for index, terms in _TERMS[DomainRecord].items():
-            for term in terms(record):
+        for index, (field, terms) in _TERMS[DomainRecord].items():
+            for term in terms(field(record)):
                 expected[index].setdefault(term, set()).add(each)
     held = {
         index: {term: set(keys) for term, keys in cache._indexes._keys[index].items()} for index in expected

@@ -2,38 +2,44 @@
 
 An array entry `{sv}` or `{oa{sa{sv}}}` starts on an 8-byte boundary, so its bytes do not depend on where it
 stands: entries can be kept and joined, padded to 8 between them. The last one's padding does not belong to
-the array and is left out. Pure but for the marshalling of single values, which the D-Bus library does.
+the array and is left out. Single values of the simple types are made here, all others by the D-Bus library;
+tests hold every byte equal to what either library makes of the whole. Pure.
 Source: https://dbus.freedesktop.org/doc/dbus-specification.html#message-protocol-marshaling
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Any
 
+from virtbridge.bus.bodies import pack_string
 from virtbridge.bus.properties import Shape, details_to_bus, device_fields
-from virtbridge.bus.transport import Variant, marshal
+from virtbridge.bus.transport import marshal
 from virtbridge.model.keys import Key
 
 _U32 = Struct("<I")
 _PADS = tuple(bytes(count) for count in range(8))
 _EMPTY_ARRAY = _U32.pack(0)
 _DEVICES = "aa{sv}"
-_DEVICES_SIGNATURE = bytes((len(_DEVICES),)) + _DEVICES.encode() + b"\0"
+# What a value's first byte stands on. An array's own length does; its elements must not need more than that.
+_ALIGNMENTS = {"s": 4, "o": 4, "b": 4, "u": 4, "i": 4, "a": 4, "t": 8, "(": 8}
+# The library takes 4 to 25 us for what these do in one.
+_PACKERS: dict[str, Callable[[Any], bytes]] = {
+    "b": _U32.pack,
+    "u": _U32.pack,
+    "i": Struct("<i").pack,
+    "t": Struct("<Q").pack,
+}
 
 
 def property_entry(name: str, signature: str, value: Any) -> bytes:
     """`{sv}`, not padded."""
-    if signature == _DEVICES:
-        return _with_devices(_string(name) + _DEVICES_SIGNATURE, value)
-    return _scalar_entry(name, signature, value)
+    return _devices_entry(name, value) if signature == _DEVICES else _entry(name, signature, value)
 
 
 def variant_body(signature: str, value: Any) -> bytes:
     """The body of a reply to Properties.Get."""
-    if signature == _DEVICES:
-        return _with_devices(_DEVICES_SIGNATURE, value)
-    return _scalar_variant(signature, value)
+    return _with_devices(_signature(_DEVICES), value) if signature == _DEVICES else _variant(signature, value)
 
 
 @lru_cache(maxsize=4096)
@@ -43,7 +49,7 @@ def lifecycle_body(event: str, detail: str) -> bytes:
 
 def xml_entry(xml: str) -> bytes:
     """`{sv}` of Select's column Xml, which is no property: too large to be kept marshalled as well."""
-    return _make_entry("Xml", "s", xml)
+    return _with_value(pack_string("Xml"), "s", xml)
 
 
 def event_body(name: str, details: dict[str, Any]) -> bytes:
@@ -52,21 +58,34 @@ def event_body(name: str, details: dict[str, Any]) -> bytes:
 
 # Most values are shared by many objects (running, true, x86_64): one copy of their bytes serves all.
 @lru_cache(maxsize=8192)
-def _scalar_entry(name: str, signature: str, value: Any) -> bytes:
-    return _make_entry(name, signature, value)
+def _entry(name: str, signature: str, value: Any) -> bytes:
+    return _with_value(pack_string(name), signature, value)
 
 
 @lru_cache(maxsize=8192)
-def _scalar_variant(signature: str, value: Any) -> bytes:
-    return marshal("v", [_variant(signature, value)])
+def _variant(signature: str, value: Any) -> bytes:
+    return _with_value(b"", signature, value)
 
 
-def _make_entry(name: str, signature: str, value: Any) -> bytes:
-    return marshal("a{sv}", [{name: _variant(signature, value)}])[8:]
+def _with_value(head: bytes, signature: str, value: Any) -> bytes:
+    """A variant behind a head that starts on an 8-byte boundary."""
+    if signature in ("s", "o"):
+        packed = pack_string(value)
+    elif (pack := _PACKERS.get(signature)) is not None:
+        packed = pack(value)
+    else:
+        packed = marshal(signature, [list(value)])
+    head += _signature(signature)
+    return b"".join((head, _PADS[-len(head) & (_ALIGNMENTS[signature[0]] - 1)], packed))
 
 
-def _variant(signature: str, value: Any) -> Any:
-    return Variant(signature, list(value) if isinstance(value, tuple) else value)
+@lru_cache(maxsize=64)
+def _signature(signature: str) -> bytes:
+    return bytes((len(signature),)) + signature.encode() + b"\0"
+
+
+def _devices_entry(name: str, devices: Iterable[Any]) -> bytes:
+    return _with_devices(pack_string(name) + _signature(_DEVICES), devices)
 
 
 def _with_devices(head: bytes, devices: Iterable[Any]) -> bytes:
@@ -132,14 +151,9 @@ def object_entry(path: str, interface: str, block: bytes) -> bytes:
 
 def _before_block(key: str, size: int) -> bytes:
     """A key (string or path), then its array's length, then the padding before the array's first entry."""
-    head = _string(key)
+    head = pack_string(key)
     head = b"".join((head, _PADS[-len(head) & 3], _U32.pack(size)))
     return head + _PADS[-len(head) & 7]
-
-
-def _string(text: str) -> bytes:
-    raw = text.encode()
-    return b"".join((_U32.pack(len(raw)), raw, b"\0"))
 
 
 class Pieces:

@@ -4,35 +4,42 @@ Kept up to date record by record, so a question costs the same with 10 domains a
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from operator import attrgetter
+from typing import Any
 
-from virtbridge.model.domain import backing_sources, disk_sources
+from virtbridge.model.domain import Disk, Interface, backing_sources, disk_sources
 from virtbridge.model.keys import Key
 from virtbridge.model.records import DomainRecord, NetworkRecord, Record
 
 Terms = Iterable[Hashable]
 
 
-def _disk_terms(record: DomainRecord) -> Terms:
-    for disk in record.definition.disks:
+def _itself(value: Hashable) -> Terms:
+    return (value,)
+
+
+def _disk_terms(disks: tuple[Disk, ...]) -> Terms:
+    for disk in disks:
         yield from disk_sources(disk)
         yield from backing_sources(disk)
 
 
-def _domain_macs(record: DomainRecord) -> Terms:
-    return (interface.mac for interface in record.definition.interfaces if interface.mac)
+def _mac_terms(interfaces: tuple[Interface, ...]) -> Terms:
+    return (interface.mac for interface in interfaces if interface.mac)
 
 
-# record type -> index -> the terms that the record is found under
-_TERMS: Mapping[type, Mapping[str, Callable[..., Terms]]] = {
+# record type -> index -> the field that it looks at, and the terms that the record is found under for its
+# value
+_TERMS: Mapping[type, Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Terms]]]] = {
     DomainRecord: {
-        "name": lambda record: (record.name,),
-        "uuid": lambda record: (record.uuid,),
-        "id": lambda record: (record.id,) if record.active else (),
-        "disk": _disk_terms,
-        "mac": _domain_macs,
+        "name": (attrgetter("name"), _itself),
+        "uuid": (attrgetter("uuid"), _itself),
+        "id": (attrgetter("id"), lambda number: (number,) if number >= 0 else ()),
+        "disk": (attrgetter("definition.disks"), _disk_terms),
+        "mac": (attrgetter("definition.interfaces"), _mac_terms),
     },
     NetworkRecord: {
-        "mac": lambda record: (record.definition.mac,) if record.definition.mac else (),
+        "mac": (attrgetter("definition.mac"), lambda mac: (mac,) if mac else ()),
     },
 }
 
@@ -48,9 +55,11 @@ class Indexes:
         return self._keys[index].get(term, ())
 
     def update(self, key: Key, old: Record | None, new: Record | None) -> None:
-        for index, terms_of in _TERMS.get(type(new or old), {}).items():
-            before = set(terms_of(old)) if old else set()
-            after = set(terms_of(new)) if new else set()
+        for index, (field, terms_of) in _TERMS.get(type(new or old), {}).items():
+            if old is not None and new is not None and field(old) == field(new):
+                continue  # as nearly always: most changes are of a state
+            before = set(terms_of(field(old))) if old is not None else set()
+            after = set(terms_of(field(new))) if new is not None else set()
             for term in before - after:
                 self._remove(index, term, key)
             for term in after - before:

@@ -4,6 +4,8 @@ UUIDs become `_` and the UUID with `-` as `_`; other names are escaped as system
 byte but [A-Za-z0-9] becomes `_xx`, so does a leading digit, and an empty name is a lone `_`. Pure.
 """
 
+from functools import lru_cache
+
 from virtbridge.model.keys import Key, Kind
 
 ROOT = "/org/virtbridge1"
@@ -35,6 +37,7 @@ def unescape(element: str) -> str | None:
     return name if escape(name) == element else None
 
 
+@lru_cache(maxsize=128)  # asked for with every object's path
 def connection_path(name: str) -> str:
     return f"{ROOT}/{escape(name)}"
 
