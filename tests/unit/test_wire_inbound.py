@@ -82,11 +82,19 @@ def test_a_turn_ends_by_time() -> None:
     desk = Desk(InboundLimits(turn_calls=10_000, turn_s=0.01), cost=0.001)
     for serial in range(1000):
         desk.inbound.accept(call(":1.1", serial))
-    assert len(desk.handled) <= 10 + 8  # the clock is looked at every eighth call
+    assert len(desk.handled) <= 11
     before = len(desk.handled)
     desk.inbound.begin_turn()
     assert desk.inbound.serve()
-    assert len(desk.handled) - before <= 18
+    assert len(desk.handled) - before <= 11
+
+
+def test_a_costly_call_is_the_last_of_its_turn() -> None:
+    desk = Desk(InboundLimits(turn_s=0.008), cost=0.08)
+    for serial in range(20):
+        desk.inbound.accept(call(":1.1", serial))
+    assert len(desk.handled) == 1
+    assert desk.serve_all() == 19
 
 
 def test_a_flood_does_not_delay_another_client() -> None:

@@ -99,8 +99,8 @@ class Inbound:
 
     def _may_go_on(self) -> bool:
         self._calls_left -= 1
-        # The clock is only looked at now and then: it costs a tenth of handling a call.
-        return self._calls_left >= 0 and (bool(self._calls_left & 7) or self._clock() < self._deadline)
+        # The clock, each time: a call may be 20 us of work, or 80 ms (64 KiB of empty strings in dbus-next).
+        return self._calls_left >= 0 and self._clock() < self._deadline
 
     def _enqueue(self, call: Incoming) -> None:
         queue = self._queues.get(call.sender)
