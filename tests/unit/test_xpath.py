@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
 from virtbridge.cache import xpath
 from virtbridge.errors import BridgeError, ErrorKind
 
+REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = {
     "/a": "<domain><name>a</name><devices><disk dev='vda'/><disk dev='vdb'/></devices></domain>",
     "/b": "<domain><name>b</name><m:x xmlns:m='urn:m'>text</m:x></domain>",
@@ -40,6 +43,15 @@ def test_every_type_of_result(expression: str, matches: dict[str, list[str]]) ->
 
 async def test_the_child_answers_the_same() -> None:
     assert await xpath.Queries(1).run("domain", "//disk/@dev", DOCUMENTS, 30) == {"/a": ["vda", "vdb"]}
+
+
+async def test_the_working_directory_is_no_place_for_its_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*filter(None, sys.path), str(REPOSITORY)])
+    assert await xpath.Queries(1).run("domain", "count(//disk)", DOCUMENTS, 10) == {"/a": ["2"], "/b": ["0"]}
 
 
 @pytest.mark.parametrize("expression", ["", "//[", "a b", "\0"])

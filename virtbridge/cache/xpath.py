@@ -55,6 +55,7 @@ class Queries:
 async def _ask_child(work: bytes, timeout_s: float) -> dict[str, list[str]]:
     child = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",  # no module from the working directory, whoever may write there
         "-m",
         __name__,
         str(math.ceil(timeout_s) + 1),
@@ -125,7 +126,10 @@ def _text(node: Any) -> str:
 
 
 def _encode(tag: str, xpath: str, documents: Mapping[str, str]) -> bytes:
-    return json.dumps({"tag": tag, "xpath": xpath, "documents": dict(documents)}).encode()
+    """Piece by piece: in one go the encoder would keep the interpreter's lock, and the main loop, waiting."""
+    pairs = (f"{json.dumps(key)}:{json.dumps(xml)}".encode() for key, xml in documents.items())
+    head = f'{{"tag":{json.dumps(tag)},"xpath":{json.dumps(xpath)},"documents":{{'
+    return b"".join((head.encode(), b",".join(pairs), b"}}"))
 
 
 def main(cpu_seconds: str) -> None:
