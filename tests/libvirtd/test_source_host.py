@@ -170,6 +170,17 @@ async def test_a_hung_host_delays_nobody_else_and_not_the_end(host: Libvirtd) ->
         await source.until_state("ready", "hung")
 
 
+async def test_a_hung_host_is_disconnected_once_that_is_known(host: Libvirtd) -> None:
+    """Not when its session has ended, which waits for it: until then State would say ready of a lost host."""
+    async with Followed() as source:
+        await source.ready(host.uri(), keepalive_interval_s=1, keepalive_count=1)
+        with stopped(host.pid):
+            began = asyncio.get_running_loop().time()
+            await source.until_state("disconnected")
+            assert asyncio.get_running_loop().time() - began < 3.5
+        await source.until_state("ready")
+
+
 async def test_the_end_comes_in_time_while_a_host_hangs(host: Libvirtd) -> None:
     source = Followed(call_timeout_s=30.0)
     async with source:

@@ -71,6 +71,7 @@ class Connection:
         self._complained: set[Key] = set()
         self._backoff = Backoff(refresh.reconnect_min_s, refresh.reconnect_max_s)
         self._attempts = 0
+        self._told = ""  # the failure that was last logged since it was ready
         self._session: Session | None = None
         self._live: Live | None = None
         self._ready = False
@@ -163,9 +164,8 @@ class Connection:
 
     def _failed(self, error: BridgeError, pause_s: float) -> None:
         self._attempts += 1
-        # What repeats is told once: the first failure after being ready, and then what differs.
-        known: Any = self._lookup(self._key)
-        if self._attempts == 1 or (known and known.last_error[1] != error.message):
+        if self._told != error.message:  # what repeats is told once
+            self._told = error.message
             log.warning(
                 "not connected conn=%s again_in_s=%.1f error=%s", self.config.name, pause_s, error.message
             )
@@ -173,7 +173,7 @@ class Connection:
             [
                 self._patch(
                     state="disconnected",
-                    last_error=(_why_disconnected(error.kind), error.message),
+                    last_error=_shown_error(error),
                     reconnect_attempts=self._attempts,
                 )
             ]
@@ -190,7 +190,10 @@ class Connection:
         work = asyncio.create_task(self._work(live))
         try:
             await asyncio.wait([work, session.lost], return_when=asyncio.FIRST_COMPLETED)
-            return session.lost.result() if session.lost.done() else await work
+            error = session.lost.result() if session.lost.done() else await work
+            # Now: ending the session of a host that hangs takes seconds.
+            self._publish([self._patch(state="disconnected", last_error=_shown_error(error))])
+            return error
         finally:
             self._ready = False
             self._session = self._live = None
@@ -219,6 +222,7 @@ class Connection:
         if self._attempts:
             self._metrics.add("source.reconnects")
         self._attempts = 0
+        self._told = ""
         self._backoff.reset()
         self._ready = True
         self._publish(
@@ -237,10 +241,10 @@ class Connection:
             self._publish([self._patch(last_error=("", ""), last_sync_us=_now_us())])
 
 
-def _why_disconnected(kind: ErrorKind) -> str:
-    """A missing socket is a "system error" to libvirt: on a connection that tells a client nothing."""
-    vague = kind in (ErrorKind.OPERATION_FAILED, ErrorKind.LIBVIRT)
-    return str(ErrorKind.NOT_CONNECTED if vague else kind)
+def _shown_error(error: BridgeError) -> tuple[str, str]:
+    """Of a lost connection. A missing socket is a "system error" to libvirt: that tells a client nothing."""
+    vague = error.kind in (ErrorKind.OPERATION_FAILED, ErrorKind.LIBVIRT)
+    return str(ErrorKind.NOT_CONNECTED if vague else error.kind), error.message
 
 
 def _now_us() -> int:
