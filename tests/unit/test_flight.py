@@ -34,6 +34,21 @@ async def test_one_flight_serves_all_who_wait() -> None:
     assert work.asked == 2
 
 
+async def test_who_wants_it_anew_shares_the_next_flight() -> None:
+    metrics, first, second = Metrics(), Work(), Work()
+    flights = SingleFlight(metrics)
+    early = asyncio.create_task(flights.run_anew("x", first))
+    await asyncio.sleep(0)
+    late = [asyncio.create_task(flights.run_anew("x", second)) for _ in range(50)]
+    await asyncio.sleep(0)
+    first.gate.set_result("old")
+    second.gate.set_result("new")
+    assert await early == "old"
+    assert await asyncio.gather(*late) == ["new"] * 50
+    assert (first.asked, second.asked) == (1, 1)
+    assert metrics.snapshot() == {"cache.refreshes": 2, "cache.refreshes-joined": 49}
+
+
 async def test_the_first_asker_may_leave() -> None:
     work = Work()
     flights = SingleFlight(Metrics())

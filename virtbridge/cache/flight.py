@@ -30,6 +30,15 @@ class SingleFlight:
         # A waiter's end must not end the work that others wait for.
         return await asyncio.shield(flight)
 
+    async def run_anew(self, what: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """As run(), of a flight that begins after this call: one under way may have seen too little already.
+
+        All who come while one is under way share the next.
+        """
+        if (flight := self._flights.get(what)) is not None:
+            await asyncio.wait([flight])
+        return await self.run(what, work)
+
     def _landed(self, what: Hashable, flight: asyncio.Task[Any]) -> None:
         del self._flights[what]
         if not flight.cancelled():

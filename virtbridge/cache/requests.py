@@ -37,8 +37,8 @@ class Requests:
         await self._source.close(name)
 
     async def refresh(self, connection: str, kinds: frozenset[Kind]) -> None:
-        """kinds: at least one. Ends when they have been read and published."""
-        await self._flights.run(
+        """kinds: at least one. Ends when they have been read and published, all of it after this call."""
+        await self._flights.run_anew(
             ("refresh", connection, kinds), lambda: self._source.refresh(connection, kinds)
         )
 
