@@ -2,7 +2,7 @@
 
 import pytest
 
-from virtbridge.source.uris import public_uri, unattended_uri
+from virtbridge.source.uris import public_text, public_uri, unattended_uri
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,29 @@ from virtbridge.source.uris import public_uri, unattended_uri
 )
 def test_names_passwords_and_parameters_are_not_shown(uri: str, shown: str) -> None:
     assert public_uri(uri) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "no connection driver available for lxc:///system?pw=secret",
+            "no connection driver available for lxc:///system",
+        ),
+        ("cannot read 'https://user:secret@host/a.img?token=x': no", "cannot read 'https://host/a.img': no"),
+        (
+            "Failed to connect socket to '/run/x': No such file",
+            "Failed to connect socket to '/run/x': No such file",
+        ),
+        (
+            "unable to connect to server at '127.0.0.1:1': refused",
+            "unable to connect to server at '127.0.0.1:1': refused",
+        ),
+    ],
+)
+def test_a_message_shows_no_more_of_a_uri_than_the_uri_does(text: str, shown: str) -> None:
+    """Connection.LastError is open to every local user."""
+    assert public_text(text) == shown
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Source: virErrorNumber in libvirt/virterror.h. A code that the table does not na
 import libvirt
 
 from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.source.uris import public_text
 
 _CODES: dict[ErrorKind, tuple[str, ...]] = {
     ErrorKind.NO_SUCH_OBJECT: (
@@ -74,9 +75,8 @@ def bridge_error(error: Exception) -> BridgeError:
     if not isinstance(error, libvirt.libvirtError):
         return BridgeError(ErrorKind.OPERATION_FAILED, f"{type(error).__name__}: {error}")
     code = error.get_error_code() or 0
-    return BridgeError(
-        KIND_BY_CODE.get(code, ErrorKind.LIBVIRT), error.get_error_message() or str(error), code
-    )
+    text = public_text(error.get_error_message() or str(error))
+    return BridgeError(KIND_BY_CODE.get(code, ErrorKind.LIBVIRT), text, code)
 
 
 def is_unsupported(error: BridgeError) -> bool:

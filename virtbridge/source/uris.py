@@ -3,7 +3,10 @@
 Pure. public_uri is the one function that strips; every log line and every record goes through it.
 """
 
+import re
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/[^\s'\"]*")
 
 
 def public_uri(uri: str) -> str:
@@ -18,6 +21,11 @@ def public_uri(uri: str) -> str:
     if parts.scheme and not host and uri[len(parts.scheme) + 1 :].startswith("//"):
         shown = f"{parts.scheme}://{parts.path}"
     return shown
+
+
+def public_text(text: str) -> str:
+    """A message of libvirt's as people may see it: it quotes the URI that it could not open, and others."""
+    return _URI.sub(lambda found: public_uri(found[0]), text) if ":/" in text else text
 
 
 def unattended_uri(uri: str) -> str:
