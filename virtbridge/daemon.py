@@ -9,6 +9,7 @@ import logging
 import signal
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -149,6 +150,10 @@ class _Daemon:
             log.error("the configuration stays as it was: %s", error)
         else:
             close, start = changed_connections(self._config.connections, new.connections)
+            if replace(new, connections=self._config.connections) != self._config:
+                log.warning(
+                    "only [connections] is read anew, the rest of the configuration at the next start"
+                )
             self._config = new
             for name in close:
                 await self._close(name)

@@ -178,3 +178,19 @@ async def test_on_the_system_bus_others_may_read_and_only_root_may_write(guarded
         process.terminate()
         status = process.wait(TIMEOUT_S)
     assert status == 0
+
+
+async def test_a_call_that_never_began_is_answered_when_the_daemon_ends(bus: BusDaemon) -> None:
+    daemon = await Daemon.start(bus.address, {"test": "test:///default"}, args=["--config", "/dev/null"])
+    client = await Client.connect(bus.address)
+    [domain] = await client.call(f"{ROOT}/test", CONNECTION, "List", "sa{sv}", ["domain", {}])
+    inactive = {"inactive": client.variant("b", True)}
+    calls = [
+        asyncio.create_task(client.call(domain, "org.virtbridge1.Domain", "GetXml", "a{sv}", [inactive]))
+        for _ in range(200)
+    ]
+    await asyncio.sleep(0)
+    await daemon.stop()
+    for answer in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(answer, str | CallFailed), answer
+    await client.close()

@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import CoroutineType
 from typing import Any
 
@@ -26,6 +27,8 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+_MAX_TEXT = 2000  # of an error: some quote what the caller sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +148,18 @@ class Router:
         self._in_flight[sender] += 1
         task = asyncio.create_task(self._serve(incoming, method, work))
         self._tasks[task] = sender
-        task.add_done_callback(self._landed)
+        task.add_done_callback(partial(self._landed, incoming, work))
 
     async def _serve(self, incoming: Incoming, method: Method, work: Coroutine[Any, Any, Any]) -> None:
         try:
             self._reply(incoming, method, await work)
-        except asyncio.CancelledError:
-            self._fail(incoming, BridgeError(ErrorKind.CANCELLED, "the call was cancelled"))
         except Exception as error:  # an edge: the top of a task
             self._fail(incoming, error)
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
+    def _landed(self, incoming: Incoming, work: Coroutine[Any, Any, Any], task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # perhaps before its first step, so it could not answer itself
+            work.close()
+            self._fail(incoming, BridgeError(ErrorKind.CANCELLED, "the call was cancelled"))
         sender = self._tasks.pop(task)
         self._in_flight[sender] -= 1
         if not self._in_flight[sender]:
@@ -178,7 +182,7 @@ class Router:
         name, text = _described(error)
         if name == Fault.FAILED:
             log.error("handler failed member=%s path=%s", incoming.member, incoming.path, exc_info=error)
-        self._link.error(incoming, name, text)
+        self._link.error(incoming, name, text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…")
 
 
 async def _allowed(route: Route, call: Call, values: list[Any]) -> Any:

@@ -1,7 +1,8 @@
 """org.virtbridge1.Connection, Domain and Network: what their objects can be asked."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from virtbridge.bus.call import Call
@@ -42,9 +43,8 @@ class ConnectionHandlers:
     async def refresh(self, call: Call, kinds: Sequence[str], options: Mapping[str, Any]) -> None:
         checked(options, {"timeout": "t"})
         chosen = self._kinds(call, kinds or sorted(self._known(call)))
-        await _within(
-            timeout_s(options, _REFRESH_MS, _MAX_MS), self._requests.refresh(call.key.connection, chosen)
-        )
+        refresh = partial(self._requests.refresh, call.key.connection, chosen)
+        await _within(timeout_s(options, _REFRESH_MS, _MAX_MS), refresh)
 
     def _kinds(self, call: Call, names: Sequence[str]) -> frozenset[Kind]:
         kinds = {kind.value: kind for kind in Kind if kind is not Kind.CONNECTION}
@@ -78,7 +78,9 @@ class _DefinedHandlers:
     def _xml(self, call: Call, flags: int, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
         """At once what the cache holds; with flags, what libvirt answers."""
         if flags:
-            return _within(timeout_s(options, _XML_MS, _MAX_MS), self._requests.read_xml(call.key, flags))
+            return _within(
+                timeout_s(options, _XML_MS, _MAX_MS), partial(self._requests.read_xml, call.key, flags)
+            )
         record = self._cache.get(call.key)
         if not isinstance(record, _DEFINED) or not record.xml:
             raise BridgeError(ErrorKind.OPERATION_FAILED, "its definition has not been read yet")
@@ -94,7 +96,9 @@ class DomainHandlers(_DefinedHandlers):
 
     async def _secure_xml(self, call: Call, flags: int, options: Mapping[str, Any]) -> str:
         await call.require("read-secrets")
-        return await _within(timeout_s(options, _XML_MS, _MAX_MS), self._requests.read_xml(call.key, flags))
+        return await _within(
+            timeout_s(options, _XML_MS, _MAX_MS), partial(self._requests.read_xml, call.key, flags)
+        )
 
 
 class NetworkHandlers(_DefinedHandlers):
@@ -113,9 +117,9 @@ def _flags(options: Mapping[str, Any], known: Mapping[str, int]) -> int:
     return flags
 
 
-async def _within(seconds: float, work: Awaitable[T]) -> T:
+async def _within(seconds: float, work: Callable[[], Awaitable[T]]) -> T:
     try:
         async with asyncio.timeout(seconds):
-            return await work
+            return await work()
     except TimeoutError:
         raise BridgeError(ErrorKind.TIMEOUT, f"libvirt did not answer within {seconds:g} s") from None
