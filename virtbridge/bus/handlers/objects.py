@@ -75,12 +75,14 @@ class _DefinedHandlers:
     async def set_autostart(self, call: Call, value: bool) -> None:
         await self._requests.set_autostart(call.key, value)
 
+    async def _ask_xml(self, call: Call, flags: int, options: Mapping[str, Any]) -> str:
+        read = partial(self._requests.read_xml, call.key, flags)
+        return await _within(timeout_s(options, _XML_MS, _MAX_MS), read)
+
     def _xml(self, call: Call, flags: int, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
         """At once what the cache holds; with flags, what libvirt answers."""
         if flags:
-            return _within(
-                timeout_s(options, _XML_MS, _MAX_MS), partial(self._requests.read_xml, call.key, flags)
-            )
+            return self._ask_xml(call, flags, options)
         record = self._cache.get(call.key)
         if not isinstance(record, _DEFINED) or not record.xml:
             raise BridgeError(ErrorKind.OPERATION_FAILED, "its definition has not been read yet")
@@ -96,9 +98,7 @@ class DomainHandlers(_DefinedHandlers):
 
     async def _secure_xml(self, call: Call, flags: int, options: Mapping[str, Any]) -> str:
         await call.require("read-secrets")
-        return await _within(
-            timeout_s(options, _XML_MS, _MAX_MS), partial(self._requests.read_xml, call.key, flags)
-        )
+        return await self._ask_xml(call, flags, options)
 
 
 class NetworkHandlers(_DefinedHandlers):
