@@ -110,6 +110,13 @@ def test_the_first_message_of_anybody_starts_it(container: Container) -> None:
     assert container.run("stat", "-c", "%U", f"/proc/{pid}").stdout.strip() == "virtbridge"
 
 
+def test_xpath_is_evaluated_in_a_child_under_the_hardening(running: Container) -> None:
+    _until_ready(running, "test")
+    call = (f"{NAME}.Manager", "QueryXml", "ssa{sv}", "domain", "/domain/name/text()", "0")
+    answer = running.run("busctl", "call", NAME, ROOT, *call, user="nobody")
+    assert f'"{TEST_DOMAIN}" 1 "test"' in answer.stdout
+
+
 def test_local_libvirt_is_open_to_the_services_user(running: Container) -> None:
     """Through libvirtd's socket and polkit, with the right to write."""
     _until_ready(running, "system")
