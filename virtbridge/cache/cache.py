@@ -90,15 +90,13 @@ class Cache:
 
     def _apply_listing(self, change: Listing) -> None:
         for key in list(self.keys(change.kind, change.connection)):
-            if key.id not in change.records:
+            if key.id not in change.ids:
                 self._apply_drop(Drop(key))
-        for identity, record in change.records.items():
-            self._store(Key(change.connection, change.kind, identity), record)
 
     def _apply_forget(self, change: Forget) -> None:
         for kind in Kind:
             if kind is not Kind.CONNECTION:
-                self._apply_listing(Listing(change.connection, kind, {}))
+                self._apply_listing(Listing(change.connection, kind, frozenset()))
         self._apply_drop(Drop(connection_key(change.connection)))
 
     def _apply_signal(self, change: Signal) -> None:

@@ -3,7 +3,7 @@
 A source sends them in the order in which libvirt told it; the cache applies them in that order. Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,14 +36,15 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Everything of one kind on one connection, by id: what is not in it is gone.
+    """The ids of all there is of one kind on one connection: what is not among them is gone.
 
+    What is there comes as Put and Patch, a few at a time, so that nothing else waits for thousands of them.
     Only ever made from a listing that succeeded: failure is not emptiness.
     """
 
     connection: str
     kind: Kind
-    records: Mapping[str, Record]
+    ids: Set[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ here.
 
 import asyncio
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Change, Listing
 from virtbridge.model.keys import Key, Kind
-from virtbridge.model.records import Record
 from virtbridge.source.errors import is_unsupported
 from virtbridge.source.follow import Follower, Lookup
 from virtbridge.source.kinds import KINDS, KindSpec
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 SHARE = 64  # an audit re-reads the XML of one object in so many, and of at least SHARE_MIN
 SHARE_MIN = 4
+SLICE = 128  # objects of a listing that are published in one step: a few milliseconds
 
 
 class Live:
@@ -51,6 +53,8 @@ class Live:
         )  # which may take longer than all states together
         try:
             inventories = await self._fetch_inventories()
+            for inventory in inventories:
+                await self._publish_inventory(inventory, set())
             present = frozenset(inventory.spec.kind for inventory in inventories)
             self.event_kinds = announced & present
             self.demand_kinds = present - announced
@@ -58,8 +62,7 @@ class Live:
                 "event_kinds": tuple(sorted(kind.value for kind in self.event_kinds)),
                 "demand_kinds": tuple(sorted(kind.value for kind in self.demand_kinds)),
             }
-            listings = [self._listing(inventory, set()) for inventory in inventories]
-            self._publish([announce(state="syncing", **kinds), *listings])
+            self._publish([announce(state="syncing", **kinds)])
             self.follower.release()
             await self.rereader.read_all(list(self._session.handles))
             self._publish([announce(**await info)])
@@ -105,36 +108,44 @@ class Live:
         touched = self.follower.watch_touched()
         try:
             inventory = await fetch_inventory(self._session, spec)
+            return await self._publish_inventory(inventory, touched)
         finally:
             self.follower.forget_touched(touched)
-        keys = [Key(self._session.name, spec.kind, key_id) for key_id in inventory.handles]
-        unknown = [key for key in keys if self._lookup(key) is None and key not in touched]
-        self._publish([self._listing(inventory, touched)])
-        return unknown
 
-    def _listing(self, inventory: Inventory, touched: set[Key]) -> Listing:
-        """touched: what an event told of meanwhile is newer than the listing, and stays as it is."""
+    async def _publish_inventory(self, inventory: Inventory, touched: set[Key]) -> list[Key]:
+        """In slices, between which the bus has its turns; the keys that were not known before.
+
+        touched: what an event told of meanwhile, until the last slice, is newer and stays as it is.
+        """
         name, kind = self._session.name, inventory.spec.kind
-        records: dict[str, Record] = inventory.records(name, self._lookup)
-        handles = {Key(name, kind, key_id): handle for key_id, handle in inventory.handles.items()}
-        for key in touched:
-            if key.kind is kind:
-                handles.pop(key, None)
-                records.pop(key.id, None)
-                if (known := self._lookup(key)) is not None:
-                    records[key.id] = known
+        stay = inventory.handles.keys() | {key.id for key in touched if key.kind is kind}
+        self._publish([Listing(name, kind, stay)])
         held = self._session.handles
-        for key in [key for key in held if key.kind is kind and key not in handles and key not in touched]:
+        for key in [key for key in held if key.kind is kind and key.id not in stay]:
             del held[key]
-        held.update(handles)
-        return Listing(name, kind, records)
+        fresh: list[Key] = []
+        left = iter(inventory.handles.items())
+        while some := list(islice(left, SLICE)):
+            changes: list[Change] = []
+            for key_id, handle in some:
+                key = Key(name, kind, key_id)
+                if key in touched:
+                    continue
+                held[key] = handle
+                known = self._lookup(key)
+                changes.append(inventory.change(key, known))
+                if known is None:
+                    fresh.append(key)
+            self._publish(changes)
+            await asyncio.sleep(0)
+        return fresh
 
     def _share(self, kind: Kind) -> list[Key]:
         """The next few objects, round robin, so that what only the XML shows is found in the end."""
-        keys = sorted(key for key in self._session.handles if key.kind is kind)
-        size = max(SHARE_MIN, len(keys) // SHARE)
-        last = self._cursors.get(kind, "")
-        share = ([key for key in keys if key.id > last] + keys)[: min(size, len(keys))]
+        ids = sorted(key.id for key in self._session.handles if key.kind is kind)
+        size = min(max(SHARE_MIN, len(ids) // SHARE), len(ids))
+        start = bisect_right(ids, self._cursors.get(kind, ""))
+        share = (ids[start : start + size] + ids)[:size]
         if share:
-            self._cursors[kind] = share[-1].id
-        return share
+            self._cursors[kind] = share[-1]
+        return [Key(self._session.name, kind, key_id) for key_id in share]

@@ -7,12 +7,13 @@ emptiness.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import libvirt
 
 from virtbridge.errors import BridgeError
+from virtbridge.model.changes import Patch, Put
 from virtbridge.model.keys import Key
 from virtbridge.model.records import Record
 from virtbridge.source.enums import state_words
@@ -48,17 +49,10 @@ class Inventory:
             fields["state"], fields["state_reason"] = self.states[key_id]
         return fields
 
-    def records(self, connection: str, lookup: Callable[[Key], Record | None]) -> dict[str, Record]:
-        """Records with these fields; definition and XML stay as they were known."""
-        records: dict[str, Record] = {}
-        for key_id in self.handles:
-            known: Any = lookup(Key(connection, self.spec.kind, key_id))
-            fields = self.fields(key_id)
-            if known is None:
-                records[key_id] = self.spec.record(uuid=key_id, **fields)
-            else:
-                records[key_id] = replace(known, **fields)
-        return records
+    def change(self, key: Key, known: Record | None) -> Put | Patch:
+        """What makes the record have these fields; definition and XML stay as they were known."""
+        fields = self.fields(key.id)
+        return Put(key, self.spec.record(uuid=key.id, **fields)) if known is None else Patch(key, fields)
 
 
 async def fetch_inventory(session: Session, spec: KindSpec) -> Inventory:

@@ -1,0 +1,81 @@
+"""A session's listings are published in steps that hold up nothing else, and never over what is newer."""
+
+import asyncio
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+from virtbridge.cache.cache import Cache
+from virtbridge.model.changes import Change, Drop, Patch, Put
+from virtbridge.model.keys import Key, Kind
+from virtbridge.model.records import DomainRecord
+from virtbridge.source import live as live_module
+from virtbridge.source.kinds import KINDS, Handle
+from virtbridge.source.live import SLICE, Live
+from virtbridge.source.sync import Inventory
+
+SPEC = KINDS[Kind.DOMAIN]
+
+
+def key(number: int) -> Key:
+    return Key("lab", Kind.DOMAIN, f"00000000-0000-0000-0000-{number:012}")
+
+
+def inventory(count: int, name: str = "d") -> Inventory:
+    handles = {key(each).id: Handle(key(each).id, f"{name}{each}", -1, None) for each in range(count)}
+    return Inventory(SPEC, handles, {}, {})
+
+
+class Bench:
+    """A Live whose session holds handles and nothing else: no call is made here."""
+
+    def __init__(self) -> None:
+        self.cache = Cache()
+        self.session: Any = SimpleNamespace(name="lab", handles={})
+        self.steps: list[int] = []
+        self.live = Live(self.session, self.publish, self.cache.get, set())
+
+    def publish(self, changes: list[Change]) -> None:
+        self.steps.append(len(changes))
+        self.cache.apply(changes)
+
+
+async def test_a_large_listing_is_published_in_steps_with_turns_between() -> None:
+    bench, known = Bench(), []
+    task = asyncio.create_task(bench.live._publish_inventory(inventory(1000), set()))
+    while not task.done():
+        known.append(len(bench.cache))
+        await asyncio.sleep(0)
+    assert await task == [key(each) for each in range(1000)]
+    assert max(bench.steps) <= SLICE
+    assert max(after - before for before, after in pairwise(known)) <= SLICE
+    assert len(bench.cache) == len(bench.session.handles) == 1000
+    # What is known already is patched: the definition stays, and what is gone goes.
+    bench.cache.apply([Patch(key(1), {"xml": "<domain/>"})])
+    assert await bench.live._publish_inventory(inventory(2, "new"), set()) == []
+    assert bench.cache.get(key(1)) == DomainRecord(key(1).id, "new1", xml="<domain/>")
+    assert len(bench.cache) == len(bench.session.handles) == 2
+
+
+async def test_what_an_event_tells_between_two_steps_stays(monkeypatch: Any) -> None:
+    monkeypatch.setattr(live_module, "SLICE", 1)
+    bench = Bench()
+    bench.cache.apply([Put(key(each), DomainRecord(key(each).id, "old")) for each in range(4)])
+    touched = bench.live.follower.watch_touched()
+    task = asyncio.create_task(bench.live._publish_inventory(inventory(3), touched))
+    await asyncio.sleep(0)
+    for each in (1, 2):
+        bench.live.follower.touch(key(each))
+    bench.cache.apply([Drop(key(1)), Patch(key(2), {"name": "renamed"})])
+    await task
+    assert {each.id: record.name for each, record in bench.cache.records(Kind.DOMAIN)} == {
+        key(0).id: "d0",
+        key(2).id: "renamed",
+    }
+
+
+async def test_the_share_goes_round() -> None:
+    bench = Bench()
+    await bench.live._publish_inventory(inventory(6), set())
+    shares = [[int(each.id[-2:]) for each in bench.live._share(Kind.DOMAIN)] for _ in range(3)]
+    assert shares == [[0, 1, 2, 3], [4, 5, 0, 1], [2, 3, 4, 5]]
