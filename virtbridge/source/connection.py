@@ -8,7 +8,7 @@ thread.
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import time_ns
 from typing import Any
 
@@ -23,6 +23,7 @@ from virtbridge.source.follow import Lookup
 from virtbridge.source.inbox import Inbox
 from virtbridge.source.live import Live
 from virtbridge.source.opening import Opener
+from virtbridge.source.polling import Polling
 from virtbridge.source.reread import Publish
 from virtbridge.source.session import Session
 from virtbridge.source.uris import public_uri
@@ -69,6 +70,8 @@ class Connection:
         self._key = connection_key(config.name)
         self._opener = Opener(config, inbox, metrics)
         self._complained: set[Key] = set()
+        self._troubles: dict[str, BridgeError] = {}
+        self._polling = Polling(config.name, metrics, self._tell_of_polling)
         self._backoff = Backoff(refresh.reconnect_min_s, refresh.reconnect_max_s)
         self._attempts = 0
         self._told = ""  # the failure that was last logged since it was ready
@@ -119,6 +122,10 @@ class Connection:
             text = (known.last_error[1] if known else "") or "the connection is not ready yet"
             raise BridgeError(ErrorKind.NOT_CONNECTED, f"{self.config.name}: {text}")
         return self._session, self._live
+
+    def watch(self, intervals: Mapping[Kind, float]) -> None:
+        """How often clients want which kinds looked at, in seconds; now and after each reconnect."""
+        self._polling.want(intervals)
 
     async def refresh(self, kinds: frozenset[Kind]) -> None:
         _, live = self.live()
@@ -206,13 +213,17 @@ class Connection:
     async def _work(self, live: Live) -> BridgeError:
         await live.sync(self.config, self._patch)
         self._be_ready()
-        if self._refresh.audit_interval_s > 0:
-            while True:
-                await asyncio.sleep(self._refresh.audit_interval_s)
-                if self._watched():
-                    await self._audit(live)
-        await asyncio.Event().wait()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._polling.run(live))
+            if self._refresh.audit_interval_s > 0:
+                group.create_task(self._audit_now_and_then(live))
         return lost("the connection was closed")
+
+    async def _audit_now_and_then(self, live: Live) -> None:
+        while True:
+            await asyncio.sleep(self._refresh.audit_interval_s)
+            if self._watched() and (live.event_kinds or live.demand_kinds & self._polling.kinds):
+                await self._audit(live)
 
     def _be_ready(self) -> None:
         log.info(
@@ -223,6 +234,7 @@ class Connection:
             self._metrics.add("source.reconnects")
         self._attempts = 0
         self._told = ""
+        self._troubles.clear()
         self._backoff.reset()
         self._ready = True
         self._publish(
@@ -233,12 +245,25 @@ class Connection:
         """A failed one leaves everything as it was, and says so until one succeeds."""
         self._metrics.add("source.audits")
         try:
-            await live.audit()
+            await live.audit(lambda kind: kind in self._polling.kinds)
         except BridgeError as error:
             log.warning("audit failed conn=%s error=%s", self.config.name, error.message)
-            self._publish([self._patch(last_error=(str(error.kind), error.message))])
+            self._tell_trouble("audit", error)
         else:
-            self._publish([self._patch(last_error=("", ""), last_sync_us=_now_us())])
+            self._tell_trouble("audit", None)
+            self._publish([self._patch(last_sync_us=_now_us())])
+
+    def _tell_of_polling(self, error: BridgeError | None) -> None:
+        self._tell_trouble("polling", error)
+
+    def _tell_trouble(self, where: str, error: BridgeError | None) -> None:
+        """What goes wrong while connected is on the bus for as long as it does."""
+        self._troubles.pop(where, None)
+        if error is not None:
+            self._troubles[where] = error
+        if self._ready:
+            last = next(reversed(self._troubles.values()), None)
+            self._publish([self._patch(last_error=(str(last.kind), last.message) if last else ("", ""))])
 
 
 def _shown_error(error: BridgeError) -> tuple[str, str]:

@@ -79,6 +79,11 @@ class Connections:
     def configs(self) -> Mapping[str, ConnectionConfig]:
         return MappingProxyType({name: each.config for name, each in self._connections.items()})
 
+    def watch(self, connection: str, intervals: Mapping[Kind, float]) -> None:
+        """How often clients want which kinds looked at, in seconds; ignored when the connection is gone."""
+        if (known := self._connections.get(connection)) is not None:
+            known.watch(intervals)
+
     async def refresh(self, connection: str, kinds: frozenset[Kind]) -> None:
         """Read these kinds anew, all when none is named, and publish the differences before returning."""
         await self._named(connection).refresh(kinds)

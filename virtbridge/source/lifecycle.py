@@ -166,3 +166,16 @@ def network_outcome(known: NetworkRecord, event: str, name: str) -> Outcome:
     persistent = bool(fields.get("persistent", known.persistent))
     gone = event in ("undefined", "stopped") and not active and not persistent
     return Outcome(fields, gone, rereads=not gone)
+
+
+def domain_detail(event: str, state: str, reason: str) -> str:
+    """The detail of an event that was not heard, from the state it led to: the table read backwards.
+
+    `unknown` when several details lead to this state and reason, or none does.
+    """
+    details = [
+        detail
+        for (name, detail), effect in _DOMAIN.items()
+        if name == event and (effect.state, effect.reason) == (state, reason) and reason != "unknown"
+    ]
+    return details[0] if len(details) == 1 else "unknown"

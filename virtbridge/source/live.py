@@ -8,19 +8,24 @@ here.
 import asyncio
 import logging
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import islice
+from types import MappingProxyType
+from typing import Any
 
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.model.changes import Change, Listing
+from virtbridge.model.changes import Change, Listing, Patch, Signal
 from virtbridge.model.keys import Key, Kind
+from virtbridge.model.records import Record
+from virtbridge.source.derived import derived, may_read_differently
 from virtbridge.source.errors import is_unsupported
 from virtbridge.source.follow import Follower, Lookup
-from virtbridge.source.kinds import KINDS, KindSpec
-from virtbridge.source.reread import Publish, Rereader
-from virtbridge.source.session import Session, all_of
-from virtbridge.source.sync import Inventory, fetch_info, fetch_inventory
+from virtbridge.source.kinds import KINDS, Handle, KindSpec
+from virtbridge.source.reread import IN_TURN, Publish, Rereader
+from virtbridge.source.session import LIFECYCLE, Session, all_of
+from virtbridge.source.sync import Inventory, fetch_glance, fetch_info, fetch_inventory, fetch_rest
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +47,10 @@ class Live:
         self.demand_kinds: frozenset[Kind] = frozenset()
         self._cursors: dict[Kind, str] = {}
         self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def lost(self) -> bool:
+        return self._session.lost.done()
 
     async def sync(self, config: ConnectionConfig, announce: Callable[..., Change]) -> None:
         """Everything, in as few round trips as it takes. announce: makes the connection's patch of these
@@ -70,12 +79,33 @@ class Live:
             info.cancel()
             await asyncio.gather(info, return_exceptions=True)
 
-    async def audit(self) -> None:
-        """What libvirt changes silently: the bulk listings again, and the XML of some. Raises BridgeError."""
+    async def audit(self, is_watched: Callable[[Kind], bool]) -> None:
+        """What libvirt changes silently: the bulk listings again, and the XML of some. Raises BridgeError.
+
+        is_watched: asked of kinds without events; nobody pays for those that nobody watches.
+        """
         async with self._one_at_a_time:
             for kind in sorted(self.event_kinds | self.demand_kinds):
-                fresh = await self._list_again(KINDS[kind])
-                await self.rereader.read_all(dict.fromkeys([*fresh, *self._share(kind)]))
+                wanted = partial(self._is_wanted, kind, is_watched)
+                if wanted():
+                    fresh = await self._list_again(KINDS[kind])
+                    keys = dict.fromkeys([*fresh, *self._share(kind)])
+                    await self.rereader.read_all(keys, wanted)
+
+    def _is_wanted(self, kind: Kind, is_watched: Callable[[Kind], bool]) -> bool:
+        return kind in self.event_kinds or is_watched(kind)
+
+    async def poll(self, kind: Kind, wanted: Callable[[], bool]) -> None:
+        """Look for differences in a kind without events. wanted: asked before each step. Raises BridgeError.
+
+        Publishes what events would have told; reads the XML of what is new or changed, and of a share of the
+        rest.
+        """
+        async with self._one_at_a_time:
+            if wanted():
+                changed = await self._look_again(KINDS[kind], wanted)
+                keys = dict.fromkeys([*changed, *self._share(kind)])
+                await self.rereader.read_all(keys, wanted)
 
     async def refresh(self, kinds: Iterable[Kind]) -> None:
         """Everything of these kinds, definitions too. Raises BridgeError."""
@@ -104,41 +134,129 @@ class Live:
             return None
 
     async def _list_again(self, spec: KindSpec) -> list[Key]:
-        """Publish the differences of a new listing; the keys that were not known before."""
+        """Publish the differences of a new listing; the keys whose XML is to be read after it."""
         touched = self.follower.watch_touched()
         try:
             inventory = await fetch_inventory(self._session, spec)
-            return await self._publish_inventory(inventory, touched)
+            whole = await self._read_new(inventory)
+            return await self._publish_inventory(inventory, touched, whole)
         finally:
             self.follower.forget_touched(touched)
 
-    async def _publish_inventory(self, inventory: Inventory, touched: set[Key]) -> list[Key]:
-        """In slices, between which the bus has its turns; the keys that were not known before.
+    async def _look_again(self, spec: KindSpec, wanted: Callable[[], bool]) -> list[Key]:
+        """The same from a glance, and from more only where that shows a difference."""
+        name = self._session.name
+        touched = self.follower.watch_touched()
+        try:
+            glance = await fetch_glance(self._session, spec, self._lookup)
+            changed = await glance.changed(name, self._lookup)
+            held = {key.id for key in self._session.handles if key.kind is spec.kind}
+            missing = held - glance.handles.keys()
+            if not missing and not any(may_read_differently(*pair) for pair in changed.values()):
+                self._publish_states({key: pair for key, pair in changed.items() if key not in touched})
+                return []
+            if not wanted():
+                return []
+            inventory, there = await fetch_rest(self._session, glance, bool(missing))
+            if not wanted():
+                return []
+            whole = await self._read_new(inventory)
+            touched.update(self._key(spec, key_id) for key_id in missing.intersection(there))
+            return await self._publish_inventory(inventory, touched, whole)
+        finally:
+            self.follower.forget_touched(touched)
 
-        touched: what an event told of meanwhile, until the last slice, is newer and stays as it is.
+    def _publish_states(self, changed: Mapping[Key, tuple[Any, Any]]) -> None:
+        if changed:
+            patches = [
+                Patch(key, {"state": new.state, "state_reason": new.state_reason})
+                for key, (_, new) in changed.items()
+            ]
+            signals = [
+                Signal(key, LIFECYCLE, words) for key, pair in changed.items() for words in derived(*pair)
+            ]
+            self._publish([*patches, *signals])
+
+    async def _read_new(self, inventory: Inventory) -> Mapping[str, dict[str, Any] | None]:
+        """XML and definition of what is new, None when it is gone already: where no event announces it, it
+        appears whole all the same.
+        """
+        spec, turns = inventory.spec, asyncio.Semaphore(IN_TURN)
+        if spec.kind not in self.demand_kinds:
+            return {}
+
+        async def read(key_id: str, handle: Handle) -> tuple[str, dict[str, Any] | None]:
+            async with turns:
+                try:
+                    return key_id, await self.rereader.fetch(handle, self._key(spec, key_id))
+                except BridgeError as error:  # one that cannot be read does not spoil the listing
+                    return key_id, None if error.code == spec.gone else {}
+
+        new = [each for each in inventory.handles.items() if self._lookup(self._key(spec, each[0])) is None]
+        return dict(await all_of(read(*each) for each in new))
+
+    def _key(self, spec: KindSpec, key_id: str) -> Key:
+        return Key(self._session.name, spec.kind, key_id)
+
+    async def _publish_inventory(
+        self,
+        inventory: Inventory,
+        touched: set[Key],
+        whole: Mapping[str, dict[str, Any] | None] = MappingProxyType({}),
+    ) -> list[Key]:
+        """In slices, between which the bus has its turns; the keys whose XML is to be read after it.
+
+        touched: what an event told of meanwhile, until the last slice, is newer and stays as it is. whole: of
+        what is new, as _read_new() found it.
         """
         name, kind = self._session.name, inventory.spec.kind
-        stay = inventory.handles.keys() | {key.id for key in touched if key.kind is kind}
-        self._publish([Listing(name, kind, stay)])
+        found = {
+            each: handle for each, handle in inventory.handles.items() if whole.get(each, {}) is not None
+        }
+        stay = found.keys() | {key.id for key in touched if key.kind is kind}
         held = self._session.handles
-        for key in [key for key in held if key.kind is kind and key.id not in stay]:
+        gone = {key: self._lookup(key) for key in held if key.kind is kind and key.id not in stay}
+        self._publish([Listing(name, kind, stay)])
+        self._tell(gone)
+        for key in gone:
             del held[key]
-        fresh: list[Key] = []
-        left = iter(inventory.handles.items())
+        unread: list[Key] = []
+        left = iter(found.items())
         while some := list(islice(left, SLICE)):
             changes: list[Change] = []
+            before: dict[Key, Record | None] = {}
             for key_id, handle in some:
                 key = Key(name, kind, key_id)
                 if key in touched:
                     continue
                 held[key] = handle
-                known = self._lookup(key)
-                changes.append(inventory.change(key, known))
-                if known is None:
-                    fresh.append(key)
+                before[key] = known = self._lookup(key)
+                change = inventory.change(key, known)
+                if fields := whole.get(key_id):
+                    changes += [change, Patch(key, fields)]
+                else:
+                    changes.append(change)
+                    if known is None:
+                        unread.append(key)
             self._publish(changes)
+            unread += self._tell(before)
             await asyncio.sleep(0)
-        return fresh
+        return unread
+
+    def _tell(self, before: Mapping[Key, Record | None]) -> list[Key]:
+        """Of kinds without events: signal what follows from these readings and the ones that are published;
+        the keys whose XML may read differently.
+        """
+        pairs = {
+            key: (old, self._lookup(key)) for key, old in before.items() if key.kind in self.demand_kinds
+        }
+        changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+        signals: list[Change] = [
+            Signal(key, LIFECYCLE, words) for key, pair in changed.items() for words in derived(*pair)
+        ]
+        if signals:
+            self._publish(signals)
+        return [key for key, pair in changed.items() if None not in pair and may_read_differently(*pair)]
 
     def _share(self, kind: Kind) -> list[Key]:
         """The next few objects, round robin, so that what only the XML shows is found in the end."""

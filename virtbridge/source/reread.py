@@ -6,7 +6,7 @@ definition; what is gone is left to the event or the audit that will say so. Mai
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,14 +71,16 @@ class Rereader:
             loop = asyncio.get_running_loop()
             self._timers[key] = loop.call_later(delay_s, self._due, key)
 
-    async def read_all(self, keys: Iterable[Key]) -> None:
+    async def read_all(self, keys: Collection[Key], wanted: Callable[[], bool] = lambda: True) -> None:
+        """wanted: asked before each, which is left out when it says no."""
         left = iter(keys)
 
         async def one_after_the_other() -> None:
             for key in left:
-                await self.want(key)
+                if wanted():
+                    await self.want(key)
 
-        await asyncio.gather(*(one_after_the_other() for _ in range(IN_TURN)))
+        await asyncio.gather(*(one_after_the_other() for _ in range(min(IN_TURN, len(keys)))))
 
     async def fetch(self, handle: Handle, key: Key) -> dict[str, Any]:
         """The record's fields that the XML tells. Raises BridgeError; empty when the XML cannot be read."""

@@ -5,9 +5,10 @@ the driver refuses is remembered and taken as held by none; a listing that fails
 emptiness.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import libvirt
@@ -25,6 +26,11 @@ log = logging.getLogger(__name__)
 
 # libvirt's RPC refuses more records in one answer (REMOTE_CONNECT_GET_ALL_DOMAIN_STATS_MAX is 4096).
 STATS_CHUNK = 2048
+LOOKED_AT_IN_TURN = 512  # records compared with what is known, in one turn of the loop: a few milliseconds
+
+_PERSISTENT, _ACTIVE = "persistent", "active"  # the flags, as records' fields, that a glance shows
+_PAUSED = "paused"  # no flag of a record
+_LEFT_TO_AUDITS = frozenset({"autostart", "has_managed_save", "has_snapshots"})  # or to what a glance shows
 
 States = Mapping[str, tuple[str, str]]
 
@@ -54,6 +60,27 @@ class Inventory:
         fields = self.fields(key.id)
         return Put(key, self.spec.record(uuid=key.id, **fields)) if known is None else Patch(key, fields)
 
+    async def changed(
+        self, connection: str, lookup: Callable[[Key], Record | None]
+    ) -> dict[Key, tuple[Record | None, Record]]:
+        """What was known and what is seen, of those objects where the two differ: of ten thousand, a few.
+
+        The loop gets its turns meanwhile.
+        """
+        found: dict[Key, tuple[Record | None, Record]] = {}
+        for place, key_id in enumerate(self.handles):
+            if place % LOOKED_AT_IN_TURN == LOOKED_AT_IN_TURN - 1:
+                await asyncio.sleep(0)
+            key = Key(connection, self.spec.kind, key_id)
+            known: Any = lookup(key)
+            fields = self.fields(key_id)
+            if known is None or any(getattr(known, name) != value for name, value in fields.items()):
+                record = (
+                    self.spec.record(uuid=key_id, **fields) if known is None else replace(known, **fields)
+                )
+                found[key] = known, record
+        return found
+
 
 async def fetch_inventory(session: Session, spec: KindSpec) -> Inventory:
     """Raises BridgeError; NotSupported when the driver has no such kind."""
@@ -73,27 +100,117 @@ async def _fetch_handles(session: Session, spec: KindSpec) -> Any:
     return await session.call(spec.list_all, 0, short=True, then=_handles)
 
 
+async def fetch_glance(session: Session, spec: KindSpec, lookup: Callable[[Key], Record | None]) -> Inventory:
+    """What a poll costs while nothing happens: one bulk listing and one bulk state read.
+
+    Domains: the statistics tell all that there are, with ids and states, and the listing which are
+    persistent. Others: what is active and what is persistent are two listings, and together all there is.
+    """
+    selected = [_PERSISTENT] if spec.bulk_states else [_ACTIVE, _PERSISTENT]
+    if (spec.bulk_states and not session.bulk_states) or not spec.flags.keys() >= set(selected):
+        return await _fetch_plain_glance(session, spec, lookup)
+    then = _ids if spec.bulk_states else _handles
+    states, *found = await all_of(
+        [
+            _fetch_states(session, spec, _handles_and_states),
+            *(_fetch_selected(session, spec, flag, spec.flags[flag], then) for flag in selected),
+        ]
+    )
+    if None in found or (spec.bulk_states and states is None):
+        return await _fetch_plain_glance(session, spec, lookup)
+    handles: Mapping[str, Handle]
+    handles, words = ({**found[0], **found[-1]}, {}) if states is None else states
+    flags = {flag: frozenset(chosen) for flag, chosen in zip(selected, found, strict=True)}
+    if spec.bulk_states:  # the two reads are two moments; what is off is persistent, or it would not be there
+        flags[_PERSISTENT] |= {handle.id for handle in handles.values() if handle.number < 0}
+    return Inventory(spec, handles, flags, words)
+
+
+async def fetch_rest(session: Session, glance: Inventory, missing: bool) -> tuple[Inventory, Collection[str]]:
+    """The glance with all flags; and, where something was missing from it, who is there after all.
+
+    Two listings are two moments: what started and was undefined in between is in neither.
+    """
+    spec = glance.spec
+    rest = [flag for flag in spec.flags if flag not in glance.flags]
+    there, *ids = await all_of(
+        [
+            _fetch_handles(session, spec) if missing else _nobody(),
+            *(_fetch_flag(session, spec, flag, spec.flags[flag]) for flag in rest),
+        ]
+    )
+    return replace(glance, flags={**glance.flags, **dict(zip(rest, ids, strict=True))}), there
+
+
+async def _nobody() -> Any:
+    return ()
+
+
+async def _fetch_plain_glance(
+    session: Session, spec: KindSpec, lookup: Callable[[Key], Record | None]
+) -> Inventory:
+    """The same where a driver lacks bulk statistics or filters: listings, and the states of what moved."""
+    selected = [flag for flag in spec.flags if flag not in _LEFT_TO_AUDITS]
+    handles, paused, *ids = await all_of(
+        [
+            _fetch_handles(session, spec),
+            _fetch_selected(session, spec, _PAUSED, libvirt.VIR_CONNECT_LIST_DOMAINS_PAUSED, _ids)
+            if spec.bulk_states
+            else _nobody(),
+            *(_fetch_flag(session, spec, flag, spec.flags[flag]) for flag in selected),
+        ]
+    )
+    states: States = {}
+    if spec.bulk_states:
+        known: dict[str, Any] = {each: lookup(Key(session.name, spec.kind, each)) for each in handles}
+        # Chunks of bulk statistics cost less than finding out; without them only what moved is asked.
+        moved = [
+            handle
+            for key_id, handle in handles.items()
+            if session.bulk_states or _has_moved(known[key_id], handle, paused)
+        ]
+        states = await _fetch_states_slowly(session, moved)
+    return Inventory(spec, handles, dict(zip(selected, ids, strict=True)), states)
+
+
+def _has_moved(known: Any, handle: Handle, paused: Any) -> bool:
+    """paused: the ids of the paused domains; None when the driver does not tell."""
+    if known is None or paused is None or known.id != handle.number:
+        return True
+    return bool((known.state == "paused") != (handle.id in paused))
+
+
 async def _fetch_flag(session: Session, spec: KindSpec, flag: str, mask: int) -> Any:
+    found = await _fetch_selected(session, spec, flag, mask, _ids)
+    return frozenset() if found is None else found
+
+
+async def _fetch_selected(
+    session: Session, spec: KindSpec, flag: str, mask: int, then: Callable[[list[Any]], Any]
+) -> Any:
+    """None when the driver refuses to select by this flag."""
     if (spec.kind, flag) in session.refused_flags:
-        return frozenset()
+        return None
     try:
-        return await session.call(spec.list_all, mask, short=True, then=_ids)
+        return await session.call(spec.list_all, mask, short=True, then=then)
     except BridgeError as error:
         if not (is_unsupported(error) or error.code == libvirt.VIR_ERR_INVALID_ARG):
             raise
         log.info("flag not available conn=%s kind=%s flag=%s", session.name, spec.kind, flag)
         session.refused_flags.add((spec.kind, flag))
-        return frozenset()
+        return None
 
 
-async def _fetch_states(session: Session, spec: KindSpec) -> Any:
+async def _fetch_states(
+    session: Session, spec: KindSpec, then: Callable[[list[tuple[Any, dict[str, Any]]]], Any] | None = None
+) -> Any:
     """None when this has to be asked in smaller pieces."""
     if not spec.bulk_states or not session.bulk_states:
         return None
     try:
         # The state group only: the others wait for the guest's monitor, and one stopped QEMU stops them all.
         return await session.call(
-            "getAllDomainStats", libvirt.VIR_DOMAIN_STATS_STATE, short=True, then=_states
+            "getAllDomainStats", libvirt.VIR_DOMAIN_STATS_STATE, short=True, then=then or _states
         )
     except BridgeError as error:
         if is_unsupported(error):
@@ -149,6 +266,10 @@ def _states(stats: list[tuple[Any, dict[str, Any]]]) -> dict[str, tuple[str, str
         for raw, values in stats
         if "state.state" in values
     }
+
+
+def _handles_and_states(stats: list[tuple[Any, dict[str, Any]]]) -> tuple[dict[str, Handle], States]:
+    return _handles([raw for raw, _ in stats]), _states(stats)
 
 
 # ConnectionRecord's field, the method that tells it, and how to read the answer.

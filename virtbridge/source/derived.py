@@ -1,0 +1,94 @@
+"""Lifecycle signals where libvirt sends no events: what follows plainly from two readings of an object.
+
+What happened between two readings and was undone is not seen, and a detail that the state does not tell is
+`unknown`. Pure.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from virtbridge.model.records import DomainRecord, Record
+from virtbridge.source.lifecycle import domain_detail
+
+Words = tuple[str, str]
+
+# libvirt 9 has no details for the lifecycle of what is no domain: the callback's 0, as an event would tell
+# it.
+_NO_DETAIL = "0"
+_RUNNING = frozenset({"running", "blocked", "nostate"})  # what a paused one resumes to
+_EVENT_TO = {
+    "paused": "suspended",
+    "shutdown": "shutdown",
+    "pmsuspended": "pmsuspended",
+    "crashed": "crashed",
+}
+
+
+def derived(old: Record | None, new: Record | None) -> list[Words]:
+    """The (event, detail)s from one reading to the next; None where the object was not there."""
+    if isinstance(old or new, DomainRecord):
+        return _domain(old, new)
+    return _other(old, new)
+
+
+def may_read_differently(old: Any, new: Any) -> bool:
+    """Whether more than a pause or a resumption lies between the two readings."""
+    if isinstance(old, DomainRecord) and isinstance(new, DomainRecord) and new.active:
+        new = replace(new, state=old.state, state_reason=old.state_reason)
+    return bool(old != new)
+
+
+def _domain(old: Any, new: Any) -> list[Words]:
+    if new is None:
+        return _if(old.active, ("stopped", "unknown")) + _if(old.persistent, ("undefined", "removed"))
+    if old is None:
+        return _if(new.persistent, ("defined", "added")) + _if(new.active, *_started(new))
+    renamed = old.name != new.name
+    if renamed and not (old.persistent and new.persistent):  # another domain that was given the same UUID
+        return _domain(old, None) + _domain(None, new)
+    words = _if(renamed, ("undefined", "renamed"), ("defined", "renamed"))
+    words += _if(new.persistent and not old.persistent, ("defined", "added"))
+    words += _state_words(old, new)
+    return words + _if(old.persistent and not new.persistent, ("undefined", "removed"))
+
+
+def _state_words(old: DomainRecord, new: DomainRecord) -> list[Words]:
+    if not new.active:
+        return _if(old.active, ("stopped", domain_detail("stopped", new.state, new.state_reason)))
+    if not old.active:
+        return _started(new)
+    if old.id != new.id:  # the same domain under another number was off in between
+        return [("stopped", "unknown"), *_started(new)]
+    if old.state == new.state or {old.state, new.state} <= _RUNNING:
+        return []
+    if new.state in _RUNNING and old.state == "pmsuspended":
+        return [("started", "wakeup")]
+    event = "resumed" if new.state in _RUNNING else _EVENT_TO.get(new.state)
+    return [(event, domain_detail(event, new.state, new.state_reason))] if event else []
+
+
+def _started(new: DomainRecord) -> list[Words]:
+    words = [("started", domain_detail("started", new.state, new.state_reason))]
+    if new.state == "paused":
+        words.append(("suspended", domain_detail("suspended", new.state, new.state_reason)))
+    return words
+
+
+def _other(old: Any, new: Any) -> list[Words]:
+    """What is not told to be active or persistent is there or it is not."""
+    was_active, is_active = (bool(each and getattr(each, "active", False)) for each in (old, new))
+    was_defined, is_defined = (bool(each and getattr(each, "persistent", True)) for each in (old, new))
+    return [
+        (event, _NO_DETAIL)
+        for event, happened in (
+            ("defined", is_defined and not was_defined),
+            ("started", is_active and not was_active),
+            ("stopped", was_active and not is_active),
+            ("undefined", was_defined and not is_defined),
+        )
+        if happened
+    ]
+
+
+def _if(condition: bool, *words: Words) -> list[Words]:
+    return list(words) if condition else []
