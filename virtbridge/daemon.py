@@ -85,7 +85,14 @@ class _Daemon:
         metrics.gauge("queue.outgoing-bytes", lambda: link.queued_bytes)
         metrics.gauge("queue.calls", lambda: link.queued_calls)
         self._face = BusFace(
-            link, cache, self._requests, self._clients, metrics, config.limits, session=session
+            link,
+            cache,
+            self._requests,
+            self._clients,
+            metrics,
+            config.limits,
+            config.refresh,
+            session=session,
         )
 
     async def run(self, ready: Callable[[], None] | None, reload: Callable[[], Config] | None) -> int:

@@ -73,12 +73,24 @@ async def watched(
     library: str | None = None,
     clients: int = 1,
     python: str = sys.executable,
+    events: bool = True,
 ) -> AsyncIterator[Watched]:
+    """events: False has virtbridge treat the driver as one without, and every client watch at the floor."""
     uri = host.uri() if world is TEST else host.qemu_uri
     other = await asyncio.to_thread(OtherClient, uri, seed, world)
     with dbus_daemon() as bus:
-        daemon = await Daemon.start(bus.address, {"host": uri}, library=library, python=python)
+        config = host.folder / "virtbridge.toml"
+        config.write_text(
+            f"[connections.host]\nuri = '{uri}'\nevents = {str(events).lower()}\n"
+            "[refresh]\npoll_floor_s = 0.1\n"
+        )
+        args = ["--config", str(config)]
+        daemon = await Daemon.start(bus.address, {}, library=library, python=python, args=args)
         connected = [await Client.connect(bus.address) for _ in range(clients)]
+        await daemon.wait_state(connected[0], "host", "ready")
+        if not events:
+            for client in connected:
+                await client.call(CONNECTION, f"{SERVICE}.Connection", "Watch", "asua{sv}", [[], 100, {}])
         try:
             yield Watched(daemon, [await Mirror.follow(client) for client in connected], other)
             await daemon.stop()
@@ -102,6 +114,36 @@ async def test_the_test_driver_behind_rpc(host: Libvirtd, seed: int, library: st
             if pace.random() < 0.4:
                 await world.settle()
         await world.settle()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_without_events_the_test_driver_behind_rpc(host: Libvirtd, seed: int) -> None:
+    """Polled at the floor, by the same rule: what libvirt would announce arrives without a Refresh."""
+    async with watched(host, TEST, seed, clients=3, events=False) as world:
+        pace = random.Random(seed)
+        for _ in range(70):
+            await world.step()
+            if pace.random() < 0.4:
+                await world.settle()
+        await world.settle()
+
+
+async def test_without_events_real_qemu_domains(host: Libvirtd) -> None:
+    async with watched(host, QEMU, 3, clients=2, events=False) as world:
+        pace = random.Random(3)
+        for _ in range(45):
+            await world.step()
+            if pace.random() < 0.4:
+                await world.settle(timeout_s=8)
+        await world.settle(timeout_s=8)
+
+
+async def test_without_events_no_change_needs_a_refresh_that_libvirt_would_announce(host: Libvirtd) -> None:
+    async with watched(host, TEST, 101, events=False) as world:
+        for _ in range(40):
+            await asyncio.to_thread(world.other.step, ANNOUNCED)
+            await world.settle()
+        assert not world.other.silent_since_settled
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -19,9 +19,10 @@ from virtbridge.bus.link import BUS_NAME, BUS_PATH, BusError, Link
 from virtbridge.bus.properties import INTERFACE_OF, MANAGER, METRICS, shapes
 from virtbridge.bus.publisher import OBJECT_MANAGER, PROPERTIES, Publisher
 from virtbridge.bus.router import Router, face
+from virtbridge.bus.watches import Watches
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
-from virtbridge.config import LimitsConfig
+from virtbridge.config import LimitsConfig, RefreshConfig
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Kind
 
@@ -48,6 +49,7 @@ class BusFace:
         clients: Clients,
         metrics: Metrics,
         limits: LimitsConfig,
+        refresh: RefreshConfig,
         *,
         session: bool,
     ) -> None:
@@ -57,10 +59,12 @@ class BusFace:
         shape_of = shapes(contract)
         publisher = Publisher(link, cache, shape_of, metrics, __version__)
         cache.listen(publisher)
+        watches = Watches(cache, requests, clients, metrics, limits, refresh)
+        cache.listen(watches)
         ours = {
             MANAGER: ManagerHandlers(cache, publisher, requests, shape_of, limits),
             METRICS: MetricsHandlers(metrics),
-            INTERFACE_OF[Kind.CONNECTION]: ConnectionHandlers(cache, publisher, requests),
+            INTERFACE_OF[Kind.CONNECTION]: ConnectionHandlers(cache, publisher, requests, watches),
             INTERFACE_OF[Kind.DOMAIN]: DomainHandlers(cache, requests),
             INTERFACE_OF[Kind.NETWORK]: NetworkHandlers(cache, requests),
         }

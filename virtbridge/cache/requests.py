@@ -4,6 +4,7 @@ The source itself is handed in where the daemon is wired together. Main thread o
 """
 
 import asyncio
+from collections.abc import Mapping
 from time import monotonic
 from typing import Protocol
 
@@ -23,6 +24,8 @@ class Source(Protocol):
     async def close(self, name: str) -> None: ...
 
     async def refresh(self, connection: str, kinds: frozenset[Kind]) -> None: ...
+
+    def watch(self, connection: str, intervals: Mapping[Kind, float]) -> None: ...
 
     async def read_xml(self, key: Key, flags: int) -> str: ...
 
@@ -57,6 +60,10 @@ class Requests:
         finally:
             now = monotonic()
             self._rested_at[connection] = now + _REST * (now - began)
+
+    def watch(self, connection: str, intervals: Mapping[Kind, float]) -> None:
+        """The shortest intervals that anyone watches with, in seconds, by kind."""
+        self._source.watch(connection, intervals)
 
     async def read_xml(self, key: Key, flags: int) -> str:
         """flags: libvirt's, 0 for what the cache holds already. Not shared: it may hold secrets."""

@@ -61,6 +61,7 @@ class LimitsConfig:
     calls_per_client, in_flight_per_client: calls of one client waiting for their turn, and being worked on.
     connections: libvirt connections, from the configuration and from clients together.
     queries: QueryXml evaluations at a time.
+    watches_per_client, watches: Watch calls that have not ended, of one client and of all.
     outgoing_high_water_bytes: above it no more calls are read, and changes are merged instead of sent.
     """
 
@@ -69,6 +70,8 @@ class LimitsConfig:
     in_flight_per_client: int = _number(64, 1, 65536)
     connections: int = _number(64, 1, 4096)
     queries: int = _number(4, 1, 64)
+    watches_per_client: int = _number(64, 1, 65536)
+    watches: int = _number(4096, 1, 1_000_000)
     outgoing_high_water_bytes: int = _number(8 << 20, 64 << 10, 1 << 30)
 
 
@@ -77,12 +80,14 @@ class RefreshConfig:
     """`[refresh]`: how libvirt is asked, and asked again.
 
     audit_interval_s: between looks at what libvirt changes silently, while a client is there; 0 turns it off.
+    poll_floor_s: the shortest interval of a Watch; a client that asks for less gets this.
     reconnect_min_s, reconnect_max_s: the first and the longest pause before a lost connection is tried again.
     call_timeout_s: how long anyone waits for one libvirt call.
     open_timeout_s: how long anyone waits for a connection to open.
     """
 
     audit_interval_s: float = _number(60.0, 0, DAY_S)
+    poll_floor_s: float = _number(1.0, 0.05, DAY_S)
     reconnect_min_s: float = _number(1.0, 0.05, DAY_S)
     reconnect_max_s: float = _number(60.0, 0.05, DAY_S)
     call_timeout_s: float = _number(30.0, 0.1, DAY_S)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from virtbridge.bus.call import Call
 from virtbridge.bus.options import checked, timeout_s
 from virtbridge.bus.publisher import Publisher
+from virtbridge.bus.watches import Watches
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.errors import BridgeError, ErrorKind
@@ -30,10 +31,11 @@ _DEFINED = (DomainRecord, NetworkRecord)
 
 
 class ConnectionHandlers:
-    def __init__(self, cache: Cache, publisher: Publisher, requests: Requests) -> None:
+    def __init__(self, cache: Cache, publisher: Publisher, requests: Requests, watches: Watches) -> None:
         self._cache = cache
         self._publisher = publisher
         self._requests = requests
+        self._watches = watches
 
     def list(self, call: Call, kind: str, options: Mapping[str, Any]) -> Sequence[str]:
         checked(options, {})
@@ -45,6 +47,15 @@ class ConnectionHandlers:
         chosen = self._kinds(call, kinds or sorted(self._known(call)))
         refresh = partial(self._requests.refresh, call.key.connection, chosen)
         await _within(timeout_s(options, _REFRESH_MS, _MAX_MS), refresh)
+
+    def watch(self, call: Call, kinds: Sequence[str], interval_ms: int, options: Mapping[str, Any]) -> int:
+        checked(options, {})
+        chosen = self._kinds(call, kinds) or frozenset(Kind) - {Kind.CONNECTION}
+        return self._watches.begin(call.sender, call.key.connection, chosen, interval_ms)
+
+    def unwatch(self, call: Call, number: int, options: Mapping[str, Any]) -> None:
+        checked(options, {})
+        self._watches.end(call.sender, call.key.connection, number)
 
     def _kinds(self, call: Call, names: Sequence[str]) -> frozenset[Kind]:
         kinds = {kind.value: kind for kind in Kind if kind is not Kind.CONNECTION}

@@ -1,0 +1,136 @@
+"""Clients' interest in kinds: the shortest interval wins, a change is told once, and limits hold."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from virtbridge.cache.interest import Interests, Intervals, Watch
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.model.keys import Kind
+
+DOMAIN, NETWORK = frozenset({Kind.DOMAIN}), frozenset({Kind.NETWORK})
+
+
+class Told:
+    def __init__(self, per_client: int = 3, total: int = 5) -> None:
+        self.calls: list[tuple[str, Intervals]] = []
+        self.interests = Interests(self._changed, per_client=per_client, total=total)
+
+    def _changed(self, connection: str, intervals: Intervals) -> None:
+        self.calls.append((connection, intervals))
+
+    def add(self, client: str, interval_s: float, kinds: Any = DOMAIN, connection: str = "c") -> int:
+        return self.interests.add(Watch(client, connection, kinds, interval_s))
+
+
+def test_the_shortest_interval_wins_and_what_changes_nothing_is_not_told() -> None:
+    told = Told()
+    told.add(":1", 5)
+    quick = told.add(":2", 2)
+    told.add(":3", 3, DOMAIN | NETWORK)
+    told.add(":3", 9)
+    told.interests.end(":2", "c", quick)
+    assert told.calls == [
+        ("c", {Kind.DOMAIN: 5}),
+        ("c", {Kind.DOMAIN: 2}),
+        ("c", {Kind.DOMAIN: 2, Kind.NETWORK: 3}),
+        ("c", {Kind.DOMAIN: 3, Kind.NETWORK: 3}),
+    ]
+
+
+def test_the_end_of_a_client_ends_its_watches_of_all_connections() -> None:
+    told = Told()
+    told.add(":1", 5)
+    told.add(":1", 6, NETWORK, "d")
+    told.add(":2", 7, NETWORK, "d")
+    told.calls.clear()
+    told.interests.end_client(":1")
+    assert sorted(told.calls) == [("c", {}), ("d", {Kind.NETWORK: 7})]
+    told.interests.end_client(":1")
+    assert len(told.calls) == 2
+    assert len(told.interests) == 1
+
+
+def test_the_end_of_a_connection_ends_its_watches() -> None:
+    told = Told()
+    number = told.add(":1", 5)
+    told.add(":1", 5, DOMAIN, "d")
+    told.calls.clear()
+    told.interests.end_connection("c")
+    assert told.calls == [("c", {})]
+    with pytest.raises(BridgeError) as failure:
+        told.interests.end(":1", "c", number)
+    assert failure.value.kind is ErrorKind.NO_SUCH_OBJECT
+
+
+def test_a_watch_belongs_to_its_client_and_connection() -> None:
+    told = Told()
+    number = told.add(":1", 5)
+    for client, connection in ((":2", "c"), (":1", "d")):
+        with pytest.raises(BridgeError) as failure:
+            told.interests.end(client, connection, number)
+        assert failure.value.kind is ErrorKind.NO_SUCH_OBJECT
+    told.interests.end(":1", "c", number)
+    assert told.add(":1", 5) != number
+
+
+def test_limits_of_a_client_and_of_all() -> None:
+    told = Told()
+    numbers = [told.add(":1", 5) for _ in range(3)]
+    with pytest.raises(BridgeError, match="this client has 3") as failure:
+        told.add(":1", 1)
+    assert failure.value.kind is ErrorKind.LIMIT_EXCEEDED
+    told.add(":2", 5)
+    told.add(":3", 5)
+    with pytest.raises(BridgeError, match="all clients together"):
+        told.add(":4", 1)
+    assert told.calls == [("c", {Kind.DOMAIN: 5})]
+    told.interests.end(":1", "c", numbers[0])
+    told.add(":4", 1)
+
+
+clients, connections = st.sampled_from("xyz"), st.sampled_from("cd")
+steps = st.one_of(
+    st.tuples(
+        st.just("add"),
+        st.builds(Watch, clients, connections, st.frozensets(st.sampled_from(Kind)), st.integers(1, 5)),
+    ),
+    st.tuples(st.just("end"), st.integers(0, 9)),
+    st.tuples(st.just("end_client"), clients),
+    st.tuples(st.just("end_connection"), connections),
+)
+
+
+@given(st.lists(steps, max_size=40))
+def test_what_was_last_told_is_what_the_watches_come_to(steps: list[tuple[str, Any]]) -> None:
+    last: dict[str, Intervals] = {}
+    interests = Interests(last.__setitem__, per_client=100, total=100)
+    watches: dict[int, Watch] = {}
+    for step, value in steps:
+        if step == "add":
+            watches[interests.add(value)] = value
+        elif step == "end":
+            if value in watches:
+                watch = watches.pop(value)
+                interests.end(watch.client, watch.connection, value)
+        else:
+            field = step.removeprefix("end_")
+            getattr(interests, step)(value)
+            watches = {each: watch for each, watch in watches.items() if getattr(watch, field) != value}
+        for connection in "cd":
+            assert last.get(connection, {}) == dict(_shortest(watches, connection))
+    assert len(interests) == len(watches)
+
+
+def _shortest(watches: dict[int, Watch], connection: str) -> Iterator[tuple[Kind, float]]:
+    for kind in Kind:
+        found = [
+            each.interval_s
+            for each in watches.values()
+            if each.connection == connection and kind in each.kinds
+        ]
+        if found:
+            yield kind, min(found)

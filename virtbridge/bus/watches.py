@@ -1,0 +1,50 @@
+"""Watches as the bus sees them: they end with the client that made them, and with the connection they are of.
+
+Main thread only.
+"""
+
+from virtbridge.bus.clients import Clients
+from virtbridge.cache.cache import Cache
+from virtbridge.cache.interest import Interests, Watch
+from virtbridge.cache.requests import Requests
+from virtbridge.config import LimitsConfig, RefreshConfig
+from virtbridge.metrics import Metrics
+from virtbridge.model.changes import Signal
+from virtbridge.model.keys import Key, Kind
+
+
+class Watches:
+    """A Cache's listener, too."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        requests: Requests,
+        clients: Clients,
+        metrics: Metrics,
+        limits: LimitsConfig,
+        refresh: RefreshConfig,
+    ) -> None:
+        self._cache = cache
+        self._floor_s = refresh.poll_floor_s
+        interests = self._interests = Interests(
+            requests.watch, per_client=limits.watches_per_client, total=limits.watches
+        )
+        clients.vanished.append(interests.end_client)
+        metrics.gauge("queue.watches", lambda: len(interests))
+
+    def begin(self, client: str, connection: str, kinds: frozenset[Kind], interval_ms: int) -> int:
+        """Raises LimitExceeded."""
+        interval_s = max(interval_ms / 1000, self._floor_s)
+        return self._interests.add(Watch(client, connection, kinds, interval_s))
+
+    def end(self, client: str, connection: str, number: int) -> None:
+        """Raises NoSuchObject."""
+        self._interests.end(client, connection, number)
+
+    def touched(self, key: Key) -> None:
+        if key.kind is Kind.CONNECTION and self._cache.get(key) is None:
+            self._interests.end_connection(key.connection)
+
+    def happened(self, signal: Signal) -> None:
+        pass
