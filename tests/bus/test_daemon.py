@@ -194,3 +194,13 @@ async def test_a_call_that_never_began_is_answered_when_the_daemon_ends(bus: Bus
     for answer in await asyncio.gather(*calls, return_exceptions=True):
         assert isinstance(answer, str | CallFailed), answer
     await client.close()
+
+
+async def test_a_refresh_before_the_first_sync_says_that_there_is_no_connection(bus: BusDaemon) -> None:
+    nowhere = "test+unix:///default?socket=/nonexistent/socket"
+    daemon = await Daemon.start(bus.address, {"far": nowhere}, ready=False)
+    client = await Client.connect(bus.address)
+    with pytest.raises(CallFailed, match="NotConnected"):
+        await client.call(f"{ROOT}/far", CONNECTION, "Refresh", "asa{sv}", [[], {}])
+    await client.close()
+    await daemon.stop()

@@ -72,7 +72,7 @@ class ConnectionHandlers:
         """The kinds of this driver; before it was ever connected, nobody knows: all."""
         record = self._cache.get(call.key)
         if not isinstance(record, ConnectionRecord) or not record.last_sync_us:
-            return frozenset(Kind)
+            return frozenset(kind for kind in Kind if kind is not Kind.CONNECTION)
         return frozenset(record.event_kinds) | frozenset(record.demand_kinds)
 
 
