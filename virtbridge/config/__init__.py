@@ -95,6 +95,24 @@ class RefreshConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class StatsConfig:
+    """`[stats]`: sampling of domain statistics.
+
+    interval_min_ms: WatchStats samples no faster. deadline_ms: a guest that has not answered by then does not
+    hold up the others. history_samples: kept of each domain, 120 bytes each; 0 keeps none.
+    always_interval_ms: samples that often with nobody watching, so that the history is always there; 0: not.
+    watches_per_client, watches: WatchStats of one client, and of all.
+    """
+
+    interval_min_ms: int = _number(500, 200, 3_600_000)
+    deadline_ms: int = _number(2000, 500, 60_000)
+    history_samples: int = _number(120, 0, 86_400)
+    always_interval_ms: int = _number(0, 0, 3_600_000)
+    watches_per_client: int = _number(16, 1, 4096)
+    watches: int = _number(1024, 1, 65_536)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that can be set. connections: by name."""
 
@@ -102,6 +120,7 @@ class Config:
     bus: BusConfig = BusConfig()
     limits: LimitsConfig = LimitsConfig()
     refresh: RefreshConfig = RefreshConfig()
+    stats: StatsConfig = StatsConfig()
 
 
 NO_CONFIG = Config()

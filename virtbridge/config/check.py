@@ -18,6 +18,7 @@ from virtbridge.config import (
     ConnectionConfig,
     LimitsConfig,
     RefreshConfig,
+    StatsConfig,
 )
 from virtbridge.config.lines import KeyPath
 from virtbridge.uris import uri_problem
@@ -25,7 +26,7 @@ from virtbridge.uris import uri_problem
 NAME_LENGTH_MAX = 64
 RESERVED_NAMES = frozenset({"job"})  # object paths right below the root that are no connections
 _TABLES: Mapping[str, type] = MappingProxyType(
-    {"bus": BusConfig, "limits": LimitsConfig, "refresh": RefreshConfig}
+    {"bus": BusConfig, "limits": LimitsConfig, "refresh": RefreshConfig, "stats": StatsConfig}
 )
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 

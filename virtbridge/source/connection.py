@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from time import time_ns
 from typing import Any
 
-from virtbridge.config import ConnectionConfig, RefreshConfig
+from virtbridge.config import ConnectionConfig, RefreshConfig, StatsConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Forget, Patch, Put
@@ -25,6 +25,7 @@ from virtbridge.source.live import Live
 from virtbridge.source.opening import Opener
 from virtbridge.source.polling import Polling
 from virtbridge.source.reread import Publish
+from virtbridge.source.sampling import Sampler, Samples
 from virtbridge.source.session import Session
 from virtbridge.source.uris import public_uri
 
@@ -59,9 +60,12 @@ class Connection:
         publish: Publish,
         lookup: Lookup,
         watched: Callable[[], bool],
+        stats: StatsConfig,
     ) -> None:
         self.config = config
         self._refresh = refresh
+        self._stats = stats
+        self._sampler: Sampler | None = None
         self._inbox = inbox
         self._metrics = metrics
         self._publish_all = publish
@@ -137,6 +141,12 @@ class Connection:
         xml: str = await session.on(self._handle(session, key), "XMLDesc", flags, short=True)
         return xml
 
+    async def sample(self, groups: frozenset[str], only: str | None) -> Samples:
+        session, _ = self.live()
+        if self._sampler is None:
+            self._sampler = Sampler(session, self._lookup, self._stats.deadline_ms / 1000)
+        return await self._sampler.sample(groups, only)
+
     async def set_autostart(self, key: Key, value: bool) -> None:
         session, live = self.live()
         await session.on(self._handle(session, key), "setAutostart", int(value))
@@ -203,7 +213,7 @@ class Connection:
             return error
         finally:
             self._ready = False
-            self._session = self._live = None
+            self._session = self._live = self._sampler = None
             session.on_happening = lambda _happening: None
             work.cancel()
             await live.stop()

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from virtbridge.config import ConnectionConfig, RefreshConfig
+from virtbridge.config import ConnectionConfig, RefreshConfig, StatsConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind
@@ -17,6 +17,7 @@ from virtbridge.source.eventloop import EventLoop
 from virtbridge.source.follow import Lookup
 from virtbridge.source.inbox import Inbox
 from virtbridge.source.reread import Publish
+from virtbridge.source.sampling import Samples
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,9 @@ class Connections:
         watched: Callable[[], bool],
         metrics: Metrics,
         refresh: RefreshConfig | None = None,
+        stats: StatsConfig | None = None,
     ) -> None:
+        self._stats = stats or StatsConfig()
         self._publish = publish
         self._lookup = lookup
         self._watched = watched
@@ -64,6 +67,7 @@ class Connections:
             publish=self._publish,
             lookup=self._lookup,
             watched=self._watched,
+            stats=self._stats,
         )
         self._connections[config.name] = connection
         connection.start()
@@ -91,6 +95,10 @@ class Connections:
     async def read_xml(self, key: Key, flags: int) -> str:
         """The object's XML from libvirt, with libvirt's flags; kept nowhere."""
         return await self._named(key.connection).read_xml(key, flags)
+
+    async def sample(self, connection: str, groups: frozenset[str], only: str | None) -> Samples:
+        """Statistics of each active domain by UUID, or of one domain, active or not."""
+        return await self._named(connection).sample(groups, only)
 
     async def set_autostart(self, key: Key, value: bool) -> None:
         await self._named(key.connection).set_autostart(key, value)

@@ -116,17 +116,25 @@ class Session:
         short: bool = False,
         then: Callable[[Any], T] | None = None,
         timeout_s: float | None = None,
+        urgent: bool = False,
+        over: Callable[[], None] | None = None,
     ) -> Any:
-        """A method of any libvirt object of this connection, in a worker."""
+        """A method of any libvirt object of this connection, in a worker. over: told there when libvirt has
+        returned, however late.
+        """
         if self._ended:
             raise lost("the connection was closed")
         method = getattr(target, name)
 
         def function() -> Any:
-            result = method(*args)
+            try:
+                result = method(*args)
+            finally:
+                if over:
+                    over()
             return then(result) if then else result
 
-        return await self.workers.call(name, function, short=short, timeout_s=timeout_s)
+        return await self.workers.call(name, function, short=short, urgent=urgent, timeout_s=timeout_s)
 
     async def set_up(self, config: ConnectionConfig) -> frozenset[Kind]:
         """Keepalive, close callback and events, all in parallel; the kinds whose lifecycle is announced."""

@@ -82,14 +82,21 @@ class Workers:
         return self._short_running + self._slow_running
 
     async def call(
-        self, name: str, function: Callable[[], T], *, short: bool = False, timeout_s: float | None = None
+        self,
+        name: str,
+        function: Callable[[], T],
+        *,
+        short: bool = False,
+        urgent: bool = False,
+        timeout_s: float | None = None,
     ) -> T:
         """One libvirt call, made in a worker. name: its name, for the counters.
 
-        short: a read that libvirt answers at once. Raises BridgeError; Timeout after timeout_s, when the call
-        itself still runs and its thread stays busy with it.
+        short: a read that libvirt answers at once. urgent: waits behind nothing here, for one call at a time;
+        while it runs there is room for one slow call less. Raises BridgeError; Timeout after timeout_s, when
+        the call itself still runs and its thread stays busy with it.
         """
-        lane = self._short if short else self._slow
+        lane = self._urgent if urgent else self._short if short else self._slow
         counter = f"libvirt.{name}"
         return cast(T, await self._wait(self._job(name, function, short, counter), lane, timeout_s))
 

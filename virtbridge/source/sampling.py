@@ -1,0 +1,339 @@
+"""Sampling one connection's domain statistics: one bulk call, and what to do about guests that do not answer.
+
+QEMU's driver asks the emulator's monitor for most groups, and a stopped emulator holds up the whole bulk
+call for as long as it is stopped. VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT does not prevent that: it leaves
+out what needs the monitor of a domain that some other call is working on, and nothing else. But a call that
+hangs is such a call. So it is given up after a deadline and left hanging, which makes libvirt leave that one
+guest out of the next calls. Each stuck guest costs one hanging call, so only so many are dared; beyond it
+only what never waits is asked for.
+
+Reading the answer and computing rates is done in the worker that got it. Threads: main, but for what
+`_Tracks` does.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Lock
+from time import monotonic, monotonic_ns, time_ns
+from typing import Any
+
+import libvirt
+
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.model.keys import Key, Kind
+from virtbridge.model.records import DomainRecord
+from virtbridge.model.statistics import Sample, Track, Values, flatten, group_flags, rated
+from virtbridge.source.enums import state_words
+from virtbridge.source.errors import is_unsupported
+from virtbridge.source.follow import Lookup
+from virtbridge.source.kinds import Handle
+from virtbridge.source.session import Session, all_of
+from virtbridge.source.single import fetch_single
+from virtbridge.source.sync import STATS_CHUNK
+
+log = logging.getLogger(__name__)
+
+HANGING_LIMIT = 3  # calls; libvirtd serves 5 of one client at a time, so there is room for others
+DEADLINE_FACTOR = 3  # of what the last good call took, on a slow or a large host
+DEADLINE_MOST_S = 10.0
+REST_MOST_S = 0.1
+SINGLES = 8  # domains at a time, where there are no bulk statistics
+IN_TURN = 64  # looks at a guest's monitor at a time
+STUCK_MS = 300  # in one monitor command: then the guest's emulator does not answer
+
+_ACTIVE = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
+_NOWAIT = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+_NEVER_WAIT = frozenset({"state", "interface", "perf", "memory"})
+
+Raw = tuple[str, int, dict[str, Any]]  # a domain's UUID, its id and libvirt's dictionary
+Samples = dict[str, Sample]
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """One bulk call. ended_ns: written by its worker, 0 until then. given_up: when it was late."""
+
+    began_ns: int
+    ended_ns: int = 0
+    given_up: bool = False
+
+    def over(self) -> None:
+        self.ended_ns = monotonic_ns()
+
+    @property
+    def took_s(self) -> float:
+        return (self.ended_ns - self.began_ns) / 1e9
+
+
+@dataclass(slots=True)
+class _Tracks:
+    """What the next sample of each domain is compared with. Workers share it."""
+
+    host_cpus: int = 0
+    by_id: dict[str, Track] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
+
+    def rate(self, raw: Raw, at_ns: int, time_us: int, groups: frozenset[str], stuck: bool) -> Sample:
+        key_id, number, numbers = raw
+        values = _named(numbers, active=number >= 0)
+        with self.lock:
+            values, self.by_id[key_id] = rated(
+                values, self.by_id.get(key_id), run=number, at_ns=at_ns, host_cpus=self.host_cpus
+            )
+        values["stuck"] = stuck
+        return Sample(at_ns, time_us, groups, values)
+
+    def keep(self, samples: Samples) -> None:
+        """Only of these: the others have ended."""
+        with self.lock:
+            self.by_id = {key_id: track for key_id, track in self.by_id.items() if key_id in samples}
+
+    def reader(
+        self, call: _Call, groups: frozenset[str], stuck: frozenset[str]
+    ) -> Callable[[list[tuple[Any, dict[str, Any]]]], Samples]:
+        """In a worker: a bulk answer as samples. What comes too late is of many moments, and not read."""
+
+        def read(answer: list[tuple[Any, dict[str, Any]]]) -> Samples:
+            if call.given_up:
+                return {}
+            at_ns, time_us = (call.began_ns + call.ended_ns) // 2, time_ns() // 1000
+            raws = ((raw.UUIDString(), raw.ID(), numbers) for raw, numbers in answer)
+            return {raw[0]: self.rate(raw, at_ns, time_us, groups, raw[0] in stuck) for raw in raws}
+
+        return read
+
+
+def _named(raw: dict[str, Any], *, active: bool) -> Values:
+    numbers = dict(raw)
+    state, reason = numbers.pop("state.state", None), numbers.pop("state.reason", 0)
+    if not active:  # libvirt 9.0 tells its own CPU time for a domain that is off
+        numbers = {name: value for name, value in numbers.items() if not name.startswith("cpu.")}
+    values = flatten(numbers)
+    if state is not None:
+        values["state"], values["state-reason"] = state_words(state, reason)
+    return values
+
+
+class Sampler:
+    """deadline_s: how long a call may take before a guest counts as stuck; more where calls were seen to take
+    more.
+    """
+
+    def __init__(self, session: Session, lookup: Lookup, deadline_s: float) -> None:
+        self._session = session
+        self._lookup = lookup
+        self._least_s = deadline_s
+        self._usual_s = 0.0
+        self._tracks = _Tracks()
+        self._hanging: list[_Call] = []
+        self._stuck: frozenset[str] = frozenset()
+        self._looked_at: list[_Call] = []  # what hung when stuck guests were last looked for
+        self._late = 0  # calls ever given up
+        self._bulk = True
+        self._chunks = False
+        self._limited = False
+        self._one_at_a_time = asyncio.Lock()
+        self._singles = asyncio.Lock()
+        self._rested_at = 0.0  # when the next sample of a single domain may begin
+
+    async def sample(self, groups: frozenset[str], only: str | None = None) -> Samples:
+        """A sample of each active domain by UUID, or of one domain, active or not. Raises BridgeError.
+
+        Anyone may ask for one, as often as they like: between two of those there is a rest as long as the
+        last one took, and a sample of all never waits for more than two of them.
+        """
+        if only is None:
+            return await self._sample_but_stuck(groups, None)
+        async with self._singles:
+            await asyncio.sleep(self._rested_at - monotonic())
+            began = monotonic()
+            try:
+                return await self._sample_but_stuck(groups, only)
+            finally:
+                now = monotonic()
+                self._rested_at = now + min(now - began, REST_MOST_S)
+
+    async def _sample_but_stuck(self, groups: frozenset[str], only: str | None) -> Samples:
+        for attempt in range(HANGING_LIMIT + 1):
+            async with self._one_at_a_time:  # how many calls may hang is only known when none is under way
+                await self._learn_host()
+                self._collect()
+                if len(self._hanging) > HANGING_LIMIT:
+                    raise BridgeError(
+                        ErrorKind.TIMEOUT, "the host does not answer what needs no guest either"
+                    )
+                await self._look_for_stuck()
+                late = self._late
+                try:
+                    return await self._sample(self._askable(groups), only)
+                except BridgeError:
+                    # One more guest is stuck: now that a call of ours hangs on it, it is left out.
+                    if self._late == late or attempt == HANGING_LIMIT:
+                        raise
+        raise AssertionError  # the last attempt has returned or raised
+
+    async def _sample(self, groups: frozenset[str], only: str | None) -> Samples:
+        handles = self._handles(only)
+        if only is not None and not handles:
+            raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"{self._session.name} has no domain {only}")
+        answer = await self._fetch(groups, handles if only is not None or self._chunks else None)
+        if answer is None:
+            answer = await self._fetch_singles(groups, handles)
+        if only is None:
+            self._tracks.keep(answer)
+        return answer
+
+    def _handles(self, only: str | None) -> list[Handle]:
+        """The domain's, or those of all active ones."""
+        name, held = self._session.name, self._session.handles
+        if only is not None:
+            handle = held.get(Key(name, Kind.DOMAIN, only))
+            return [handle] if handle is not None else []
+        domains = [handle for key, handle in held.items() if key.kind is Kind.DOMAIN]
+        return [handle for handle in domains if (record := self._record(handle)) and record.active]
+
+    def _record(self, handle: Handle) -> DomainRecord | None:
+        record = self._lookup(Key(self._session.name, Kind.DOMAIN, handle.id))
+        return record if isinstance(record, DomainRecord) else None
+
+    async def _learn_host(self) -> None:
+        """Once per session: how many CPUs are 100 % of the host."""
+        if self._tracks.host_cpus:
+            return
+        try:
+            info = await self._session.call("getInfo", urgent=True)
+            self._tracks.host_cpus = max(1, int(info[2]))
+        except BridgeError as error:
+            if not is_unsupported(error):
+                raise
+            self._tracks.host_cpus = 1
+
+    # -- guests that do not answer --------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        """Calls that came back in the end: they say how long one may take when no guest holds it up."""
+        for call in [call for call in self._hanging if call.ended_ns]:
+            self._hanging.remove(call)
+            self._usual_s = max(self._usual_s, call.took_s)
+
+    def _askable(self, groups: frozenset[str]) -> frozenset[str]:
+        limited = len(self._hanging) >= HANGING_LIMIT
+        if limited != self._limited:
+            self._limited = limited
+            log.warning(
+                "%s conn=%s", "too many guests do not answer, only what needs none of them is sampled"
+                if limited else "all statistics are sampled again", self._session.name,
+            )  # fmt: skip
+        return (groups & _NEVER_WAIT or frozenset({"state"})) if limited else groups
+
+    async def _look_for_stuck(self) -> None:
+        """Which guests the hanging calls wait for; asked when others hang than last time, of a driver's own
+        books: this never waits for a guest.
+        """
+        if self._hanging == self._looked_at:
+            return
+        looked_at = list(self._hanging)
+        stuck: frozenset[str] = frozenset()
+        if looked_at:
+            free = asyncio.Semaphore(IN_TURN)
+            answers = await all_of(self._is_stuck(handle, free) for handle in self._handles(None))
+            stuck = frozenset(key_id for key_id in answers if key_id)
+        for key_id in stuck - self._stuck:
+            log.warning("guest does not answer conn=%s uuid=%s", self._session.name, key_id)
+        for key_id in self._stuck - stuck:
+            log.info("guest answers again conn=%s uuid=%s", self._session.name, key_id)
+        self._stuck, self._looked_at = stuck, looked_at
+
+    async def _is_stuck(self, handle: Handle, free: asyncio.Semaphore) -> str:
+        async with free:
+            try:
+                state, _, for_ms = await self._session.on(handle.raw, "controlInfo", short=True)
+            except BridgeError:
+                if self._session.lost.done():
+                    raise
+                return ""  # stopped meanwhile, or a driver without it
+        return handle.id if state == libvirt.VIR_DOMAIN_CONTROL_OCCUPIED and for_ms >= STUCK_MS else ""
+
+    # -- asking ---------------------------------------------------------------------------------------------
+
+    async def _fetch(self, groups: frozenset[str], handles: list[Handle] | None) -> Samples | None:
+        """handles: None for all active domains. None where the driver has no bulk statistics, or nothing but
+        the state in them.
+        """
+        if not self._bulk:
+            return None
+        try:
+            answer = await self._fetch_bulk(groups, handles)
+        except BridgeError as error:
+            if error.code == libvirt.VIR_ERR_RPC and handles is None and not self._session.lost.done():
+                self._chunks = True  # more domains than fit one answer
+                return await self._fetch(groups, self._handles(None))
+            if not is_unsupported(error):
+                raise
+            self._bulk = False
+            return None
+        if groups & {"cpu-total", "balloon", "vcpu"} and any(map(_is_bare, answer.values())):
+            self._bulk = False
+            return None
+        return answer
+
+    async def _fetch_bulk(self, groups: frozenset[str], handles: list[Handle] | None) -> Samples:
+        flags = group_flags(groups)
+        if handles is None:
+            return await self._call(groups, "getAllDomainStats", flags, _ACTIVE | _NOWAIT)
+        answer: Samples = {}
+        for at in range(0, len(handles), STATS_CHUNK):
+            raws = [handle.raw for handle in handles[at : at + STATS_CHUNK]]
+            answer |= await self._call(groups, "domainListGetStats", raws, flags, _NOWAIT)
+        return answer
+
+    async def _call(self, groups: frozenset[str], name: str, *args: Any) -> Samples:
+        """One bulk call with a deadline; what misses it goes on hanging."""
+        call = _Call(monotonic_ns())
+        deadline_s = max(self._least_s, min(DEADLINE_FACTOR * self._usual_s, DEADLINE_MOST_S))
+        try:
+            answer: Samples = await self._session.call(
+                name, *args, then=self._tracks.reader(call, groups, self._stuck),
+                urgent=True, timeout_s=deadline_s, over=call.over,
+            )  # fmt: skip
+        finally:
+            if not call.ended_ns:  # too late, or nobody waits for it any more
+                call.given_up = True
+                self._late += 1
+                self._hanging.append(call)
+        self._usual_s = call.took_s
+        return answer
+
+    async def _fetch_singles(self, groups: frozenset[str], handles: list[Handle]) -> Samples:
+        """Domain by domain, a few at a time; one that fails is left out."""
+        left = iter(handles)
+        answer: Samples = {}
+
+        async def one_after_the_other() -> None:
+            for handle in left:
+                record = self._record(handle)
+                if record is None:
+                    continue
+                try:
+                    numbers = await fetch_single(self._session, handle.raw, record, groups, self._least_s)
+                except BridgeError as error:
+                    if len(handles) == 1 or self._session.lost.done():
+                        raise
+                    log.debug("no statistics conn=%s uuid=%s error=%s", self._session.name, handle.id, error)
+                    continue
+                now = (monotonic_ns(), time_ns() // 1000)
+                answer[handle.id] = self._tracks.rate((handle.id, record.id, numbers), *now, groups, False)
+
+        await all_of(one_after_the_other() for _ in range(min(SINGLES, len(handles))))
+        return answer
+
+
+def _is_bare(sample: Sample) -> bool:
+    """The test driver has the bulk call, and nothing but the state in it."""
+    return sample.values.get("state") in _AT_WORK and sample.values.keys() <= _BARE
+
+
+_AT_WORK = {"running", "blocked", "paused"}
+_BARE = {"state", "state-reason", "stuck"}

@@ -1,0 +1,78 @@
+"""One domain's statistics from calls of its own, for drivers that have no bulk statistics.
+
+The answer is what virConnectGetAllDomainStats() would give: its keys, its units. What the driver does not
+tell is left out. Must not be used where the bulk call tells more: it costs a call for each device.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from virtbridge.errors import BridgeError
+from virtbridge.model.records import DomainRecord
+from virtbridge.source.session import Session
+
+Numbers = dict[str, Any]
+
+_BLOCK = ("rd.reqs", "rd.bytes", "wr.reqs", "wr.bytes")
+_NET = ("rx.bytes", "rx.pkts", "rx.errs", "rx.drop", "tx.bytes", "tx.pkts", "tx.errs", "tx.drop")
+# virDomainMemoryStats() as libvirt-python names it; `actual` is the balloon's size
+_MEMORY: Mapping[str, str] = {
+    "swap_in": "swap_in", "swap_out": "swap_out", "major_fault": "major_fault", "minor_fault": "minor_fault",
+    "unused": "unused", "available": "available", "usable": "usable", "last_update": "last-update",
+    "disk_caches": "disk_caches", "rss": "rss",
+}  # fmt: skip
+
+
+async def fetch_single(
+    session: Session, raw: Any, record: DomainRecord, groups: frozenset[str], timeout_s: float
+) -> Numbers:
+    """Raises BridgeError when not even virDomainGetInfo() is answered."""
+    ask = partial(session.on, raw, timeout_s=timeout_s)
+    _state, maximum, memory, vcpus, cpu_time = await ask("info")
+    numbers: Numbers = {}
+    if "state" in groups:
+        numbers["state.state"], numbers["state.reason"] = await ask("state")
+    if "vcpu" in groups:
+        numbers |= {"vcpu.current": vcpus, "vcpu.maximum": record.definition.vcpus_maximum or vcpus}
+    if "balloon" in groups:
+        numbers |= {"balloon.current": memory, "balloon.maximum": maximum}
+    if not record.active:
+        return numbers
+    if "cpu-total" in groups:
+        numbers["cpu.time"] = cpu_time
+    if "balloon" in groups:
+        told = await _if_told(ask, "memoryStats") or {}
+        numbers |= {f"balloon.{_MEMORY[name]}": value for name, value in told.items() if name in _MEMORY}
+    if "block" in groups:
+        disks = [(disk.target, disk.source) for disk in record.definition.disks if disk.target]
+        numbers |= await _devices(ask, "block", "blockStats", disks, _BLOCK)
+    if "interface" in groups:
+        nics = [(nic.target, "") for nic in record.definition.interfaces if nic.target]
+        numbers |= await _devices(ask, "net", "interfaceStats", nics, _NET)
+    return numbers
+
+
+async def _devices(
+    ask: Callable[..., Any], prefix: str, method: str, devices: list[tuple[str, str]], names: tuple[str, ...]
+) -> Numbers:
+    numbers: Numbers = {f"{prefix}.count": len(devices)}
+    for place, (target, path) in enumerate(devices):
+        numbers[f"{prefix}.{place}.name"] = target
+        if path:
+            numbers[f"{prefix}.{place}.path"] = path
+        told = await _if_told(ask, method, target)
+        # -1 is libvirt's word for not known.
+        counters = zip(names, told or (), strict=False)
+        numbers |= {f"{prefix}.{place}.{name}": value for name, value in counters if value >= 0}
+    return numbers
+
+
+async def _if_told(ask: Callable[..., Any], method: str, *args: Any) -> Any:
+    """None when this driver, or this device, does not tell. A guest that does not answer is an error."""
+    try:
+        return await ask(method, *args)
+    except BridgeError as error:
+        if not error.code:  # not libvirt's: too late, or the connection is lost
+            raise
+        return None
