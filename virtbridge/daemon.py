@@ -21,6 +21,7 @@ from virtbridge.bus.inbound import InboundLimits
 from virtbridge.bus.link import BusError, Link, LinkLimits, LinkLost
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
+from virtbridge.cache.statistics import Statistics
 from virtbridge.config import Config, ConnectionConfig, LimitsConfig
 from virtbridge.config.files import BadConfig, changed_connections
 from virtbridge.errors import BridgeError
@@ -76,8 +77,10 @@ class _Daemon:
             watched=self._clients.present,
             metrics=metrics,
             refresh=config.refresh,
+            stats=config.stats,
         )
         self._requests = Requests(self._connections, metrics)
+        self._statistics = Statistics(self._connections, cache, metrics, config.stats)
         cache.listen(_Status(cache, self._notifier))
         metrics.gauge("queue.clients", lambda: len(self._clients))
         for what in ("calls", "replies", "errors", "signals"):
@@ -93,6 +96,8 @@ class _Daemon:
             config.limits,
             config.refresh,
             session=session,
+            statistics=self._statistics,
+            stats=config.stats,
         )
 
     async def run(self, ready: Callable[[], None] | None, reload: Callable[[], Config] | None) -> int:
@@ -123,6 +128,7 @@ class _Daemon:
             await self._wait(stopped)
             self._notifier.stopping()
             log.info("stopping")
+            await self._statistics.stop()
             await self._requests.stop()
             await self._face.stop()
         except (NameTaken, BusError, LinkLost) as error:

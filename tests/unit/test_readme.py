@@ -6,7 +6,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from virtbridge.config import BusConfig, ConnectionConfig, LimitsConfig, RefreshConfig
+from virtbridge.config import BusConfig, ConnectionConfig, LimitsConfig, RefreshConfig, StatsConfig
 
 README = Path(__file__).parents[2] / "README.md"
 TABLES = {
@@ -14,9 +14,10 @@ TABLES = {
     "bus": BusConfig,
     "limits": LimitsConfig,
     "refresh": RefreshConfig,
+    "stats": StatsConfig,
 }
 _ROW = re.compile(
-    r"^\| `((?:connections\.NAME|bus|limits|refresh)\.\w+)` \| (.*?) ?\| (.*?) ?\| \S.* \|$", re.M
+    r"^\| `((?:connections\.NAME|bus|limits|refresh|stats)\.\w+)` \| (.*?) ?\| (.*?) ?\| \S.* \|$", re.M
 )
 
 

@@ -33,7 +33,8 @@ class Stranger:
 async def get_xml(**options: Any) -> str:
     requests: Any = Reads()
     call: Any = Stranger()
-    answer = DomainHandlers(Cache(), requests).get_xml(call, options)
+    statistics: Any = None
+    answer = DomainHandlers(Cache(), requests, statistics).get_xml(call, options)
     assert inspect.isawaitable(answer)
     xml: str = await answer
     return xml

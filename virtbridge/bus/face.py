@@ -19,10 +19,12 @@ from virtbridge.bus.link import BUS_NAME, BUS_PATH, BusError, Link
 from virtbridge.bus.properties import INTERFACE_OF, MANAGER, METRICS, shapes
 from virtbridge.bus.publisher import OBJECT_MANAGER, PROPERTIES, Publisher
 from virtbridge.bus.router import Router, face
+from virtbridge.bus.stats_watches import StatsWatches
 from virtbridge.bus.watches import Watches
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
-from virtbridge.config import LimitsConfig, RefreshConfig
+from virtbridge.cache.statistics import Statistics
+from virtbridge.config import LimitsConfig, RefreshConfig, StatsConfig
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Kind
 
@@ -52,6 +54,8 @@ class BusFace:
         refresh: RefreshConfig,
         *,
         session: bool,
+        statistics: Statistics,
+        stats: StatsConfig,
     ) -> None:
         self._link = link
         contract = load_contract()
@@ -61,11 +65,14 @@ class BusFace:
         cache.listen(publisher)
         watches = Watches(cache, requests, clients, metrics, limits, refresh)
         cache.listen(watches)
+        self._stats_watches = StatsWatches(link, publisher, statistics, clients, metrics, stats)
         ours = {
             MANAGER: ManagerHandlers(cache, publisher, requests, shape_of, limits),
             METRICS: MetricsHandlers(metrics),
-            INTERFACE_OF[Kind.CONNECTION]: ConnectionHandlers(cache, publisher, requests, watches),
-            INTERFACE_OF[Kind.DOMAIN]: DomainHandlers(cache, requests),
+            INTERFACE_OF[Kind.CONNECTION]: ConnectionHandlers(
+                cache, publisher, requests, watches, statistics, self._stats_watches
+            ),
+            INTERFACE_OF[Kind.DOMAIN]: DomainHandlers(cache, requests, statistics),
             INTERFACE_OF[Kind.NETWORK]: NetworkHandlers(cache, requests),
         }
         bound = {name: bind(contract[name], handlers) for name, handlers in ours.items()}
@@ -104,6 +111,7 @@ class BusFace:
 
     async def stop(self) -> None:
         """Every waiting call is answered, and the name is free again."""
+        await self._stats_watches.stop()
         await self._router.stop()
         await self._bus("ReleaseName", "s", NAME)
 

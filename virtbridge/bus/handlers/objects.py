@@ -6,11 +6,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from virtbridge.bus.call import Call
+from virtbridge.bus.handlers.statistics import ConnectionStatistics, DomainStatistics
 from virtbridge.bus.options import checked, timeout_s
 from virtbridge.bus.publisher import Publisher
+from virtbridge.bus.stats_watches import StatsWatches
 from virtbridge.bus.watches import Watches
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
+from virtbridge.cache.statistics import Statistics
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Kind
 from virtbridge.model.records import ConnectionRecord, DomainRecord, NetworkRecord
@@ -30,8 +33,18 @@ _WITHOUT_SECRETS = 2 | 4
 _DEFINED = (DomainRecord, NetworkRecord)
 
 
-class ConnectionHandlers:
-    def __init__(self, cache: Cache, publisher: Publisher, requests: Requests, watches: Watches) -> None:
+class ConnectionHandlers(ConnectionStatistics):
+    def __init__(
+        self,
+        cache: Cache,
+        publisher: Publisher,
+        requests: Requests,
+        watches: Watches,
+        statistics: Statistics,
+        stats_watches: StatsWatches,
+    ) -> None:
+        self._statistics = statistics
+        self._stats_watches = stats_watches
         self._cache = cache
         self._publisher = publisher
         self._requests = requests
@@ -100,7 +113,11 @@ class _DefinedHandlers:
         return record.xml
 
 
-class DomainHandlers(_DefinedHandlers):
+class DomainHandlers(DomainStatistics, _DefinedHandlers):
+    def __init__(self, cache: Cache, requests: Requests, statistics: Statistics) -> None:
+        super().__init__(cache, requests)
+        self._statistics = statistics
+
     def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
         flags = _flags(options, _DOMAIN_XML_FLAGS)
         if flags & ~_WITHOUT_SECRETS:

@@ -1,0 +1,82 @@
+"""Statistics: what Connection and Domain can be asked of them. Their handlers inherit this."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from virtbridge.bus.call import Call, Marshalled
+from virtbridge.bus.options import checked, timeout_s
+from virtbridge.bus.samples import history_body, values_body
+from virtbridge.bus.stats_watches import StatsWatches
+from virtbridge.cache.cache import Cache
+from virtbridge.cache.statistics import Statistics, Wish
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.model.keys import Key, Kind
+from virtbridge.model.paths import key_of
+from virtbridge.model.statistics import GROUPS, USUAL_GROUPS
+
+_MAX_AGE_MS = 1000
+_TIMEOUT_MS = 30_000
+_TIMEOUT_MAX_MS = 600_000
+
+
+class ConnectionStatistics:
+    _cache: Cache
+    _statistics: Statistics
+    _stats_watches: StatsWatches
+
+    def watch_stats(
+        self, call: Call, interval_ms: int, groups: Sequence[str], options: Mapping[str, Any]
+    ) -> int:
+        checked(options, {})
+        return self._stats_watches.add(call.key.connection, call.sender, Wish(interval_ms, _groups(groups)))
+
+    def unwatch_stats(self, call: Call, watch: int, options: Mapping[str, Any]) -> None:
+        checked(options, {})
+        self._stats_watches.remove(call.key.connection, call.sender, watch)
+
+    def get_stats_history(self, call: Call, domain: str, options: Mapping[str, Any]) -> Marshalled:
+        checked(options, {"since": "t"})
+        key = key_of(domain)
+        if (
+            key is None
+            or key.kind is not Kind.DOMAIN
+            or key.connection != call.key.connection
+            or self._cache.get(key) is None
+        ):
+            raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"{domain} is no domain of this connection")
+        return Marshalled(history_body(self._statistics.history(key, options.get("since", 0))))
+
+
+class DomainStatistics:
+    _statistics: Statistics
+
+    def get_stats(self, call: Call, groups: Sequence[str], options: Mapping[str, Any]) -> Any:
+        checked(options, {"max-age": "t", "timeout": "t"})
+        wanted = _groups(groups)
+        max_age_ms: int = options.get("max-age", _MAX_AGE_MS)
+        sample = self._statistics.known(call.key, wanted, max_age_ms)
+        if sample is not None:
+            return Marshalled(values_body(sample.values))
+        limit_s = timeout_s(options, _TIMEOUT_MS, _TIMEOUT_MAX_MS)
+        return self._read_stats(call.key, wanted, max_age_ms, limit_s)
+
+    async def _read_stats(
+        self, key: Key, groups: frozenset[str], max_age_ms: int, limit_s: float
+    ) -> Marshalled:
+        try:
+            async with asyncio.timeout(limit_s):
+                sample = await self._statistics.read(key, groups, max_age_ms)
+        except TimeoutError:
+            raise BridgeError(ErrorKind.TIMEOUT, f"libvirt did not answer within {limit_s:g} s") from None
+        return Marshalled(values_body(sample.values))
+
+
+def _groups(names: Sequence[str]) -> frozenset[str]:
+    """None means the usual ones. The state costs nothing, and the share of the vCPUs needs their number."""
+    if unknown := [name for name in names if name not in GROUPS]:
+        raise BridgeError(
+            ErrorKind.INVALID_ARGUMENT, f"{unknown[0]!r} is not one of the groups {', '.join(GROUPS)}"
+        )
+    more = {"state", "vcpu"} if "cpu-total" in names else {"state"}
+    return frozenset(more.union(names)) if names else USUAL_GROUPS

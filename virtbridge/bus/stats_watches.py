@@ -1,0 +1,157 @@
+"""Watches of statistics: which clients want them, and the one body that all of them are sent.
+
+A watch ends with its client. A sample is marshalled once, a few domains per turn of the loop, and sent to
+each watcher alone; while the bus is congested samples are left out, since the next one is as good. Main
+thread only.
+"""
+
+import asyncio
+import itertools
+import logging
+from dataclasses import dataclass
+from time import monotonic
+
+from virtbridge.bus.clients import Clients
+from virtbridge.bus.link import Link
+from virtbridge.bus.properties import INTERFACE_OF
+from virtbridge.bus.publisher import Publisher
+from virtbridge.bus.samples import sample_entry, sampled_body
+from virtbridge.cache.statistics import Samples, Statistics, Wish
+from virtbridge.config import StatsConfig
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.metrics import Metrics
+from virtbridge.model.keys import Key, Kind, connection_key
+from virtbridge.model.paths import path_of
+
+log = logging.getLogger(__name__)
+
+_SIGNATURE = "ta{oa{sv}}"
+_TURN_S = 0.005  # of marshalling, then others get their turn
+_BODY_BYTES = 1 << 20  # then the rest of a sample goes in another signal
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    connection: str
+    client: str
+    number: int
+
+
+class StatsWatches:
+    """A listener of Statistics."""
+
+    def __init__(
+        self,
+        link: Link,
+        publisher: Publisher,
+        statistics: Statistics,
+        clients: Clients,
+        metrics: Metrics,
+        config: StatsConfig,
+    ) -> None:
+        self._link = link
+        self._publisher = publisher
+        self._statistics = statistics
+        self._metrics = metrics
+        self._config = config
+        self._watches: dict[int, _Watch] = {}
+        self._numbers = itertools.count(1)
+        self._sending: dict[str, asyncio.Task[None]] = {}
+        clients.vanished.append(self._vanished)
+        statistics.listen(self)
+        metrics.gauge("queue.stats-watches", lambda: len(self._watches))
+
+    def add(self, connection: str, client: str, wish: Wish) -> int:
+        """The watch's number. Raises LimitExceeded."""
+        mine = sum(watch.client == client for watch in self._watches.values())
+        if mine >= self._config.watches_per_client or len(self._watches) >= self._config.watches:
+            limit, whose = (
+                (self._config.watches_per_client, "this client has")
+                if mine >= self._config.watches_per_client
+                else (self._config.watches, "there are")
+            )
+            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, f"{whose} {limit} watches of statistics already")
+        watch = _Watch(connection, client, next(self._numbers))
+        self._watches[watch.number] = watch
+        floor_ms = self._config.interval_min_ms
+        self._statistics.want(connection, watch, wish._replace(interval_ms=max(floor_ms, wish.interval_ms)))
+        return watch.number
+
+    def remove(self, connection: str, client: str, number: int) -> None:
+        """Raises InvalidArgument for what is not this client's."""
+        watch = self._watches.get(number)
+        if watch is None or (watch.connection, watch.client) != (connection, client):
+            raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"you have no watch of statistics {number} here")
+        self._drop(watch)
+
+    def _drop(self, watch: _Watch) -> None:
+        del self._watches[watch.number]
+        self._statistics.unwant(watch.connection, watch)
+
+    def _vanished(self, client: str) -> None:
+        for watch in [watch for watch in self._watches.values() if watch.client == client]:
+            self._drop(watch)
+
+    # -- a listener of Statistics ---------------------------------------------------------------------------
+
+    def forgotten(self, connection: str) -> None:
+        for watch in [watch for watch in self._watches.values() if watch.connection == connection]:
+            self._drop(watch)
+
+    def sampled(self, connection: str, samples: Samples) -> None:
+        if not self._clients_of(connection):
+            return
+        if connection in self._sending or self._link.congested:
+            self._metrics.add("bus.samples.dropped")
+            return
+        task = asyncio.create_task(self._send(connection, samples), name=f"sample of {connection}")
+        self._sending[connection] = task
+        task.add_done_callback(lambda _done: self._sending.pop(connection))
+
+    async def stop(self) -> None:
+        tasks = list(self._sending.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _clients_of(self, connection: str) -> list[str]:
+        return list(dict.fromkeys(w.client for w in self._watches.values() if w.connection == connection))
+
+    async def _send(self, connection: str, samples: Samples) -> None:
+        try:
+            await self._marshal_and_send(connection, samples)
+        except Exception:  # an edge: the top of a task
+            log.exception("a sample was not sent conn=%s", connection)
+
+    async def _marshal_and_send(self, connection: str, samples: Samples) -> None:
+        time_us = max((sample.time_us for sample in samples.values()), default=0)
+        entries: list[bytes] = []
+        size, end = 0, monotonic() + _TURN_S
+        for key_id, sample in samples.items():
+            known = self._publisher.get(Key(connection, Kind.DOMAIN, key_id))
+            if known is None:
+                continue  # clients have not heard of it yet
+            entries.append(sample_entry(known.path, sample.values))
+            size += len(entries[-1])
+            if size >= _BODY_BYTES:
+                await self._broadcast(connection, sampled_body(time_us, entries))
+                entries, size = [], 0
+            if monotonic() >= end:
+                await asyncio.sleep(0)
+                end = monotonic() + _TURN_S
+        if entries or not samples:
+            await self._broadcast(connection, sampled_body(time_us, entries))
+
+    async def _broadcast(self, connection: str, body: bytes) -> None:
+        """To each watcher alone: nobody else is woken by it."""
+        path = path_of(connection_key(connection))
+        for client in self._clients_of(connection):
+            if self._link.congested:
+                self._metrics.add("bus.samples.dropped")
+                return
+            self._metrics.add("bus.samples")
+            self._link.signal(
+                path, INTERFACE_OF[Kind.CONNECTION], "StatsSampled", _SIGNATURE, body, destination=client
+            )
+            if len(body) > _BODY_BYTES // 16:
+                await asyncio.sleep(0)

@@ -1,0 +1,58 @@
+"""The ring of recent samples of each domain: what a new graph starts with. Pure but for being mutable.
+
+A row is a time and the domain's own figures (model.statistics.HISTORY) as doubles, NaN for what was not told:
+8 bytes a figure, whatever else a sample holds.
+"""
+
+from array import array
+from collections.abc import Iterator
+from math import isnan, nan
+
+from virtbridge.model.keys import Key
+from virtbridge.model.statistics import BYTE_KEYS, HISTORY, Sample, Values
+
+_ROW = 1 + len(HISTORY)
+
+
+class History:
+    """length: rows kept of each domain; 0 keeps none."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._rings: dict[Key, array[float]] = {}
+        self._next: dict[Key, int] = {}  # where the oldest row of a full ring stands
+
+    def __len__(self) -> int:
+        return len(self._rings)
+
+    def add(self, key: Key, sample: Sample) -> None:
+        if not self._length:
+            return
+        row = [float(sample.time_us), *(float(sample.values.get(name, nan)) for name in HISTORY)]
+        ring = self._rings.setdefault(key, array("d"))
+        if len(ring) < self._length * _ROW:
+            ring.extend(row)
+            return
+        at = self._next.get(key, 0)
+        ring[at * _ROW : (at + 1) * _ROW] = array("d", row)
+        self._next[key] = (at + 1) % self._length
+
+    def rows(self, key: Key) -> Iterator[tuple[int, Values]]:
+        """Microseconds since the epoch and figures, the oldest first."""
+        ring = self._rings.get(key, array("d"))
+        count = len(ring) // _ROW
+        first = self._next.get(key, 0)
+        for place in range(count):
+            at = (first + place) % count * _ROW
+            yield int(ring[at]), _values(ring[at + 1 : at + _ROW])
+
+    def drop(self, key: Key) -> None:
+        self._rings.pop(key, None)
+        self._next.pop(key, None)
+
+
+def _values(row: "array[float]") -> Values:
+    figures = zip(HISTORY, row, strict=True)
+    return {
+        name: int(figure) if name in BYTE_KEYS else figure for name, figure in figures if not isnan(figure)
+    }

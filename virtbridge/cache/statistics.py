@@ -1,0 +1,240 @@
+"""Statistics for everyone who wants them: one sampling at a time for each connection, at the shortest
+interval and with all groups that anyone asked for.
+
+Holds the last samples and the history; asks the source that it is given. Nothing is sampled while nobody
+wants it, unless the configuration says so. Main thread only.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Hashable, Mapping
+from time import monotonic, monotonic_ns
+from typing import Any, NamedTuple, Protocol
+
+from virtbridge.cache.cache import Cache
+from virtbridge.cache.flight import SingleFlight
+from virtbridge.cache.history import History
+from virtbridge.config import StatsConfig
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.metrics import Metrics
+from virtbridge.model.changes import Signal
+from virtbridge.model.keys import Key, Kind
+from virtbridge.model.statistics import USUAL_GROUPS, Sample
+
+log = logging.getLogger(__name__)
+
+_SLICE = 250  # domains whose sample is kept in one turn of the loop
+_ANSWERS = 4  # kept of a domain, of different groups
+_ALWAYS = "always"  # who wants statistics because the configuration says so
+
+Samples = Mapping[str, Sample]
+
+
+class Listener(Protocol):
+    """Told on the main thread."""
+
+    def sampled(self, connection: str, samples: Samples) -> None:
+        """One round of a connection, by UUID."""
+
+    def forgotten(self, connection: str) -> None:
+        """The connection was closed for good."""
+
+
+class SampleSource(Protocol):
+    """What asks libvirt. Raises BridgeError and never blocks the loop."""
+
+    async def sample(self, connection: str, groups: frozenset[str], only: str | None) -> Samples: ...
+
+
+class Wish(NamedTuple):
+    interval_ms: int
+    groups: frozenset[str]
+
+
+class Statistics:
+    """A Cache's listener, for what is gone."""
+
+    def __init__(self, source: SampleSource, cache: Cache, metrics: Metrics, config: StatsConfig) -> None:
+        self._source = source
+        self._cache = cache
+        self._metrics = metrics
+        self._config = config
+        self._flights = SingleFlight(metrics)
+        self._rounds: dict[str, _Rounds] = {}
+        self._last: dict[Key, Sample] = {}
+        self._answers: dict[Key, dict[frozenset[str], Sample]] = {}
+        self._history = History(config.history_samples)
+        self._listeners: list[Listener] = []
+        cache.listen(self)
+        metrics.gauge("queue.stats-history", lambda: len(self._history))
+
+    def listen(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+
+    # -- wishes ---------------------------------------------------------------------------------------------
+
+    def want(self, connection: str, who: Hashable, wish: Wish) -> None:
+        """Have the connection sampled from now on, whether it is ready or not."""
+        rounds = self._rounds.get(connection)
+        if rounds is None:
+            rounds = self._rounds[connection] = _Rounds(connection, self._sample)
+        rounds.want(who, wish)
+
+    def unwant(self, connection: str, who: Hashable) -> None:
+        """Sampling ends at once when nobody is left."""
+        rounds = self._rounds.get(connection)
+        if rounds is None or not rounds.unwant(who):
+            return
+        del self._rounds[connection]
+        for key in [key for key in self._last if key.connection == connection]:
+            del self._last[key]
+
+    # -- questions ------------------------------------------------------------------------------------------
+
+    def known(self, key: Key, groups: frozenset[str], max_age_ms: int) -> Sample | None:
+        """What was sampled less than so long ago and holds these groups."""
+        since_ns = monotonic_ns() - max_age_ms * 1_000_000
+        candidates = [*self._answers.get(key, {}).values(), *([self._last[key]] if key in self._last else [])]
+        fits = [each for each in candidates if each.at_ns > since_ns and groups <= each.groups]
+        return max(fits, key=lambda each: each.at_ns, default=None)
+
+    async def read(self, key: Key, groups: frozenset[str], max_age_ms: int = 0) -> Sample:
+        """A new sample of one domain; who asks the same meanwhile shares it, unless it was taken too long
+        before they asked. Raises BridgeError.
+        """
+        since_ns = monotonic_ns() - max_age_ms * 1_000_000
+        sample = await self._flights.run((key, groups), lambda: self._read(key, groups))
+        if sample.at_ns < since_ns:
+            sample = await self._flights.run((key, groups), lambda: self._read(key, groups))
+        return sample
+
+    async def _read(self, key: Key, groups: frozenset[str]) -> Sample:
+        samples = await self._source.sample(key.connection, groups, key.id)
+        sample = samples.get(key.id)
+        if sample is None:
+            raise BridgeError(ErrorKind.OPERATION_FAILED, "there are no statistics of this domain")
+        if self._cache.get(key) is not None:
+            answers = self._answers.setdefault(key, {})
+            answers.pop(groups, None)
+            answers[groups] = sample
+            if len(answers) > _ANSWERS:
+                del answers[next(iter(answers))]
+        return sample
+
+    def history(self, key: Key, since_us: int) -> list[tuple[int, Mapping[str, object]]]:
+        """Times in microseconds since the epoch, after since_us, and what the ring keeps; oldest first."""
+        return [row for row in self._history.rows(key) if row[0] > since_us]
+
+    # -- a Cache's listener ---------------------------------------------------------------------------------
+
+    def touched(self, key: Key) -> None:
+        gone = self._cache.get(key) is None
+        if key.kind is Kind.DOMAIN and gone:
+            self._history.drop(key)
+            self._last.pop(key, None)
+            self._answers.pop(key, None)
+        elif key.kind is Kind.CONNECTION and gone:
+            self._forget(key.connection)
+        elif key.kind is Kind.CONNECTION and self._config.always_interval_ms:
+            self.want(key.connection, _ALWAYS, Wish(self._config.always_interval_ms, USUAL_GROUPS))
+
+    def happened(self, signal: Signal) -> None:
+        pass
+
+    def _forget(self, connection: str) -> None:
+        rounds = self._rounds.pop(connection, None)
+        if rounds is not None:
+            rounds.stop()
+        for listener in self._listeners:
+            listener.forgotten(connection)
+
+    async def stop(self) -> None:
+        for connection in list(self._rounds):
+            self._forget(connection)
+        await self._flights.stop()
+
+    async def _sample(self, connection: str, groups: frozenset[str]) -> None:
+        samples = await self._source.sample(connection, groups, None)
+        self._metrics.add("cache.stats-rounds")
+        for place, (key_id, sample) in enumerate(samples.items()):
+            if place % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)  # others get their turn
+            key = Key(connection, Kind.DOMAIN, key_id)
+            if self._cache.get(key) is not None:
+                self._last[key] = sample
+                self._history.add(key, sample)
+        for listener in self._listeners:
+            listener.sampled(connection, samples)
+
+
+class _Rounds:
+    """The samplings of one connection, for as long as someone wants them."""
+
+    def __init__(
+        self, connection: str, sample: Callable[[str, frozenset[str]], Coroutine[Any, Any, None]]
+    ) -> None:
+        self._connection = connection
+        self._sample = sample
+        self._wishes: dict[Hashable, Wish] = {}
+        self._changed = asyncio.Event()
+        self._failing = ""
+        self._task: asyncio.Task[None] | None = None
+
+    def want(self, who: Hashable, wish: Wish) -> None:
+        if self._wishes.get(who) == wish:
+            return
+        self._wishes[who] = wish
+        self._changed.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"statistics of {self._connection}")
+
+    def unwant(self, who: Hashable) -> bool:
+        """True when nobody is left."""
+        self._wishes.pop(who, None)
+        self._changed.set()
+        if not self._wishes:
+            self.stop()
+        return not self._wishes
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def _interval_s(self) -> float:
+        return min(wish.interval_ms for wish in self._wishes.values()) / 1000
+
+    def _groups(self) -> frozenset[str]:
+        return frozenset().union(*(wish.groups for wish in self._wishes.values()))
+
+    async def _run(self) -> None:
+        began = monotonic()
+        while True:
+            await self._sample_once()
+            # From beginning to beginning; a round that took longer is followed at once, not by several.
+            while (left_s := began + self._interval_s() - monotonic()) > 0:
+                self._changed.clear()
+                try:
+                    async with asyncio.timeout(left_s):
+                        await self._changed.wait()
+                except TimeoutError:
+                    break
+            began = monotonic()
+
+    async def _sample_once(self) -> None:
+        try:
+            await self._sample(self._connection, self._groups())
+        except BridgeError as error:
+            self._tell(error.message)
+        except Exception:  # an edge: the top of a task, and the next round may go well
+            log.exception("statistics failed conn=%s", self._connection)
+        else:
+            self._tell("")
+
+    def _tell(self, failing: str) -> None:
+        """What repeats is told when it begins and when it ends."""
+        if failing and not self._failing:
+            log.info("no statistics conn=%s error=%s", self._connection, failing)
+        elif self._failing and not failing:
+            log.info("statistics again conn=%s", self._connection)
+        self._failing = failing
