@@ -81,7 +81,7 @@ class StatsWatches:
         """Raises InvalidArgument for what is not this client's."""
         watch = self._watches.get(number)
         if watch is None or (watch.connection, watch.client) != (connection, client):
-            raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"you have no watch of statistics {number} here")
+            raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"you have no watch of statistics {number} here")
         self._drop(watch)
 
     def _drop(self, watch: _Watch) -> None:
