@@ -133,8 +133,11 @@ class Connection:
 
     async def refresh(self, kinds: frozenset[Kind]) -> None:
         _, live = self.live()
-        await live.refresh(kinds or live.event_kinds | live.demand_kinds)
-        self._publish([self._patch(last_sync_us=_now_us())])
+        try:
+            await live.refresh(kinds or live.event_kinds | live.demand_kinds)
+            self._publish([self._patch(last_sync_us=_now_us())])
+        finally:
+            self._tell_failures(live)
 
     async def read_xml(self, key: Key, flags: int) -> str:
         session, _ = self.live()
@@ -156,6 +159,8 @@ class Connection:
     def _handle(self, session: Session, key: Key) -> Any:
         handle = session.handles.get(key)
         if handle is None:
+            if self._live is not None and (failure := self._live.failures.get(key.kind)) is not None:
+                raise BridgeError(failure.kind, failure.message, failure.code)
             raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"{self.config.name} has no {key.kind} {key.id}")
         return handle.raw
 
@@ -223,6 +228,7 @@ class Connection:
     async def _work(self, live: Live) -> BridgeError:
         await live.sync(self.config, self._patch)
         self._be_ready()
+        self._tell_failures(live)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._polling.run(live))
             if self._refresh.audit_interval_s > 0:
@@ -232,7 +238,7 @@ class Connection:
     async def _audit_now_and_then(self, live: Live) -> None:
         while True:
             await asyncio.sleep(self._refresh.audit_interval_s)
-            if self._watched() and (live.event_kinds or live.demand_kinds & self._polling.kinds):
+            if self._watched() and live.has_to_be_audited(self._polling.kinds):
                 await self._audit(live)
 
     def _be_ready(self) -> None:
@@ -256,14 +262,28 @@ class Connection:
         self._metrics.add("source.audits")
         try:
             await live.audit(lambda kind: kind in self._polling.kinds)
-        except BridgeError as error:
-            log.warning("audit failed conn=%s error=%s", self.config.name, error.message)
-            self._tell_trouble("audit", error)
-        else:
-            self._tell_trouble("audit", None)
             self._publish([self._patch(last_sync_us=_now_us())])
+        except BridgeError as error:
+            log.debug("audit failed conn=%s error=%s", self.config.name, error.message)
+        self._tell_failures(live)
+
+    def _tell_failures(self, live: Live) -> None:
+        """Of the kinds that fail while the others are served."""
+        if self._live is not live:
+            return
+        error = live.trouble()
+        text = error.message if error else ""
+        if text != self._told:  # what repeats is told once
+            self._told = text
+            if error:
+                log.warning("some kinds fail conn=%s error=%s", self.config.name, text)
+            else:
+                log.info("all kinds work again conn=%s", self.config.name)
+        self._tell_trouble("kinds", error)
 
     def _tell_of_polling(self, error: BridgeError | None) -> None:
+        if self._live is not None:
+            self._tell_failures(self._live)
         self._tell_trouble("polling", error)
 
     def _tell_trouble(self, where: str, error: BridgeError | None) -> None:

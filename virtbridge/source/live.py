@@ -23,6 +23,7 @@ from virtbridge.source.derived import derived, may_read_differently
 from virtbridge.source.errors import is_unsupported
 from virtbridge.source.follow import Follower, Lookup
 from virtbridge.source.kinds import KINDS, Handle, KindSpec
+from virtbridge.source.opening import HUNG_LIMIT
 from virtbridge.source.reread import IN_TURN, Publish, Rereader
 from virtbridge.source.session import LIFECYCLE, Session, all_of
 from virtbridge.source.sync import Inventory, fetch_glance, fetch_info, fetch_inventory, fetch_rest
@@ -35,7 +36,9 @@ SLICE = 128  # objects of a listing that are published in one step: a few millis
 
 
 class Live:
-    """event_kinds, demand_kinds: known once sync() has announced them."""
+    """event_kinds, demand_kinds: known once sync() has announced them. failures: why a kind cannot be listed
+    or followed for now; it is a demand kind until it can, and what was known of it stays.
+    """
 
     def __init__(self, session: Session, publish: Publish, lookup: Lookup, complained: set[Key]) -> None:
         self._session = session
@@ -45,6 +48,11 @@ class Live:
         self.follower = Follower(session, self.rereader, publish, lookup)
         self.event_kinds: frozenset[Kind] = frozenset()
         self.demand_kinds: frozenset[Kind] = frozenset()
+        self.failures: dict[Kind, BridgeError] = {}
+        self._unregistered: set[Kind] = set()
+        self._announced: set[Kind] = set()
+        self._listed: set[Kind] = set()
+        self._announce: Callable[..., Change] | None = None
         self._cursors: dict[Kind, str] = {}
         self._one_at_a_time = asyncio.Lock()
 
@@ -56,22 +64,16 @@ class Live:
         """Everything, in as few round trips as it takes. announce: makes the connection's patch of these
         fields.
         """
-        announced = await self._session.set_up(config)
+        self._announce = announce
+        await self._set_up(config)
         info = asyncio.create_task(
             fetch_info(self._session)
         )  # which may take longer than all states together
         try:
-            inventories = await self._fetch_inventories()
-            for inventory in inventories:
-                await self._publish_inventory(inventory, set())
-            present = frozenset(inventory.spec.kind for inventory in inventories)
-            self.event_kinds = announced & present
-            self.demand_kinds = present - announced
-            kinds = {
-                "event_kinds": tuple(sorted(kind.value for kind in self.event_kinds)),
-                "demand_kinds": tuple(sorted(kind.value for kind in self.demand_kinds)),
-            }
-            self._publish([announce(state="syncing", **kinds)])
+            await all_of(self._list_first(spec) for spec in KINDS.values())
+            if self.failures and not self._listed:
+                raise _as_one(self.failures.values())
+            self._publish([announce(state="syncing", **self._kinds())])
             self.follower.release()
             await self.rereader.read_all(list(self._session.handles))
             self._publish([announce(**await info)])
@@ -79,21 +81,26 @@ class Live:
             info.cancel()
             await asyncio.gather(info, return_exceptions=True)
 
+    def has_to_be_audited(self, watched: frozenset[Kind]) -> bool:
+        return bool(self.event_kinds or self.failures or self.demand_kinds & watched)
+
     async def audit(self, is_watched: Callable[[Kind], bool]) -> None:
-        """What libvirt changes silently: the bulk listings again, and the XML of some. Raises BridgeError.
+        """What libvirt changes silently: the bulk listings again, and the XML of some. Raises BridgeError,
+        after all kinds had their turn.
 
         is_watched: asked of kinds without events; nobody pays for those that nobody watches.
         """
         async with self._one_at_a_time:
             for kind in sorted(self.event_kinds | self.demand_kinds):
                 wanted = partial(self._is_wanted, kind, is_watched)
-                if wanted():
-                    fresh = await self._list_again(KINDS[kind])
+                if wanted() and (fresh := await self._list_again(KINDS[kind])) is not None:
                     keys = dict.fromkeys([*fresh, *self._share(kind)])
                     await self.rereader.read_all(keys, wanted)
+        if self.failures:
+            raise _as_one(self.failures.values())
 
     def _is_wanted(self, kind: Kind, is_watched: Callable[[Kind], bool]) -> bool:
-        return kind in self.event_kinds or is_watched(kind)
+        return kind in self.event_kinds or kind in self.failures or is_watched(kind)
 
     async def poll(self, kind: Kind, wanted: Callable[[], bool]) -> None:
         """Look for differences in a kind without events. wanted: asked before each step. Raises BridgeError.
@@ -102,10 +109,18 @@ class Live:
         rest.
         """
         async with self._one_at_a_time:
-            if wanted():
+            if not wanted():
+                return
+            if kind not in self.failures:
                 changed = await self._look_again(KINDS[kind], wanted)
-                keys = dict.fromkeys([*changed, *self._share(kind)])
-                await self.rereader.read_all(keys, wanted)
+            elif (found := await self._list_again(KINDS[kind])) is not None:
+                changed = found
+            else:
+                raise _as_one([self.failures[kind]])
+            await self.rereader.read_all(dict.fromkeys([*changed, *self._share(kind)]), wanted)
+
+    def trouble(self) -> BridgeError | None:
+        return _as_one(self.failures.values()) if self.failures else None
 
     async def refresh(self, kinds: Iterable[Kind]) -> None:
         """Everything of these kinds, definitions too. Raises BridgeError."""
@@ -115,31 +130,91 @@ class Live:
         async with self._one_at_a_time:
             await all_of(self._list_again(KINDS[kind]) for kind in wanted)
             await self.rereader.read_all([key for key in self._session.handles if key.kind in wanted])
+        if failed := [self.failures[kind] for kind in wanted if kind in self.failures]:
+            raise _as_one(failed)
 
     async def stop(self) -> None:
         await self.follower.stop()
         await self.rereader.stop()
 
-    async def _fetch_inventories(self) -> list[Inventory]:
-        answers = await all_of(self._inventory_if_any(spec) for spec in KINDS.values())
-        return [inventory for inventory in answers if inventory is not None]
+    def _kinds(self) -> dict[str, tuple[str, ...]]:
+        self.event_kinds = frozenset(self._listed & self._announced)
+        self.demand_kinds = frozenset(self._listed | self.failures.keys()) - self.event_kinds
+        return {
+            "event_kinds": tuple(sorted(kind.value for kind in self.event_kinds)),
+            "demand_kinds": tuple(sorted(kind.value for kind in self.demand_kinds)),
+        }
 
-    async def _inventory_if_any(self, spec: KindSpec) -> Inventory | None:
+    def _fail(self, kind: Kind, error: BridgeError) -> None:
+        """The other kinds do without it. Raises the error when the host itself is lost."""
+        if self._session.lost.done():
+            raise error
+        log.debug("kind failed conn=%s kind=%s error=%s", self._session.name, kind, error.message)
+        # A new one: the traceback would keep handles.
+        self.failures[kind] = BridgeError(error.kind, f"{kind}: {error.message}", error.code)
+
+    async def _set_up(self, config: ConnectionConfig) -> None:
+        announced, failures = await self._session.set_up(config)
+        self._announced |= announced
+        self._unregistered |= failures.keys()
+        for kind, error in failures.items():
+            self._fail(kind, error)
+
+    async def _list_first(self, spec: KindSpec) -> None:
         try:
-            return await fetch_inventory(self._session, spec)
+            await self._list(spec)
         except BridgeError as error:
-            if not is_unsupported(error):
-                raise
-            log.info("no such kind here conn=%s kind=%s", self._session.name, spec.kind)
-            return None
+            self._fail(spec.kind, error)
 
-    async def _list_again(self, spec: KindSpec) -> list[Key]:
-        """Publish the differences of a new listing; the keys whose XML is to be read after it."""
+    async def _list_again(self, spec: KindSpec) -> list[Key] | None:
+        """_list(), of a kind that may have failed before; None when it fails now."""
+        assert self._announce is not None
+        if spec.kind in self.failures and self._session.workers.hung() >= HUNG_LIMIT:
+            return None  # one more try would only be one more call that hangs
+        try:
+            unregistered = await self._register_again(spec)
+            unread = await self._list(spec)
+        except BridgeError as error:
+            self._fail(spec.kind, error)
+            return None
+        if unregistered is not None and spec.kind in self._listed:
+            self._fail(spec.kind, unregistered)
+        else:
+            self.failures.pop(spec.kind, None)
+        self._publish([self._announce(**self._kinds())])
+        return unread
+
+    async def _register_again(self, spec: KindSpec) -> BridgeError | None:
+        if spec.kind in self._unregistered:
+            try:
+                announced = await self._session.register(spec)
+            except BridgeError as error:
+                return error
+            self._unregistered.discard(spec.kind)
+            if announced:
+                self._announced.add(spec.kind)
+        return None
+
+    async def _list(self, spec: KindSpec) -> list[Key]:
+        """Publish the differences of a new listing; the keys whose XML is to be read after it. Raises
+        BridgeError.
+        """
         touched = self.follower.watch_touched()
         try:
-            inventory = await fetch_inventory(self._session, spec)
+            try:
+                inventory = await fetch_inventory(self._session, spec)
+            except BridgeError as error:
+                if not is_unsupported(error) or spec.kind in self._listed:
+                    raise
+                log.info("no such kind here conn=%s kind=%s", self._session.name, spec.kind)
+                self._unregistered.discard(spec.kind)
+                self.failures.pop(spec.kind, None)
+                # What another driver had here is gone.
+                return await self._publish_inventory(Inventory(spec, {}, {}, {}), touched)
             whole = await self._read_new(inventory)
-            return await self._publish_inventory(inventory, touched, whole)
+            unread = await self._publish_inventory(inventory, touched, whole)
+            self._listed.add(spec.kind)
+            return unread
         finally:
             self.follower.forget_touched(touched)
 
@@ -182,7 +257,7 @@ class Live:
         appears whole all the same.
         """
         spec, turns = inventory.spec, asyncio.Semaphore(IN_TURN)
-        if spec.kind not in self.demand_kinds:
+        if not self._is_told_of_by_looking(spec.kind):
             return {}
 
         async def read(key_id: str, handle: Handle) -> tuple[str, dict[str, Any] | None]:
@@ -194,6 +269,10 @@ class Live:
 
         new = [each for each in inventory.handles.items() if self._lookup(self._key(spec, each[0])) is None]
         return dict(await all_of(read(*each) for each in new))
+
+    def _is_told_of_by_looking(self, kind: Kind) -> bool:
+        """Else the listing is the first one here, or events tell of what happens."""
+        return kind in self.demand_kinds and kind in self._listed
 
     def _key(self, spec: KindSpec, key_id: str) -> Key:
         return Key(self._session.name, spec.kind, key_id)
@@ -248,7 +327,9 @@ class Live:
         the keys whose XML may read differently.
         """
         pairs = {
-            key: (old, self._lookup(key)) for key, old in before.items() if key.kind in self.demand_kinds
+            key: (old, self._lookup(key))
+            for key, old in before.items()
+            if self._is_told_of_by_looking(key.kind)
         }
         changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
         signals: list[Change] = [
@@ -267,3 +348,9 @@ class Live:
         if share:
             self._cursors[kind] = share[-1]
         return [Key(self._session.name, kind, key_id) for key_id in share]
+
+
+def _as_one(failures: Iterable[BridgeError]) -> BridgeError:
+    """A new one, as all that are raised: a kept error with a traceback would keep handles."""
+    errors = list(failures)
+    return BridgeError(errors[0].kind, "; ".join(each.message for each in errors), errors[0].code)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import libvirt
 
 from virtbridge.config import ConnectionConfig
-from virtbridge.errors import BridgeError
+from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.names import name_of
@@ -92,7 +92,9 @@ class Session:
         self._metrics = metrics
         self.on_happening: Callable[[Happening], None] = lambda _happening: None
         self._callbacks: list[tuple[str, tuple[int, ...]]] = []
+        self._registered: dict[tuple[str, int], bool] = {}  # False while libvirt is at it
         self._ended = False
+        self._closer: Closer | None = None
         self._keeper: asyncio.Task[None] | None = None
         self.lost: asyncio.Future[BridgeError] = asyncio.get_running_loop().create_future()
         self.workers = Workers(
@@ -136,14 +138,32 @@ class Session:
 
         return await self.workers.call(name, function, short=short, urgent=urgent, timeout_s=timeout_s)
 
-    async def set_up(self, config: ConnectionConfig) -> frozenset[Kind]:
-        """Keepalive, close callback and events, all in parallel; the kinds whose lifecycle is announced."""
+    async def set_up(self, config: ConnectionConfig) -> tuple[frozenset[Kind], dict[Kind, BridgeError]]:
+        """Keepalive, close callback and events, all in parallel; the kinds whose lifecycle is announced, and
+        why it is not known of some.
+        """
+        failures: dict[Kind, BridgeError] = {}
         kinds = list(KINDS.values()) if config.events else []
-        jobs: list[Coroutine[Any, Any, bool]] = [self._register_lifecycle(spec) for spec in kinds]
-        jobs += [self._register_event(spec, event) for spec in kinds for event in spec.events]
+        jobs: list[Coroutine[Any, Any, bool]] = [self._try_to_register(spec, failures) for spec in kinds]
         jobs += [self._register_close(), self._keep_alive(config)]
         answers = await all_of(jobs)
-        return frozenset(spec.kind for spec, answer in zip(kinds, answers, strict=False) if answer)
+        announced = (spec.kind for spec, answer in zip(kinds, answers, strict=False) if answer)
+        return frozenset(announced), failures
+
+    async def _try_to_register(self, spec: KindSpec, failures: dict[Kind, BridgeError]) -> bool:
+        try:
+            return await self.register(spec)
+        except BridgeError as error:
+            if self.lost.done():
+                raise
+            failures[spec.kind] = error
+            return False
+
+    async def register(self, spec: KindSpec) -> bool:
+        """A kind's events, or what is still missing of them; whether its lifecycle is among them."""
+        events = [self._register_event(spec, event) for event in spec.events]
+        answers = await all_of([self._register_lifecycle(spec), *events])
+        return answers[0]
 
     async def _keep_alive(self, config: ConnectionConfig) -> bool:
         """libvirt's own keepalive, or in its place ours; nothing for drivers that have none, as they are
@@ -183,6 +203,8 @@ class Session:
 
     async def _register_event(self, spec: KindSpec, event: EventSpec) -> bool:
         """An event that this host does not know is simply never told; nothing else depends on it."""
+        if event.fallback and (spec.register, event.fallback.id) in self._registered:
+            return True
         try:
             await self._register(spec, event.id, partial(self._on_event, spec, event))
         except BridgeError as error:
@@ -193,9 +215,27 @@ class Session:
         return True
 
     async def _register(self, spec: KindSpec, number: int, callback: Callable[..., None]) -> None:
-        # Kept by then, in the worker: whoever waits may be gone when a slow host answers.
-        keep = partial(self._keep_callback, spec.deregister)
-        await self.call(spec.register, None, number, callback, None, short=True, then=keep)
+        """At most once, also where it is tried again: twice would tell every event twice."""
+        which = (spec.register, number)
+        if (done := self._registered.get(which)) is not None:
+            if not done:
+                raise BridgeError(ErrorKind.TIMEOUT, f"{spec.register} has not come back yet")
+            return
+        if self._ended:
+            raise lost("the connection was closed")
+        method = getattr(self._raw, spec.register)
+
+        def register() -> None:
+            # Kept here, in the worker: whoever waits may be gone when a slow host answers.
+            self._registered[which] = False
+            try:
+                self._keep_callback(spec.deregister, method(None, number, callback, None))
+            except Exception:
+                del self._registered[which]
+                raise
+            self._registered[which] = True
+
+        await self.workers.call(spec.register, register, short=True)
 
     def _keep_callback(self, deregister: str, number: int) -> None:
         self._callbacks.append((deregister, () if deregister == "unregisterCloseCallback" else (number,)))
@@ -255,10 +295,14 @@ class Session:
         self._ended = True
         self.workers.abandon()
         self.handles.clear()
-        closer = Closer(self.name, self._inbox, self._metrics, self._raw, self._callbacks)
+        self._closer = closer = Closer(self.name, self._inbox, self._metrics, self._raw, self._callbacks)
         self._raw = None
         closer.start()
         await asyncio.wait([closer.done], timeout=END_S)
+
+    def hangs(self) -> bool:
+        """Whether a thread of it, and with that maybe its socket, is still with the host after the end."""
+        return self.workers.running() > 0 or (self._closer is not None and not self._closer.done.done())
 
     async def _deregister(self) -> None:
         """All in parallel: over a slow link one after the other would take seconds."""

@@ -67,6 +67,7 @@ class Workers:
         self._urgent: deque[_Job] = deque()
         self._short_running = 0
         self._slow_running = 0
+        self._running: set[_Job] = set()
         self._threads = 0
         self._idle = 0
         self._numbers = 0
@@ -80,6 +81,11 @@ class Workers:
 
     def running(self) -> int:
         return self._short_running + self._slow_running
+
+    def hung(self) -> int:
+        """Calls that have not come back, and that nobody waits for any more."""
+        with self._changed:
+            return sum(job.answer.done() for job in self._running)
 
     async def call(
         self,
@@ -191,6 +197,7 @@ class Workers:
                 if self._ended:
                     break
                 if (job := self._next()) is not None:
+                    self._running.add(job)
                     # One submit starts or wakes one thread; where the window has grown since, there is work
                     # for more.
                     if self._has_work():
@@ -230,6 +237,7 @@ class Workers:
     def _done(self, job: _Job, elapsed_s: float) -> None:
         with self._changed:
             self.answered_at = monotonic()
+            self._running.discard(job)
             if job.short:
                 self.window.finished(job.name, elapsed_s, self._short_running)
                 self._short_running -= 1
