@@ -1,3 +1,3 @@
-"""virtbridge: libvirt's domains and networks as live D-Bus objects, from one shared cache."""
+"""virtbridge: what libvirt manages as live D-Bus objects, from one shared cache."""
 
 __version__ = "0.1.0"

@@ -101,7 +101,39 @@ async def test_a_sync_is_a_constant_number_of_calls_and_one_xml_for_each_domain(
     assert list(grown.values()) == [50]
     assert "XMLDesc" in next(iter(grown))
     bulk = sum(costs[10].values()) - costs[10][next(iter(grown))]
-    assert bulk <= 45, f"connecting and the bulk calls of one sync: {costs[10]}"
+    assert bulk <= 60, f"connecting and the bulk calls of one sync: {costs[10]}"
+
+
+def host_with(path: Path, pools: int, devices: int) -> str:
+    """A test driver's URI with this many storage pools and node devices."""
+    xml = "".join(
+        f"<pool type='dir'><name>p{number}</name><target><path>/p{number}</path></target></pool>"
+        for number in range(pools)
+    ) + "".join(
+        f"<device><name>scsi_host{number}</name><capability type='scsi_host'><host>{number}</host>"
+        "</capability></device>"
+        for number in range(devices)
+    )
+    path.write_text(f"<node>{xml}</node>")
+    return f"test://{path}"
+
+
+async def test_pools_and_devices_cost_one_xml_each_too(tmp_path: Path) -> None:
+    costs = {}
+    for count in (5, 40):
+        uri = host_with(tmp_path / f"host{count}.xml", count, 2 * count)
+        async with daemon_with(uri) as (_, client):
+            costs[count] = calls(await client.counters())
+            before = calls(await client.counters())
+            for kind, number in (("pool", count), ("nodedev", 2 * count)):
+                paths = await client.call(
+                    f"{ROOT}/host", f"{SERVICE}.Connection", "List", "sa{sv}", [kind, {}]
+                )
+                assert len(paths) == number
+                selected = await client.call(ROOT, MANAGER, "Select", "sasa{sv}", [kind, ["Xml"], {}])
+                assert all(row["Xml"] for row in selected.values())
+            assert spent(before, calls(await client.counters())) == {}
+    assert spent(costs[5], costs[40]) == {"libvirt.XMLDesc": 35 * 3}
 
 
 async def test_refreshes_at_the_same_time_share_one_reading(tmp_path: Path) -> None:

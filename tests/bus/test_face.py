@@ -17,8 +17,11 @@ LAB = f"{ROOT}/lab"
 WEB = f"{LAB}/domain/_11111111_1111_4111_8111_111111111111"
 DB = f"{LAB}/domain/_22222222_2222_4222_8222_222222222222"
 LAN = f"{LAB}/network/_33333333_3333_4333_8333_333333333333"
+IMAGES = f"{LAB}/pool/_44444444_4444_4444_8444_444444444444"
+HOST = f"{LAB}/nodedev/computer"
 MANAGER, CONNECTION = "org.virtbridge1.Manager", "org.virtbridge1.Connection"
 DOMAIN, NETWORK = "org.virtbridge1.Domain", "org.virtbridge1.Network"
+POOL, DEVICE = "org.virtbridge1.StoragePool", "org.virtbridge1.NodeDevice"
 PROPERTIES, OBJECT_MANAGER = "org.freedesktop.DBus.Properties", "org.freedesktop.DBus.ObjectManager"
 INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
 
@@ -40,6 +43,8 @@ async def test_managed_objects_are_all_objects_with_all_properties(client: Clien
         WEB: [DOMAIN],
         DB: [DOMAIN],
         LAN: [NETWORK],
+        IMAGES: [POOL],
+        HOST: [DEVICE],
     }
     contract = load_contract()
     for path, interfaces in objects.items():
@@ -71,7 +76,15 @@ async def test_what_the_properties_say(client: Client) -> None:
     lan = await client.get_all(LAN, NETWORK)
     assert (lan["Bridge"], lan["Active"], lan["Addresses"][0]["address"]) == ("virbr7", True, "192.168.77.1")
     lab = await client.get_all(LAB, CONNECTION)
-    assert (lab["State"], lab["Driver"], lab["EventKinds"]) == ("ready", "TEST", ["domain", "network"])
+    assert (lab["State"], lab["Driver"]) == ("ready", "TEST")
+    assert lab["EventKinds"] == ["domain", "network", "nodedev", "pool"]
+    images = await client.get_all(IMAGES, POOL)
+    assert (images["State"], images["Type"], images["TargetPath"]) == ("running", "dir", "/images")
+    assert images["Capacity"] == images["Available"] > 0
+    host = await client.get_all(HOST, DEVICE)
+    assert (host["Active"], host["Parent"], host["Capabilities"]) == (True, "", ["system"])
+    uuid = "55555555-5555-4555-8555-555555555555"
+    assert host["Details"] == [{"type": "system", "vendor": "Example", "serial": "7", "uuid": uuid}]
     assert await client.get(ROOT, MANAGER, "Connections") == [LAB]
 
 
@@ -87,8 +100,8 @@ async def test_introspection_leads_from_the_top_to_every_object_and_shows_the_co
     client: Client,
 ) -> None:
     found = dict(await nodes(client, "/"))
-    between = {"/", "/org", f"{LAB}/domain", f"{LAB}/network"}
-    assert found.keys() == {ROOT, LAB, WEB, DB, LAN} | between
+    between = {"/", "/org", *(f"{LAB}/{kind}" for kind in ("domain", "network", "pool", "nodedev"))}
+    assert found.keys() == {ROOT, LAB, WEB, DB, LAN, IMAGES, HOST} | between
     for path, root in found.items():
         shown = {interface.get("name") for interface in root.iterfind("interface")}
         assert {"org.freedesktop.DBus.Peer", INTROSPECTABLE} <= shown
@@ -198,6 +211,36 @@ async def test_autostart_is_written_and_announced(client: Client) -> None:
     assert await client.get(LAN, NETWORK, "Autostart") is True
 
 
+async def test_every_kind_is_listed_selected_queried_and_refreshed_alike(client: Client) -> None:
+    for kind, path, interface in (("pool", IMAGES, POOL), ("nodedev", HOST, DEVICE)):
+        assert await client.call(LAB, CONNECTION, "List", "sa{sv}", [kind, {}]) == [path]
+        assert await client.call(LAB, CONNECTION, "Refresh", "asa{sv}", [[kind], {}]) is None
+        selected = await client.call(ROOT, MANAGER, "Select", "sasa{sv}", [kind, [], {}])
+        assert selected == {path: await client.get_all(path, interface)}
+        name = await client.get(path, interface, "Name")
+        found = await client.call(ROOT, MANAGER, "QueryXml", "ssa{sv}", [kind, "/*/name/text()", {}])
+        assert found == {path: [name]}
+        assert f"<name>{name}</name>" in await client.call(path, interface, "GetXml", "a{sv}", [{}])
+
+
+async def test_a_pool_starts_with_the_host_when_told_so(client: Client) -> None:
+    for value in (True, False):
+        await client.call(IMAGES, PROPERTIES, "Set", "ssv", [POOL, "Autostart", client.variant("b", value)])
+        assert await client.get(IMAGES, POOL, "Autostart") is value
+
+
+async def test_a_kind_that_the_driver_lacks_is_not_there(client: Client) -> None:
+    """The test driver has no secrets."""
+    lab = await client.get_all(LAB, CONNECTION)
+    assert "secret" not in lab["EventKinds"] + lab["DemandKinds"]
+    for method, arguments in (
+        ("List", ("sa{sv}", ["secret", {}])),
+        ("Refresh", ("asa{sv}", [["secret"], {}])),
+    ):
+        assert await error_of(client, LAB, CONNECTION, method, *arguments) == "NotSupported"
+    assert await client.call(ROOT, MANAGER, "Select", "sasa{sv}", ["secret", [], {}]) == {}
+
+
 async def test_list_and_refresh(client: Client) -> None:
     assert await client.call(LAB, CONNECTION, "List", "sa{sv}", ["domain", {}]) == [WEB, DB]
     before = await client.get(LAB, CONNECTION, "LastSync")
@@ -264,6 +307,8 @@ def strange_calls(client: Client) -> Iterator[tuple[str, tuple[object, ...]]]:
     yield "InvalidArgs", (WEB, PROPERTIES, "Get", "s", [DOMAIN])
     yield "InvalidArgs", (ROOT, OBJECT_MANAGER, "GetManagedObjects", "s", ["x"])
     yield "InvalidArgument", (WEB, DOMAIN, "GetXml", "a{sv}", [{"unknown": truth}])
+    yield "UnknownObject", (f"{LAB}/nodedev/nothing", DEVICE, "GetXml", "a{sv}", [{}])
+    yield "PropertyReadOnly", (IMAGES, PROPERTIES, "Set", "ssv", [POOL, "State", client.variant("s", "x")])
     yield "InvalidArgument", (WEB, DOMAIN, "GetXml", "a{sv}", [{"inactive": client.variant("s", "yes")}])
     yield "InvalidArgument", (ROOT, MANAGER, "FindMacUsers", "sa{sv}", ["no address", {}])
     yield "InvalidArgument", (ROOT, MANAGER, "FindDiskUsers", "sa{sv}", ["", {}])

@@ -50,7 +50,7 @@ async def test_the_first_sync_brings_everything_and_the_facts(other: Any) -> Non
         assert source.named(Kind.NETWORK, "default").definition.bridge == "virbr0"
         connection = source.connection()
         assert (connection.driver, connection.uri) == ("TEST", URI)
-        assert connection.event_kinds == ("domain", "network")
+        assert connection.event_kinds == ("domain", "network", "nodedev", "pool")
         assert connection.last_sync_us > 0
         assert source.states == ["syncing", "ready"]
 
@@ -118,11 +118,30 @@ async def test_a_domain_defined_renamed_and_undefined_by_another_client(other: A
         ]
 
 
+async def test_what_only_a_call_tells_of_a_mediated_device_is_asked_of_those_alone(tmp_path: Path) -> None:
+    """The test driver has no such call, so what it could not tell stays false."""
+    mdev = "<type id='t'/><uuid>3627463d-b7f0-4fea-b468-f1da537d301b</uuid><iommuGroup number='1'/>"
+    node = tmp_path / "node.xml"
+    node.write_text(
+        "<node><device><name>mdev_x</name><parent>computer</parent>"
+        f"<capability type='mdev'>{mdev}</capability></device>"
+        "<device><name>computer</name><capability type='system'><hardware>"
+        "<uuid>55555555-5555-4555-8555-555555555555</uuid></hardware><firmware/></capability></device></node>"
+    )
+    async with Followed() as source:
+        await source.ready(f"test://{node}")
+        known = source.named(Kind.NODEDEV, "mdev_x")
+        assert known.definition.details[0].mdev_type == "t"
+        assert (known.persistent, known.autostart) == (False, False)
+        asked = source.calls()
+        assert (asked["isPersistent"], asked["autostart"], asked["XMLDesc"]) == (1, 1, 2)
+
+
 async def test_without_events_the_kinds_are_on_demand_and_refresh_finds_changes(other: Any) -> None:
     async with Followed() as source:
         await source.ready(URI, events=False)
         assert source.connection().event_kinds == ()
-        assert source.connection().demand_kinds == ("domain", "network")
+        assert source.connection().demand_kinds == ("domain", "network", "nodedev", "pool")
         assert "domainEventRegisterAny" not in source.calls()
         domain = other.defineXML(EXTRA)
         try:

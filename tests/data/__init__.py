@@ -13,5 +13,14 @@ def network_xml(name: str) -> str:
     return (_HERE / "networks" / f"{name}.xml").read_text(encoding="utf-8")
 
 
+def document(folder: str, name: str) -> str:
+    """Of the other kinds."""
+    return (_HERE / folder / f"{name}.xml").read_text(encoding="utf-8")
+
+
 DOMAINS = sorted(path.stem for path in (_HERE / "domains").glob("*.xml"))
 NETWORKS = sorted(path.stem for path in (_HERE / "networks").glob("*.xml"))
+POOLS, NODE_DEVICES, SECRETS = (
+    sorted(path.stem for path in (_HERE / folder).glob("*.xml"))
+    for folder in ("pools", "nodedevs", "secrets")
+)

@@ -11,16 +11,17 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import libvirt
 import pytest
 
-from tests.support.changes import OPERATIONS, QEMU, TEST, OtherClient, World
+from tests.support.changes import OPERATIONS, QEMU, TEST, Operation, OtherClient, World
 from tests.support.client import ROOT, SERVICE, Client, installed_libraries, wait_until
 from tests.support.daemon import Daemon
 from tests.support.dbus_daemon import dbus_daemon
+from tests.support.host_changes import HOST_OPERATIONS
 from tests.support.libvirtd import Libvirtd, is_available
 from tests.support.mirror import Mirror, settle
 
@@ -74,10 +75,11 @@ async def watched(
     clients: int = 1,
     python: str = sys.executable,
     events: bool = True,
+    operations: Sequence[Operation] | None = None,
 ) -> AsyncIterator[Watched]:
     """events: False has virtbridge treat the driver as one without, and every client watch at the floor."""
     uri = host.uri() if world is TEST else host.qemu_uri
-    other = await asyncio.to_thread(OtherClient, uri, seed, world)
+    other = await asyncio.to_thread(OtherClient, uri, seed, world, operations)
     with dbus_daemon() as bus:
         config = host.folder / "virtbridge.toml"
         config.write_text(
@@ -161,6 +163,30 @@ async def test_a_burst_without_a_pause(host: Libvirtd) -> None:
     async with watched(host, TEST, 7, clients=3) as world:
         for _ in range(400):
             await asyncio.to_thread(world.other.step, ANNOUNCED)
+        await world.settle(timeout_s=10)
+        assert not world.other.silent_since_settled
+
+
+@pytest.mark.parametrize("world_kind", [TEST, QEMU], ids=["test", "qemu"])
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_pools_devices_and_secrets(host: Libvirtd, seed: int, world_kind: World) -> None:
+    """On QEMU's host real directories with real volumes, and secrets; on the test driver devices as well."""
+    async with watched(host, world_kind, 50 + seed, clients=2, operations=HOST_OPERATIONS) as world:
+        pace = random.Random(seed)
+        for _ in range(60):
+            await world.step()
+            if pace.random() < 0.4:
+                await world.settle()
+        await world.settle()
+
+
+@pytest.mark.parametrize("world_kind", [TEST, QEMU], ids=["test", "qemu"])
+async def test_a_burst_of_pools_devices_and_secrets(host: Libvirtd, world_kind: World) -> None:
+    """By signals alone: none of these is silent."""
+    names = [each.name for each in HOST_OPERATIONS if not each.silent]
+    async with watched(host, world_kind, 60, clients=2, operations=HOST_OPERATIONS) as world:
+        for _ in range(200):
+            await asyncio.to_thread(world.other.step, names)
         await world.settle(timeout_s=10)
         assert not world.other.silent_since_settled
 

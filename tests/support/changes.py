@@ -49,8 +49,12 @@ _WORDS = ("short", "ünïcödé ☃", "a<b & c>d", "", "x" * 300)
 class OtherClient:
     """Its own connection; `history` is what to print when a mirror is wrong."""
 
-    def __init__(self, uri: str, seed: int, world: World) -> None:
+    def __init__(
+        self, uri: str, seed: int, world: World, operations: "Sequence[Operation] | None" = None
+    ) -> None:
+        """operations: those of OPERATIONS unless others are given."""
         self.uri = uri
+        self.operations = OPERATIONS if operations is None else operations
         self.seed = seed
         self.world = world
         self.rng = random.Random(seed)
@@ -73,7 +77,9 @@ class OtherClient:
 
     def step(self, names: Sequence[str] | None = None) -> None:
         """One random operation, of these or of all, that finds something to work on."""
-        fitting = [op for op in OPERATIONS if (names is None or op.name in names) and op.fits(self.world)]
+        fitting = [
+            op for op in self.operations if (names is None or op.name in names) and op.fits(self.world)
+        ]
         weights = [operation.weight for operation in fitting]
         while not self.do(self.rng.choices(fitting, weights)[0]):
             pass

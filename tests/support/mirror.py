@@ -14,7 +14,7 @@ import libvirt
 
 from tests.support.client import OBJECT_MANAGER, PROPERTIES, ROOT, SERVICE, Client, plain
 
-View = dict[tuple[str, str], dict[str, Any]]  # (kind, uuid) -> property -> value
+View = dict[tuple[str, str], dict[str, Any]]  # (kind, uuid or name) -> property -> value
 
 _RULES = (
     f"type='signal',sender='{SERVICE}',interface='{OBJECT_MANAGER}'",
@@ -100,7 +100,7 @@ class Mirror:
             for kind, name, reduce in _REDUCERS:
                 if path.startswith(base) and name in interfaces:
                     values = interfaces[name]
-                    found[kind, values["Uuid"]] = reduce(values)
+                    found[kind, values["Uuid"] if "Uuid" in values else values["Name"]] = reduce(values)
         return found
 
     def connection_state(self, connection: str) -> str:
@@ -143,9 +143,34 @@ def _network_view(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in _NETWORK_VALUES}
 
 
+_POOL_VALUES = (
+    *("Name", "State", "Active", "Persistent", "Autostart", "Type"),
+    *("Capacity", "Allocation", "Available", "TargetPath", "TargetMode"),
+)
+_DEVICE_VALUES = ("Name", "Active", "Parent", "Path", "Driver", "Capabilities")
+_SECRET_VALUES = ("UsageType", "UsageId", "Description", "Ephemeral", "Private")
+
+
+def _pool_view(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in _POOL_VALUES}
+
+
+def _device_view(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in _DEVICE_VALUES} | {
+        "hosts": [each.get("wwpn", "") for each in values["Details"] if each["type"] == "scsi_host"],
+    }
+
+
+def _secret_view(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in _SECRET_VALUES} | {"Name": values["UsageId"]}
+
+
 _REDUCERS = (
     ("domain", f"{SERVICE}.Domain", _domain_view),
     ("network", f"{SERVICE}.Network", _network_view),
+    ("pool", f"{SERVICE}.StoragePool", _pool_view),
+    ("nodedev", f"{SERVICE}.NodeDevice", _device_view),
+    ("secret", f"{SERVICE}.Secret", _secret_view),
 )
 
 
@@ -244,13 +269,75 @@ def network_truth(network: libvirt.virNetwork) -> dict[str, Any]:
     }
 
 
+def pool_truth(pool: libvirt.virStoragePool) -> dict[str, Any]:
+    root = ElementTree.fromstring(pool.XMLDesc(0))
+    state, capacity, allocation, available = pool.info()
+    return {
+        "Name": pool.name(),
+        "State": {0: "inactive", 2: "running"}.get(state, str(state)),
+        "Active": bool(pool.isActive()),
+        "Persistent": bool(pool.isPersistent()),
+        "Autostart": bool(pool.autostart()),
+        "Type": root.get("type", ""),
+        "Capacity": capacity,
+        "Allocation": allocation,
+        "Available": available,
+        "TargetPath": root.findtext("target/path", ""),
+        "TargetMode": root.findtext("target/permissions/mode", ""),
+    }
+
+
+def device_truth(device: libvirt.virNodeDevice) -> dict[str, Any]:
+    root = ElementTree.fromstring(device.XMLDesc(0))
+    hosts = root.iterfind("capability[@type='scsi_host']")
+    return {
+        "Name": device.name(),
+        "Active": True,  # nothing here makes mediated devices
+        "Parent": device.parent() or "",
+        "Path": root.findtext("path", ""),
+        "Driver": root.findtext("driver/name", ""),
+        "Capabilities": list(dict.fromkeys(each.get("type") for each in root.iter("capability"))),
+        "hosts": [each.findtext("capability/wwpn", "") for each in hosts],
+    }
+
+
+_USAGE_TYPES = _names("VIR_SECRET_USAGE_TYPE_")
+
+
+def secret_truth(secret: libvirt.virSecret) -> dict[str, Any]:
+    root = ElementTree.fromstring(secret.XMLDesc(0))
+    return {
+        "Name": secret.usageID(),
+        "UsageType": _USAGE_TYPES[secret.usageType()],
+        "UsageId": secret.usageID(),
+        "Description": root.findtext("description", ""),
+        "Ephemeral": root.get("ephemeral") == "yes",
+        "Private": root.get("private") == "yes",
+    }
+
+
+def _if_any(listing: Callable[[], list[Any]]) -> list[Any]:
+    try:
+        return listing()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
+            return []
+        raise
+
+
 def truth(conn: libvirt.virConnect) -> View:
-    """What libvirt says now about all domains and networks. Blocks; any thread."""
+    """What libvirt says now about all objects. Blocks; any thread."""
     found: View = {}
     for domain in conn.listAllDomains():
         found["domain", domain.UUIDString()] = domain_truth(domain)
     for network in conn.listAllNetworks():
         found["network", network.UUIDString()] = network_truth(network)
+    for pool in conn.listAllStoragePools():
+        found["pool", pool.UUIDString()] = pool_truth(pool)
+    for device in conn.listAllDevices():
+        found["nodedev", device.name()] = device_truth(device)
+    for secret in _if_any(conn.listAllSecrets):
+        found["secret", secret.UUIDString()] = secret_truth(secret)
     return found
 
 

@@ -1,9 +1,8 @@
 """The device dictionaries of the contract and the dataclasses they are made from are one list of keys."""
 
 import re
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
@@ -11,6 +10,9 @@ from lxml import etree
 
 from virtbridge.model.domain import Disk, DomainDefinition, Filesystem, Graphics, HostDevice, Interface
 from virtbridge.model.network import Address, DhcpHost, NetworkDefinition, PortGroup
+from virtbridge.model.nodedev import NodeDeviceDefinition
+from virtbridge.model.pool import PoolDefinition
+from virtbridge.model.secret import SecretDefinition
 
 CONTRACT = Path(__file__).parents[2] / "dbus"
 KINDS = {str: "s", bool: "b", int: "t"}
@@ -22,7 +24,7 @@ def signature(hint: Any) -> str:
     assert get_origin(hint) is tuple
     item, dots = get_args(hint)
     assert dots is ...
-    assert not isinstance(item, UnionType)
+    assert item is str or all(map(is_dataclass, get_args(item) or (item,)))
     return "as" if item is str else "aa{sv}"
 
 
@@ -72,7 +74,16 @@ def test_fixed_leases_have_the_documented_keys() -> None:
     assert f"dhcp-hosts (aa{{sv}} with {', '.join(keys)})" in comment
 
 
-@pytest.mark.parametrize(("thing", "record"), [("Domain", DomainDefinition), ("Network", NetworkDefinition)])
+@pytest.mark.parametrize(
+    ("thing", "record"),
+    [
+        ("Domain", DomainDefinition),
+        ("Network", NetworkDefinition),
+        ("StoragePool", PoolDefinition),
+        ("NodeDevice", NodeDeviceDefinition),
+        ("Secret", SecretDefinition),
+    ],
+)
 def test_every_field_of_a_definition_has_its_property(thing: str, record: type) -> None:
     tree = etree.parse(CONTRACT / f"org.virtbridge1.{thing}.xml")
     properties = {element.get("name"): element.get("type") for element in tree.iterfind(".//property")}

@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from tests.data import DOMAINS, NETWORKS, domain_xml, network_xml
+from tests.data import DOMAINS, NETWORKS, NODE_DEVICES, POOLS, SECRETS, document, domain_xml
 from virtbridge.model import xml as model_xml
 from virtbridge.model.domain import DomainDefinition, backing_sources, disk_sources
 from virtbridge.model.domain_xml import parse_domain
 from virtbridge.model.network_xml import parse_network
+from virtbridge.model.nodedev_xml import parse_node_device
+from virtbridge.model.pool_xml import parse_pool
+from virtbridge.model.secret import parse_secret
 from virtbridge.model.xml import MAX_BYTES, BadXml
 
 BILLION_LAUGHS = (
@@ -121,7 +124,7 @@ def test_threads_read_side_by_side() -> None:
 
 def check(text: str) -> None:
     """A record whose values fit the bus, or BadXml: nothing else."""
-    for parse in (parse_domain, parse_network):
+    for parse in (parse_domain, parse_network, parse_pool, parse_node_device, parse_secret):
         try:
             definition: Any = parse(text)
         except BadXml:
@@ -139,13 +142,16 @@ def check(text: str) -> None:
 def test_any_text(text: str) -> None:
     check(text)
     check(f"<domain>{text}</domain>")
-    check(f"<network>{text}</network>")
+    for tag in ("network", "pool", "device", "secret"):
+        check(f"<{tag}>{text}</{tag}>")
 
 
 _WORDS = """
     domain os type loader devices disk source backingStore mirror target driver interface mac vlan tag
     graphics listen hostdev address vendor product adapter filesystem channel memory vcpu network ip dhcp
-    range host forward portgroup mtu boot alias
+    range host forward portgroup mtu boot alias capability path devnode parent iommuGroup numa link size
+    pci-express capacity allocation available permissions auth secret adapter parentaddr initiator usage name
+    media_size
 """
 _ATTRIBUTES = """
     type name dev file dir protocol port mode bus slot function domain id unit current firmware prefix netmask
@@ -158,6 +164,8 @@ VALUES = [
     "0x10",
     "file",
     "network",
+    "net",
+    "mdev_types",
     "volume",
     "nvme",
     "pci",
@@ -188,7 +196,8 @@ def test_any_elements(inside: list[str]) -> None:
     body = "".join(inside)
     check(f"<domain><devices>{body}</devices></domain>")
     check(f"<domain>{body}</domain>")
-    check(f"<network>{body}</network>")
+    for tag in ("network", "pool", "device", "secret"):
+        check(f"<{tag}>{body}</{tag}>")
 
 
 def mutate(root: Any, chance: random.Random) -> None:
@@ -213,11 +222,20 @@ def mutate(root: Any, chance: random.Random) -> None:
             victim.set(chance.choice(names), chance.choice(VALUES))
 
 
-@pytest.mark.parametrize("name", [*DOMAINS, *NETWORKS])
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        *(("domains", name) for name in DOMAINS),
+        *(("networks", name) for name in NETWORKS),
+        *(("pools", name) for name in POOLS),
+        *(("nodedevs", name) for name in NODE_DEVICES),
+        *(("secrets", name) for name in SECRETS),
+    ],
+)
 @settings(max_examples=40)
 @given(st.randoms(use_true_random=False), st.integers(1, 8))
-def test_a_mutated_document(name: str, chance: random.Random, changes: int) -> None:
-    text = domain_xml(name) if name in DOMAINS else network_xml(name)
+def test_a_mutated_document(folder: str, name: str, chance: random.Random, changes: int) -> None:
+    text = document(folder, name)
     root = etree.fromstring(text.encode(), etree.XMLParser(encoding="utf-8", remove_comments=True))
     for _ in range(changes):
         mutate(root, chance)

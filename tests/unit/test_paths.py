@@ -15,7 +15,10 @@ OBJECT_PATH = re.compile(r"/|(/[A-Za-z0-9_]+)+")
 names = st.text(min_size=1) | st.from_regex(r"[a-z0-9_.-]+", fullmatch=True)
 keys = st.one_of(
     st.builds(connection_key, names),
-    st.builds(Key, names, st.sampled_from([Kind.DOMAIN, Kind.NETWORK]), st.uuids().map(str)),
+    st.builds(
+        Key, names, st.sampled_from([Kind.DOMAIN, Kind.NETWORK, Kind.POOL, Kind.SECRET]), st.uuids().map(str)
+    ),
+    st.builds(Key, names, st.just(Kind.NODEDEV), st.text()),
 )
 
 
@@ -67,6 +70,10 @@ def test_the_contracts_own_paths() -> None:
     assert path_of(connection_key("lab")) == connection_path("lab") == "/org/virtbridge1/lab"
     assert path_of(Key("lab", Kind.DOMAIN, uuid)) == f"/org/virtbridge1/lab/domain/{flat}"
     assert path_of(Key("lab", Kind.NETWORK, uuid)) == f"/org/virtbridge1/lab/network/{flat}"
+    assert path_of(Key("lab", Kind.POOL, uuid)) == f"/org/virtbridge1/lab/pool/{flat}"
+    assert path_of(Key("lab", Kind.SECRET, uuid)) == f"/org/virtbridge1/lab/secret/{flat}"
+    device = Key("lab", Kind.NODEDEV, "pci_0000_00_02_0")
+    assert path_of(device) == "/org/virtbridge1/lab/nodedev/pci_5f0000_5f00_5f02_5f0"
 
 
 @given(keys)
@@ -104,6 +111,8 @@ def test_any_other_path_has_no_key(text: str, below: bool) -> None:
         ROOT + "/lab/domain/6695eb01_f6a4_8304_79aa_97f2502e193f",
         ROOT + "/lab/domain/_6695eb01-f6a4-8304-79aa-97f2502e193f",
         ROOT + "/lab/domain/_6695eb01_f6a4_8304_79aa_97f2502e193f/snapshot",
+        ROOT + "/lab/nodedev/pci-0000",
+        ROOT + "/lab/nodedev/",
     ],
 )
 def test_paths_that_are_no_objects(path: str) -> None:

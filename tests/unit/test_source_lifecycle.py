@@ -6,9 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from virtbridge.model.records import DomainRecord, NetworkRecord
+from virtbridge.model.records import DomainRecord, NetworkRecord, NodeDeviceRecord, PoolRecord
 from virtbridge.source.enums import DOMAIN_EVENT, DOMAIN_EVENT_DETAIL, DOMAIN_STATE, STATE_REASON
-from virtbridge.source.lifecycle import domain_effect, domain_outcome, network_outcome
+from virtbridge.source.lifecycle import (
+    NODE_DEVICE_EFFECTS,
+    POOL_EFFECTS,
+    defined_outcome,
+    domain_effect,
+    domain_outcome,
+    network_outcome,
+    secret_outcome,
+)
 
 UUID = "6695eb01-f6a4-8304-79aa-97f2502e193f"
 OFF = DomainRecord(UUID, "d", state="shutoff", state_reason="unknown", persistent=True)
@@ -94,3 +102,34 @@ def test_a_network_is_there_while_active_or_persistent() -> None:
     assert not outcome.gone
     assert network_outcome(NetworkRecord(UUID, "n", active=True), "stopped", "n").gone
     assert not network_outcome(known, "stopped", "n").gone
+
+
+def test_a_pool_whose_target_is_built_or_deleted_stays_as_it_is() -> None:
+    known = PoolRecord(UUID, "p", persistent=True)
+    for event in ("created", "deleted", "yet-to-come"):
+        outcome = defined_outcome(POOL_EFFECTS, known, event, "p")
+        assert (outcome.fields, outcome.gone, outcome.rereads) == ({"name": "p"}, False, True)
+
+
+def test_a_device_is_gone_when_deleted_unless_it_is_defined() -> None:
+    def after(known: NodeDeviceRecord, event: str) -> NodeDeviceRecord | None:
+        outcome = defined_outcome(NODE_DEVICE_EFFECTS, known, event, known.name)
+        return None if outcome.gone else replace(known, **outcome.fields)
+
+    plain = NodeDeviceRecord("usb_1_2")
+    assert after(plain, "deleted") is None
+    mediated = after(NodeDeviceRecord("mdev_x", inactive=True), "defined")
+    assert mediated is not None
+    assert (mediated.active, mediated.persistent) == (False, True)
+    made = after(mediated, "created")
+    assert made is not None
+    assert made.active
+    assert after(made, "deleted") == mediated
+    assert after(mediated, "undefined") is None
+    assert after(made, "undefined") == replace(made, persistent=False)
+
+
+def test_a_secret_is_there_while_it_is_defined() -> None:
+    assert secret_outcome("undefined", "n").gone
+    outcome = secret_outcome("defined", "n")
+    assert (outcome.fields, outcome.gone, outcome.rereads) == ({"name": "n"}, False, True)

@@ -8,7 +8,14 @@ from virtbridge.bus.binding import Bound, bind
 from virtbridge.bus.clients import Clients
 from virtbridge.bus.contract import Interface, load_contract, load_standard
 from virtbridge.bus.handlers.manager import ManagerHandlers, MetricsHandlers
-from virtbridge.bus.handlers.objects import ConnectionHandlers, DomainHandlers, NetworkHandlers
+from virtbridge.bus.handlers.objects import (
+    ConnectionHandlers,
+    DomainHandlers,
+    NetworkHandlers,
+    NodeDeviceHandlers,
+    SecretHandlers,
+    StoragePoolHandlers,
+)
 from virtbridge.bus.handlers.standard import (
     IntrospectableHandlers,
     ObjectManagerHandlers,
@@ -74,6 +81,9 @@ class BusFace:
             ),
             INTERFACE_OF[Kind.DOMAIN]: DomainHandlers(cache, requests, statistics),
             INTERFACE_OF[Kind.NETWORK]: NetworkHandlers(cache, requests),
+            INTERFACE_OF[Kind.POOL]: StoragePoolHandlers(cache, requests),
+            INTERFACE_OF[Kind.NODEDEV]: NodeDeviceHandlers(cache, requests),
+            INTERFACE_OF[Kind.SECRET]: SecretHandlers(cache, requests),
         }
         bound = {name: bind(contract[name], handlers) for name, handlers in ours.items()}
         # Beside its main interface: what the root has more, and what every object has.

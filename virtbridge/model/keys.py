@@ -14,10 +14,27 @@ class Kind(StrEnum):
     CONNECTION = "connection"
     DOMAIN = "domain"
     NETWORK = "network"
+    POOL = "pool"
+    NODEDEV = "nodedev"
+    SECRET = "secret"
+
+
+# Kinds whose objects have no UUID: libvirt knows them by name alone.
+NAMED = frozenset({Kind.NODEDEV})
+
+
+# The root element of a kind's XML, where it is not the kind's own word.
+_XML_ROOT = {Kind.NODEDEV: "device"}
+
+
+def xml_root(kind: Kind) -> str:
+    return _XML_ROOT.get(kind, kind.value)
 
 
 class Key(NamedTuple):
-    """id: the canonical lower-case UUID with dashes; empty for the connection itself."""
+    """id: the canonical lower-case UUID with dashes, the name for a kind in NAMED; empty for the connection
+    itself.
+    """
 
     connection: str
     kind: Kind

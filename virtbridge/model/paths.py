@@ -6,7 +6,7 @@ byte but [A-Za-z0-9] becomes `_xx`, so does a leading digit, and an empty name i
 
 from functools import lru_cache
 
-from virtbridge.model.keys import Key, Kind
+from virtbridge.model.keys import NAMED, Key, Kind
 
 ROOT = "/org/virtbridge1"
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
@@ -46,7 +46,7 @@ def path_of(key: Key) -> str:
     base = connection_path(key.connection)
     if key.kind is Kind.CONNECTION:
         return base
-    return f"{base}/{key.kind}/_{key.id.replace('-', '_')}"
+    return f"{base}/{key.kind}/{_leaf(key)}"
 
 
 def key_of(path: str) -> Key | None:
@@ -57,7 +57,16 @@ def key_of(path: str) -> Key | None:
         case [connection]:
             key = Key(unescape(connection) or "", Kind.CONNECTION)
         case [connection, kind, leaf] if kind in _KINDS:
-            key = Key(unescape(connection) or "", _KINDS[kind], leaf[1:].replace("_", "-"))
+            key = Key(unescape(connection) or "", _KINDS[kind], _id(_KINDS[kind], leaf))
         case _:
             return None
     return key if key.connection and path_of(key) == path else None
+
+
+def _leaf(key: Key) -> str:
+    return escape(key.id) if key.kind in NAMED else "_" + key.id.replace("-", "_")
+
+
+def _id(kind: Kind, leaf: str) -> str:
+    """What _leaf() was given; anything for a leaf that it never gave."""
+    return unescape(leaf) or "" if kind in NAMED else leaf[1:].replace("_", "-")

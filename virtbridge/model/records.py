@@ -2,13 +2,16 @@
 
 A record has two halves: what events and bulk calls tell (state, flags), and the definition that only
 the XML shows. Enumerations are libvirt's names already; sizes are bytes. Pure.
-Source: libvirt's getters, and libvirt XML through domain_xml and network_xml.
+Source: libvirt's getters, and libvirt XML through domain_xml, network_xml, pool_xml, nodedev_xml and secret.
 """
 
 from dataclasses import dataclass, field
 
 from virtbridge.model.domain import NO_DOMAIN_DEFINITION, DomainDefinition
 from virtbridge.model.network import NO_NETWORK_DEFINITION, NetworkDefinition
+from virtbridge.model.nodedev import NO_NODE_DEVICE_DEFINITION, NodeDeviceDefinition
+from virtbridge.model.pool import NO_POOL_DEFINITION, PoolDefinition
+from virtbridge.model.secret import NO_SECRET_DEFINITION, SecretDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +78,57 @@ class NetworkRecord:
     xml: str = field(default="", repr=False)
 
 
-Record = ConnectionRecord | DomainRecord | NetworkRecord
+@dataclass(frozen=True, slots=True)
+class PoolRecord:
+    """xml: what virStoragePoolGetXMLDesc(0) last returned, empty until it was first read."""
+
+    uuid: str
+    name: str
+    active: bool = False
+    persistent: bool = False
+    autostart: bool = False
+    definition: PoolDefinition = NO_POOL_DEFINITION
+    xml: str = field(default="", repr=False)
+
+    @property
+    def state(self) -> str:
+        """Of virStoragePoolState's words those that libvirt's storage driver uses; the others need a call for
+        each pool, which no driver with pool events answers differently.
+        """
+        return "running" if self.active else "inactive"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDeviceRecord:
+    """persistent, autostart: of mediated devices; no other has a definition of its own.
+
+    inactive: defined, but not there. xml: what virNodeDeviceGetXMLDesc(0) last returned, empty until it was
+    first read.
+    """
+
+    name: str
+    inactive: bool = False
+    persistent: bool = False
+    autostart: bool = False
+    definition: NodeDeviceDefinition = NO_NODE_DEVICE_DEFINITION
+    xml: str = field(default="", repr=False)
+
+    @property
+    def active(self) -> bool:
+        return not self.inactive
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRecord:
+    """Never the value. name: the usage id, which is all that libvirt has for a name; may be empty.
+
+    xml: what virSecretGetXMLDesc(0) last returned, empty until it was first read.
+    """
+
+    uuid: str
+    name: str
+    definition: SecretDefinition = NO_SECRET_DEFINITION
+    xml: str = field(default="", repr=False)
+
+
+Record = ConnectionRecord | DomainRecord | NetworkRecord | PoolRecord | NodeDeviceRecord | SecretRecord

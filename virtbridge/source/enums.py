@@ -56,6 +56,9 @@ DOMAIN_EVENT_DETAIL: Mapping[str, Table] = {
 }
 
 NETWORK_EVENT = _only_plain(table("VIR_NETWORK_EVENT_", "ID_"))
+POOL_EVENT = _only_plain(table("VIR_STORAGE_POOL_EVENT_", "ID_"))
+NODE_DEVICE_EVENT = _only_plain(table("VIR_NODE_DEVICE_EVENT_", "ID_"))
+SECRET_EVENT = _only_plain(table("VIR_SECRET_EVENT_", "ID_"))
 
 CLOSE_REASON = table("VIR_CONNECT_CLOSE_REASON_")
 

@@ -251,6 +251,11 @@ _NETWORK_ROWS: Mapping[str, EventRow] = {
 }
 
 
+_POOL_ROWS: Mapping[str, EventRow] = {"REFRESH": EventRow("refresh", (), rereads=True)}
+_NODE_DEVICE_ROWS: Mapping[str, EventRow] = {"UPDATE": EventRow("update", (), rereads=True)}
+_SECRET_ROWS: Mapping[str, EventRow] = {"VALUE_CHANGED": EventRow("value-changed", ())}
+
+
 def _specs(
     prefix: str, rows: Mapping[str, EventRow], constants: Mapping[str, object]
 ) -> tuple[EventSpec, ...]:
@@ -281,5 +286,20 @@ def network_events(constants: Mapping[str, object] = CONSTANTS) -> tuple[EventSp
     return _specs("VIR_NETWORK_EVENT_ID_", _NETWORK_ROWS, constants)
 
 
+def pool_events(constants: Mapping[str, object] = CONSTANTS) -> tuple[EventSpec, ...]:
+    return _specs("VIR_STORAGE_POOL_EVENT_ID_", _POOL_ROWS, constants)
+
+
+def node_device_events(constants: Mapping[str, object] = CONSTANTS) -> tuple[EventSpec, ...]:
+    return _specs("VIR_NODE_DEVICE_EVENT_ID_", _NODE_DEVICE_ROWS, constants)
+
+
+def secret_events(constants: Mapping[str, object] = CONSTANTS) -> tuple[EventSpec, ...]:
+    return _specs("VIR_SECRET_EVENT_ID_", _SECRET_ROWS, constants)
+
+
 DOMAIN_LIFECYCLE_ID: int = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
 NETWORK_LIFECYCLE_ID: int = libvirt.VIR_NETWORK_EVENT_ID_LIFECYCLE
+POOL_LIFECYCLE_ID: int = libvirt.VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE
+NODE_DEVICE_LIFECYCLE_ID: int = libvirt.VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE
+SECRET_LIFECYCLE_ID: int = libvirt.VIR_SECRET_EVENT_ID_LIFECYCLE

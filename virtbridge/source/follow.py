@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 BALLOON_REREAD_S = 2.0  # the property follows the event at once; the XML's copy of it may take its time
 
+_LAST_WORDS = frozenset({"undefined", "stopped", "shutdown", "deleted"})
+
 Lookup = Callable[[Key], Record | None]
 
 
@@ -143,7 +145,8 @@ class Follower:
             fields = {}
         happenings = self._newborn.pop(key, [])
         if self._lookup(key) is None:  # a listing may have brought it meanwhile
-            record = spec.record(uuid=key.id, name=handle.name, **spec.newborn(handle), **fields)
+            told = {spec.id_field: key.id, "name": handle.name}
+            record = spec.record(**told | spec.newborn(handle) | fields)
             self._publish([Put(key, record)])
         for place, happening in enumerate(happenings):
             if (known := self._lookup(key)) is None:  # an event before this one removed it
@@ -170,7 +173,7 @@ class Follower:
 
 def _may_bear(happening: Happening) -> bool:
     """Whether it can be the first word of an object, rather than the last echo of one that is gone."""
-    return happening.member == LIFECYCLE and happening.args[0] not in ("undefined", "stopped", "shutdown")
+    return happening.member == LIFECYCLE and happening.args[0] not in _LAST_WORDS
 
 
 def _event_fields(known: Record, name: str, details: Mapping[str, Any]) -> dict[str, Any]:

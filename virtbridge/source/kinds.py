@@ -15,21 +15,48 @@ from virtbridge.model.domain_xml import parse_domain
 from virtbridge.model.keys import Kind
 from virtbridge.model.names import name_of
 from virtbridge.model.network_xml import parse_network
-from virtbridge.model.records import DomainRecord, NetworkRecord
+from virtbridge.model.nodedev_xml import parse_node_device
+from virtbridge.model.pool_xml import parse_pool
+from virtbridge.model.records import (
+    DomainRecord,
+    NetworkRecord,
+    NodeDeviceRecord,
+    PoolRecord,
+    SecretRecord,
+)
+from virtbridge.model.secret import parse_secret
 from virtbridge.source import enums
 from virtbridge.source.events import (
     DOMAIN_LIFECYCLE_ID,
     NETWORK_LIFECYCLE_ID,
+    NODE_DEVICE_LIFECYCLE_ID,
+    POOL_LIFECYCLE_ID,
+    SECRET_LIFECYCLE_ID,
     EventSpec,
     domain_events,
     network_events,
+    node_device_events,
+    pool_events,
+    secret_events,
 )
-from virtbridge.source.lifecycle import Outcome, domain_outcome, network_outcome
+from virtbridge.source.lifecycle import (
+    NODE_DEVICE_EFFECTS,
+    POOL_EFFECTS,
+    Outcome,
+    defined_outcome,
+    domain_outcome,
+    network_outcome,
+    secret_outcome,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """A libvirt object's handle and what it tells without a call. number: a domain's id, else -1."""
+    """A libvirt object's handle and what it tells without a call.
+
+    id: the UUID, or the name of what has none. name: of a secret, its usage id. number: a domain's id, else
+    -1.
+    """
 
     id: str
     name: str
@@ -43,7 +70,9 @@ class KindSpec:
 
     number_field: the record field that the handle's number goes to, empty for none. bulk_states: whether
     state and reason come from virConnectGetAllDomainStats(). gone: the code of a call on an object that is no
-    more. newborn: the fields of an object first heard of by an event, before that event is applied.
+    more. newborn: the fields of an object first heard of by an event, before that event is applied. id_field:
+    the record field that holds the handle's id. asks: what neither listing nor XML tells of an object with
+    this definition: record field to the handle's yes-or-no method, one call each beside the XML.
     """
 
     kind: Kind
@@ -61,17 +90,25 @@ class KindSpec:
     newborn: Callable[[Handle], dict[str, Any]]
     record: Callable[..., Any]
     parse: Callable[[str], Any]
+    id_field: str = "uuid"
+    asks: Callable[[Any], Mapping[str, str]] = lambda _definition: {}
 
 
 def handle_of(raw: Any) -> Handle:
     """Any thread: none of these is a call to the host."""
-    uuid: str = raw.UUIDString()
+    key_id = id_of(raw)
     try:
-        name: str = raw.name()
+        name: str = raw.usageID() if isinstance(raw, libvirt.virSecret) else raw.name()
     except UnicodeDecodeError:  # libvirt-python gives no way to its bytes
-        name = uuid
+        name = key_id
     number: int = raw.ID() if isinstance(raw, libvirt.virDomain) else -1
-    return Handle(uuid, name, number, raw)
+    return Handle(key_id, name, number, raw)
+
+
+def id_of(raw: Any) -> str:
+    """Any thread."""
+    key_id: str = raw.UUIDString() if hasattr(raw, "UUIDString") else raw.name()
+    return key_id
 
 
 def _domain_words(event: int, detail: int) -> tuple[str, str]:
@@ -79,9 +116,15 @@ def _domain_words(event: int, detail: int) -> tuple[str, str]:
     return word, name_of(enums.DOMAIN_EVENT_DETAIL.get(word, {}), detail)
 
 
-def _network_words(event: int, detail: int) -> tuple[str, str]:
-    word = name_of(enums.NETWORK_EVENT, event)
-    return word, name_of(enums.table(f"VIR_NETWORK_EVENT_{word.upper()}_"), detail)
+def _words(prefix: str, events: enums.Table) -> Callable[[int, int], tuple[str, str]]:
+    """Words of an event and its detail; libvirt 9 has no details of these kinds, but a newer one may."""
+    details = {word: enums.table(f"{prefix}{word.upper()}_") for word in events.values()}
+
+    def words(event: int, detail: int) -> tuple[str, str]:
+        word = name_of(events, event)
+        return word, name_of(details.get(word, {}), detail)
+
+    return words
 
 
 def _domain_outcome(known: Any, event: str, detail: str, handle: Handle) -> Outcome:
@@ -95,6 +138,24 @@ def _newborn_domain(handle: Handle) -> dict[str, Any]:
 
 def _network_outcome(known: Any, event: str, _detail: str, handle: Handle) -> Outcome:
     return network_outcome(known, event, handle.name)
+
+
+def _pool_outcome(known: Any, event: str, _detail: str, handle: Handle) -> Outcome:
+    return defined_outcome(POOL_EFFECTS, known, event, handle.name)
+
+
+def _node_device_outcome(known: Any, event: str, _detail: str, handle: Handle) -> Outcome:
+    return defined_outcome(NODE_DEVICE_EFFECTS, known, event, handle.name)
+
+
+def _secret_outcome(_known: Any, event: str, _detail: str, handle: Handle) -> Outcome:
+    return secret_outcome(event, handle.name)
+
+
+def _asks_mediated(definition: Any) -> Mapping[str, str]:
+    """Only mediated devices can be defined."""
+    mediated = "mdev" in definition.capabilities
+    return {"persistent": "isPersistent", "autostart": "autostart"} if mediated else {}
 
 
 KINDS: Mapping[Kind, KindSpec] = {
@@ -135,10 +196,68 @@ KINDS: Mapping[Kind, KindSpec] = {
         deregister="networkEventDeregisterAny",
         lifecycle_id=NETWORK_LIFECYCLE_ID,
         events=network_events(),
-        lifecycle_words=_network_words,
+        lifecycle_words=_words("VIR_NETWORK_EVENT_", enums.NETWORK_EVENT),
         outcome=_network_outcome,
         newborn=lambda _handle: {},
         record=NetworkRecord,
         parse=parse_network,
+    ),
+    Kind.POOL: KindSpec(
+        Kind.POOL,
+        list_all="listAllStoragePools",
+        flags={
+            "active": libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE,
+            "persistent": libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_PERSISTENT,
+            "autostart": libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_AUTOSTART,
+        },
+        number_field="",
+        bulk_states=False,
+        gone=libvirt.VIR_ERR_NO_STORAGE_POOL,
+        register="storagePoolEventRegisterAny",
+        deregister="storagePoolEventDeregisterAny",
+        lifecycle_id=POOL_LIFECYCLE_ID,
+        events=pool_events(),
+        lifecycle_words=_words("VIR_STORAGE_POOL_EVENT_", enums.POOL_EVENT),
+        outcome=_pool_outcome,
+        newborn=lambda _handle: {},
+        record=PoolRecord,
+        parse=parse_pool,
+    ),
+    Kind.NODEDEV: KindSpec(
+        Kind.NODEDEV,
+        list_all="listAllDevices",
+        # Those that are not there, since a driver that refuses the flag has none of them.
+        flags={"inactive": libvirt.VIR_CONNECT_LIST_NODE_DEVICES_INACTIVE},
+        number_field="",
+        bulk_states=False,
+        gone=libvirt.VIR_ERR_NO_NODE_DEVICE,
+        register="nodeDeviceEventRegisterAny",
+        deregister="nodeDeviceEventDeregisterAny",
+        lifecycle_id=NODE_DEVICE_LIFECYCLE_ID,
+        events=node_device_events(),
+        lifecycle_words=_words("VIR_NODE_DEVICE_EVENT_", enums.NODE_DEVICE_EVENT),
+        outcome=_node_device_outcome,
+        newborn=lambda _handle: {"inactive": True},
+        record=NodeDeviceRecord,
+        parse=parse_node_device,
+        id_field="name",
+        asks=_asks_mediated,
+    ),
+    Kind.SECRET: KindSpec(
+        Kind.SECRET,
+        list_all="listAllSecrets",
+        flags={},
+        number_field="",
+        bulk_states=False,
+        gone=libvirt.VIR_ERR_NO_SECRET,
+        register="secretEventRegisterAny",
+        deregister="secretEventDeregisterAny",
+        lifecycle_id=SECRET_LIFECYCLE_ID,
+        events=secret_events(),
+        lifecycle_words=_words("VIR_SECRET_EVENT_", enums.SECRET_EVENT),
+        outcome=_secret_outcome,
+        newborn=lambda _handle: {},
+        record=SecretRecord,
+        parse=parse_secret,
     ),
 }

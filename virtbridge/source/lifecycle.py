@@ -1,4 +1,4 @@
-"""What a lifecycle event says about a domain or network, without asking libvirt: one table.
+"""What a lifecycle event says about an object, without asking libvirt: one table for each kind.
 
 (event, detail) gives state and reason, what else follows from it, and whether the XML may differ afterwards.
 The table was written from what virDomainGetState() answers after each event on QEMU and the test driver,
@@ -6,10 +6,10 @@ libvirt 9.0. Pure. Source: virDomainEventType and its details in libvirt/libvirt
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from virtbridge.model.records import DomainRecord, NetworkRecord
+from virtbridge.model.records import DomainRecord, NetworkRecord, NodeDeviceRecord, PoolRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,21 +151,43 @@ def _reason(effect: Effect, known: DomainRecord, active: bool) -> str:
     return effect.reason
 
 
-_NETWORK: Mapping[str, Mapping[str, bool]] = {
+# What each event tells of an object that is there while it is active or persistent; what is not in a table
+# (a pool's target was made or deleted) changes neither.
+NETWORK_EFFECTS: Mapping[str, Mapping[str, bool]] = {
     "defined": {"persistent": True},
     "undefined": {"persistent": False},
     "started": {"active": True},
     "stopped": {"active": False},
 }
+POOL_EFFECTS = NETWORK_EFFECTS
+NODE_DEVICE_EFFECTS: Mapping[str, Mapping[str, bool]] = {
+    "defined": {"persistent": True},
+    "undefined": {"persistent": False},
+    "created": {"inactive": False},
+    "deleted": {"inactive": True},
+}
+
+Defined = NetworkRecord | PoolRecord | NodeDeviceRecord
+
+
+def defined_outcome(
+    effects: Mapping[str, Mapping[str, bool]], known: Defined, event: str, name: str
+) -> Outcome:
+    """What follows for an object that is there while it is active or persistent."""
+    effect: Mapping[str, Any] = effects.get(event, {})
+    after = replace(known, name=name, **effect)
+    gone = bool(effect) and not after.active and not after.persistent
+    return Outcome({**effect, "name": name}, gone, rereads=not gone)
 
 
 def network_outcome(known: NetworkRecord, event: str, name: str) -> Outcome:
-    """A network is there while it is active or persistent."""
-    fields = {**_NETWORK.get(event, {}), "name": name}
-    active = bool(fields.get("active", known.active))
-    persistent = bool(fields.get("persistent", known.persistent))
-    gone = event in ("undefined", "stopped") and not active and not persistent
-    return Outcome(fields, gone, rereads=not gone)
+    return defined_outcome(NETWORK_EFFECTS, known, event, name)
+
+
+def secret_outcome(event: str, name: str) -> Outcome:
+    """A secret is there while it is defined. name: the usage id."""
+    gone = event == "undefined"
+    return Outcome({} if gone else {"name": name}, gone, rereads=not gone)
 
 
 def domain_detail(event: str, state: str, reason: str) -> str:

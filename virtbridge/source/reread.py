@@ -6,7 +6,7 @@ definition; what is gone is left to the event or the audit that will say so. Mai
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from virtbridge.errors import BridgeError
 from virtbridge.model.changes import Change, Patch
 from virtbridge.model.keys import Key
 from virtbridge.model.xml import BadXml
+from virtbridge.source.errors import is_unsupported
 from virtbridge.source.kinds import KINDS, Handle
 from virtbridge.source.session import Session
 
@@ -100,6 +101,19 @@ class Rereader:
                 log.warning("unreadable XML conn=%s kind=%s id=%s error=%s", *key, str(error))
             return {}
         self._complained.discard(key)
+        if fields and (asks := spec.asks(fields["definition"])):
+            fields |= await self._ask(handle, asks)
+        return fields
+
+    async def _ask(self, handle: Handle, asks: Mapping[str, str]) -> dict[str, Any]:
+        """The answers by field; those that the host does not have are left out."""
+        fields: dict[str, Any] = {}
+        for field, method in asks.items():
+            try:
+                fields[field] = await self._session.on(handle.raw, method, short=True, then=bool)
+            except BridgeError as error:
+                if not is_unsupported(error):
+                    raise
         return fields
 
     async def stop(self) -> None:

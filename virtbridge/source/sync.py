@@ -19,7 +19,7 @@ from virtbridge.model.keys import Key
 from virtbridge.model.records import Record
 from virtbridge.source.enums import state_words
 from virtbridge.source.errors import is_unsupported
-from virtbridge.source.kinds import Handle, KindSpec, handle_of
+from virtbridge.source.kinds import Handle, KindSpec, handle_of, id_of
 from virtbridge.source.session import Session, all_of
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,9 @@ class Inventory:
     def change(self, key: Key, known: Record | None) -> Put | Patch:
         """What makes the record have these fields; definition and XML stay as they were known."""
         fields = self.fields(key.id)
-        return Put(key, self.spec.record(uuid=key.id, **fields)) if known is None else Patch(key, fields)
+        if known is not None:
+            return Patch(key, fields)
+        return Put(key, self.spec.record(**{self.spec.id_field: key.id} | fields))
 
     async def changed(
         self, connection: str, lookup: Callable[[Key], Record | None]
@@ -257,7 +259,7 @@ def _handles(raws: list[Any]) -> dict[str, Handle]:
 
 
 def _ids(raws: list[Any]) -> frozenset[str]:
-    return frozenset(raw.UUIDString() for raw in raws)
+    return frozenset(map(id_of, raws))
 
 
 def _states(stats: list[tuple[Any, dict[str, Any]]]) -> dict[str, tuple[str, str]]:

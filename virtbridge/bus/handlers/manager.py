@@ -16,7 +16,7 @@ from virtbridge.config.check import connection_name_problem
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.domain import normal_mac
-from virtbridge.model.keys import Key, Kind, connection_key
+from virtbridge.model.keys import Key, Kind, connection_key, xml_root
 from virtbridge.model.paths import ROOT, connection_path, key_of, path_of
 from virtbridge.uris import client_uri_problem
 
@@ -112,7 +112,7 @@ class ManagerHandlers:
         objects = self._publisher.objects(chosen_kind, self._chosen(options))
         documents = {known.path: self._xml(known.key) for known in objects}
         limit_s = timeout_s(options, _QUERY_MS, _QUERY_MAX_MS)
-        return await self._queries.run(chosen_kind.value, expression, documents, limit_s)
+        return await self._queries.run(xml_root(chosen_kind), expression, documents, limit_s)
 
     def _xml(self, key: Key) -> str:
         return getattr(self._cache.get(key), "xml", "")

@@ -1,0 +1,97 @@
+"""Storage pool XML to a PoolDefinition.
+
+As with domains, what is unknown is ignored and odd values never raise. Pure. Threads: any.
+Source: https://libvirt.org/formatstorage.html, virStoragePoolGetXMLDesc().
+"""
+
+from virtbridge.model.pool import PoolDefinition
+from virtbridge.model.units import memory_bytes
+from virtbridge.model.xml import Element, attribute, child, children, parse_root, pci_address, text
+
+
+def parse_pool(xml: str) -> PoolDefinition:
+    """Read pool XML as virStoragePoolGetXMLDesc() returns it. Raises BadXml on anything unreadable."""
+    root = parse_root(xml, "pool")
+    parts = children(root)
+    source, target = parts.get("source"), parts.get("target")
+    inside = children(source) if source is not None else {}
+    auth = inside.get("auth")
+    permissions = child(target, "permissions") if target is not None else None
+    return PoolDefinition(
+        type=attribute(root, "type"),
+        capacity_bytes=_bytes(parts.get("capacity")),
+        allocation_bytes=_bytes(parts.get("allocation")),
+        available_bytes=_bytes(parts.get("available")),
+        source_name=text(inside.get("name")),
+        source_hosts=_hosts(source),
+        source_devices=_devices(source),
+        source_directory=attribute(inside.get("dir"), "path"),
+        source_adapter=_adapter(inside.get("adapter")),
+        source_format=attribute(inside.get("format"), "type"),
+        source_initiator=_initiator(inside.get("initiator")),
+        source_vendor=attribute(inside.get("vendor"), "name"),
+        source_product=attribute(inside.get("product"), "name"),
+        auth_type=attribute(auth, "type"),
+        auth_username=attribute(auth, "username"),
+        auth_secret=_secret(auth),
+        target_path=_text_of(target, "path"),
+        target_mode=_text_of(permissions, "mode"),
+        target_owner=_id_of(permissions, "owner"),
+        target_group=_id_of(permissions, "group"),
+        target_label=_text_of(permissions, "label"),
+    )
+
+
+def _text_of(element: Element | None, tag: str) -> str:
+    return text(child(element, tag)) if element is not None else ""
+
+
+def _id_of(element: Element | None, tag: str) -> str:
+    """A user or group by number; -1 is libvirt's "as it comes"."""
+    number = _text_of(element, tag)
+    return "" if number == "-1" else number
+
+
+def _bytes(element: Element | None) -> int:
+    """A size, which is in bytes where the XML names no unit, unlike memory."""
+    return memory_bytes(text(element), attribute(element, "unit") or "bytes") or 0
+
+
+def _hosts(source: Element | None) -> tuple[str, ...]:
+    if source is None:
+        return ()
+    found = []
+    for host in source.iterchildren("host"):
+        name, port = host.get("name", ""), host.get("port", "")
+        bracketed = f"[{name}]" if port and ":" in name else name
+        found.append(f"{bracketed}:{port}" if port else name)
+    return tuple(found)
+
+
+def _devices(source: Element | None) -> tuple[str, ...]:
+    return (
+        tuple(device.get("path", "") for device in source.iterchildren("device"))
+        if source is not None
+        else ()
+    )
+
+
+def _adapter(adapter: Element | None) -> str:
+    """A SCSI host by its name or its place (PCI address and unique id), a Fibre Channel HBA by its names."""
+    if adapter is None:
+        return ""
+    if name := adapter.get("name", ""):
+        return name
+    if (parent := child(adapter, "parentaddr")) is not None:
+        address = pci_address(child(parent, "address"))
+        return "/".join(filter(None, (address, parent.get("unique_id", ""))))
+    return ":".join(filter(None, (adapter.get("wwnn", ""), adapter.get("wwpn", ""))))
+
+
+def _initiator(initiator: Element | None) -> str:
+    return attribute(child(initiator, "iqn"), "name") if initiator is not None else ""
+
+
+def _secret(auth: Element | None) -> str:
+    secret = child(auth, "secret") if auth is not None else None
+    return attribute(secret, "uuid") or attribute(secret, "usage")
