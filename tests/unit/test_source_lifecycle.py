@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from virtbridge.model.records import DomainRecord, NetworkRecord, NodeDeviceRecord, PoolRecord
+from virtbridge.model.records import DomainRecord, NetworkRecord, NodeDeviceRecord, PoolRecord, SecretRecord
+from virtbridge.source.derived import derived
 from virtbridge.source.enums import DOMAIN_EVENT, DOMAIN_EVENT_DETAIL, DOMAIN_STATE, STATE_REASON
 from virtbridge.source.lifecycle import (
     NODE_DEVICE_EFFECTS,
@@ -133,3 +134,11 @@ def test_a_secret_is_there_while_it_is_defined() -> None:
     assert secret_outcome("undefined", "n").gone
     outcome = secret_outcome("defined", "n")
     assert (outcome.fields, outcome.gone, outcome.rereads) == ({"name": "n"}, False, True)
+
+
+def test_without_events_devices_and_secrets_are_told_in_their_own_words() -> None:
+    device, secret = NodeDeviceRecord("usb_1_2"), SecretRecord(UUID, "n")
+    assert derived(None, device) == [("created", "0")]
+    assert derived(device, None) == [("deleted", "0")]
+    assert derived(None, secret) == [("defined", "0")]
+    assert derived(secret, None) == [("undefined", "0")]

@@ -7,7 +7,7 @@ What happened between two readings and was undone is not seen, and a detail that
 from dataclasses import replace
 from typing import Any
 
-from virtbridge.model.records import DomainRecord, Record
+from virtbridge.model.records import DomainRecord, NodeDeviceRecord, Record
 from virtbridge.source.lifecycle import domain_detail
 
 Words = tuple[str, str]
@@ -22,6 +22,8 @@ _EVENT_TO = {
     "pmsuspended": "pmsuspended",
     "crashed": "crashed",
 }
+
+_DEVICE_WORDS = {"started": "created", "stopped": "deleted"}  # libvirt's for what comes and goes by itself
 
 
 def derived(old: Record | None, new: Record | None) -> list[Words]:
@@ -78,8 +80,9 @@ def _other(old: Any, new: Any) -> list[Words]:
     """What is not told to be active or persistent is there or it is not."""
     was_active, is_active = (bool(each and getattr(each, "active", False)) for each in (old, new))
     was_defined, is_defined = (bool(each and getattr(each, "persistent", True)) for each in (old, new))
+    words = _DEVICE_WORDS if isinstance(old or new, NodeDeviceRecord) else {}
     return [
-        (event, _NO_DETAIL)
+        (words.get(event, event), _NO_DETAIL)
         for event, happened in (
             ("defined", is_defined and not was_defined),
             ("started", is_active and not was_active),

@@ -78,7 +78,9 @@ class Inventory:
             fields = self.fields(key_id)
             if known is None or any(getattr(known, name) != value for name, value in fields.items()):
                 record = (
-                    self.spec.record(uuid=key_id, **fields) if known is None else replace(known, **fields)
+                    self.spec.record(**{self.spec.id_field: key_id} | fields)
+                    if known is None
+                    else replace(known, **fields)
                 )
                 found[key] = known, record
         return found
