@@ -193,7 +193,7 @@ async def test_a_kind_without_events_is_polled_beside_one_with(
     refuse(monkeypatch, "networkEventRegisterAny", libvirt.VIR_ERR_NO_SUPPORT)
     async with Followed() as source:
         await source.ready(URI)
-        assert source.connection().event_kinds == ("domain",)
+        assert source.connection().event_kinds == ("domain", "nodedev", "pool")
         assert source.connection().demand_kinds == ("network",)
         source.connections.watch("c", FAST)
         before = source.calls()
