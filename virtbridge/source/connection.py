@@ -22,7 +22,7 @@ from virtbridge.source.errors import lost
 from virtbridge.source.follow import Lookup
 from virtbridge.source.inbox import Inbox
 from virtbridge.source.live import Live
-from virtbridge.source.opening import Opener
+from virtbridge.source.opening import HUNG_LIMIT, Opener
 from virtbridge.source.polling import Polling
 from virtbridge.source.reread import Publish
 from virtbridge.source.sampling import Sampler, Samples
@@ -79,6 +79,7 @@ class Connection:
         self._backoff = Backoff(refresh.reconnect_min_s, refresh.reconnect_max_s)
         self._attempts = 0
         self._told = ""  # the failure that was last logged since it was ready
+        self._given_up: list[Session] = []
         self._session: Session | None = None
         self._live: Live | None = None
         self._ready = False
@@ -203,6 +204,7 @@ class Connection:
 
     async def _connect_and_follow(self) -> BridgeError:
         """One session from open to end; why it ended."""
+        self._check_given_up()
         raw = await self._opener.open_handle(self._refresh.open_timeout_s)
         session = Session(self.config, raw, self._inbox, self._metrics, self._refresh.call_timeout_s)
         del raw
@@ -224,6 +226,14 @@ class Connection:
             await live.stop()
             await asyncio.gather(work, return_exceptions=True)
             await session.end()
+            if session.hangs():
+                self._given_up.append(session)
+
+    def _check_given_up(self) -> None:
+        """A call that hangs costs its session's threads and socket: that must not add up with attempts."""
+        self._given_up = [session for session in self._given_up if session.hangs()]
+        if (count := len(self._given_up)) >= HUNG_LIMIT:
+            raise BridgeError(ErrorKind.TIMEOUT, f"calls of {count} earlier sessions have not come back yet")
 
     async def _work(self, live: Live) -> BridgeError:
         await live.sync(self.config, self._patch)
