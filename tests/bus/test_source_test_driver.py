@@ -17,9 +17,11 @@ import libvirt
 import pytest
 
 from tests.support.followed import Followed
+from tests.support.until import until
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Key, Kind
+from virtbridge.source import reread
 from virtbridge.source.eventloop import install
 
 URI = "test:///default"
@@ -218,6 +220,32 @@ async def test_unreadable_xml_keeps_what_was_known_and_is_told_once(
     # And the errors' tracebacks kept no handle: nothing about references to a closed connection.
     ours = [record for record in caplog.records if record.name.startswith("virtbridge")]
     assert [record.message.partition(" conn=")[0] for record in ours] == ["unreadable XML"]
+
+
+@pytest.mark.parametrize("times", [2, reread.AGAIN_TIMES + 1])
+async def test_a_definition_that_could_not_be_read_is_tried_again_and_not_for_ever(
+    other: Any, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    real, calls = libvirt.virDomain.XMLDesc, []
+
+    def refuse(domain: Any, flags: int) -> Any:
+        calls.append(domain.name())
+        if len(calls) > times:
+            return real(domain, flags)
+        raise libvirt.libvirtError("busy")
+
+    monkeypatch.setattr(reread, "AGAIN_S", 0.001)
+    monkeypatch.setattr(libvirt.virDomain, "XMLDesc", refuse)
+    async with Followed() as source:
+        await source.ready(URI)
+        if times > reread.AGAIN_TIMES:
+            await until(lambda: len(calls) == times)
+            await asyncio.sleep(0.2)
+            assert len(calls) == times
+            await source.connections.refresh("c", frozenset({Kind.DOMAIN}))
+        await source.until(lambda: source.named(Kind.DOMAIN, "test").xml, wait_s=5)
+        await asyncio.sleep(0.1)
+        assert len(calls) == times + 1
 
 
 async def test_the_end_leaves_no_thread_and_no_reference(

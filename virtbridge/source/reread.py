@@ -6,20 +6,26 @@ definition; what is gone is left to the event or the audit that will say so. Mai
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from virtbridge.errors import BridgeError
+from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Change, Patch
 from virtbridge.model.keys import Key
 from virtbridge.model.xml import BadXml
 from virtbridge.source.errors import is_unsupported
 from virtbridge.source.kinds import KINDS, Handle
+from virtbridge.source.opening import HUNG_LIMIT
 from virtbridge.source.session import Session
 
 log = logging.getLogger(__name__)
 
+# What could not be read is tried again after this, and twice that, and so on, each at random up to twice as
+# long: a host that stalls refuses a thousand at a time. Then the audit's round robin has to find it.
+AGAIN_S, AGAIN_TIMES = 5.0, 5
+_FOR_GOOD = (ErrorKind.NOT_AUTHORIZED, ErrorKind.NOT_SUPPORTED)
 IN_TURN = 128  # reads that read_all() has asked for at a time: twice the widest window
 
 _NOT_READ = "XML not read conn=%s kind=%s id=%s error=%s"
@@ -43,6 +49,7 @@ class Rereader:
         self._publish = publish
         self._complained = complained
         self._failing = False
+        self._failures: dict[Key, int] = {}
         self._running: dict[Key, _Reading] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
 
@@ -126,7 +133,24 @@ class Rereader:
 
     def _due(self, key: Key) -> None:
         del self._timers[key]
-        self.want(key)
+        if key in self._failures and self._session.workers.hung() >= HUNG_LIMIT:
+            self._try_later(key)  # one more try would only be one more call that hangs
+        else:
+            self.want(key)
+
+    def _try_later(self, key: Key) -> None:
+        failures = self._failures.get(key, 0)
+        if failures >= AGAIN_TIMES:
+            del self._failures[key]
+        elif key not in self._timers:
+            self._failures[key] = failures + 1
+            pause_s = AGAIN_S * 2**failures * random.uniform(1.0, 2.0)
+            self._timers[key] = asyncio.get_running_loop().call_later(pause_s, self._due, key)
+
+    def _succeeded(self, key: Key) -> None:
+        self._failing = False
+        if self._failures.pop(key, None) is not None and (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
 
     async def _run(self, key: Key, reading: _Reading) -> None:
         try:
@@ -149,7 +173,9 @@ class Rereader:
                 # A host that refuses one usually refuses a thousand: told once.
                 log.log(logging.DEBUG if self._failing else logging.WARNING, _NOT_READ, *key, str(error))
                 self._failing = True
+                if error.kind not in _FOR_GOOD:
+                    self._try_later(key)
             return
-        self._failing = False
+        self._succeeded(key)
         if fields and not reading.stale and key in self._session.handles:
             self._publish([Patch(key, fields)])
