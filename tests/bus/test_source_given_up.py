@@ -8,6 +8,7 @@ import pytest
 from tests.support.followed import Followed
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import ErrorKind
+from virtbridge.source.kinds import KINDS
 from virtbridge.source.opening import HUNG_LIMIT
 
 URI = "test:///default"
@@ -15,7 +16,7 @@ URI = "test:///default"
 
 async def test_sessions_that_were_given_up_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    for method in ("listAllNetworks", "listAllDomains"):
+    for method in {spec.list_all for spec in KINDS.values()}:
         real = getattr(libvirt.virConnect, method)
         monkeypatch.setattr(
             libvirt.virConnect,
