@@ -28,7 +28,12 @@ class SingleFlight:
         else:
             self._metrics.add("cache.refreshes-joined")
         # A waiter's end must not end the work that others wait for.
-        return await asyncio.shield(flight)
+        try:
+            return await asyncio.shield(flight)
+        finally:
+            # An error's traceback holds this frame, and the flight the error: that circle would keep whatever
+            # the work held, a libvirt handle for one, until the garbage collector comes.
+            del flight
 
     async def run_anew(self, what: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """As run(), of a flight that begins after this call: one under way may have seen too little already.

@@ -36,10 +36,13 @@ T = TypeVar("T")
 async def all_of(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """All answers, or the first error once every job has ended: none is left running behind."""
     answers = await asyncio.gather(*jobs, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return answers  # type: ignore[return-value]
+    errors = [answer for answer in answers if isinstance(answer, BaseException)]
+    if not errors:
+        return answers  # type: ignore[return-value]
+    try:
+        raise errors[0]
+    finally:
+        del answers, errors  # its traceback holds this frame, and those of the jobs with their handles
 
 
 LIFECYCLE, EVENT = "Lifecycle", "Event"
