@@ -16,9 +16,20 @@ names = st.text(min_size=1) | st.from_regex(r"[a-z0-9_.-]+", fullmatch=True)
 keys = st.one_of(
     st.builds(connection_key, names),
     st.builds(
-        Key, names, st.sampled_from([Kind.DOMAIN, Kind.NETWORK, Kind.POOL, Kind.SECRET]), st.uuids().map(str)
+        Key,
+        names,
+        st.sampled_from([Kind.DOMAIN, Kind.NETWORK, Kind.POOL, Kind.SECRET, Kind.NWFILTER]),
+        st.uuids().map(str),
+        st.just(""),
     ),
-    st.builds(Key, names, st.just(Kind.NODEDEV), st.text()),
+    st.builds(
+        Key,
+        names,
+        st.sampled_from([Kind.NODEDEV, Kind.INTERFACE, Kind.NWFILTERBINDING]),
+        st.text(),
+        st.just(""),
+    ),
+    st.builds(Key, names, st.sampled_from([Kind.SNAPSHOT, Kind.CHECKPOINT]), st.text(), st.uuids().map(str)),
 )
 
 
@@ -74,6 +85,9 @@ def test_the_contracts_own_paths() -> None:
     assert path_of(Key("lab", Kind.SECRET, uuid)) == f"/org/virtbridge1/lab/secret/{flat}"
     device = Key("lab", Kind.NODEDEV, "pci_0000_00_02_0")
     assert path_of(device) == "/org/virtbridge1/lab/nodedev/pci_5f0000_5f00_5f02_5f0"
+    assert path_of(Key("lab", Kind.INTERFACE, "br-0")) == "/org/virtbridge1/lab/interface/br_2d0"
+    snapshot = Key("lab", Kind.SNAPSHOT, "before upgrade", uuid)
+    assert path_of(snapshot) == f"/org/virtbridge1/lab/domain/{flat}/snapshot/before_20upgrade"
 
 
 @given(keys)
@@ -113,6 +127,9 @@ def test_any_other_path_has_no_key(text: str, below: bool) -> None:
         ROOT + "/lab/domain/_6695eb01_f6a4_8304_79aa_97f2502e193f/snapshot",
         ROOT + "/lab/nodedev/pci-0000",
         ROOT + "/lab/nodedev/",
+        ROOT + "/lab/domain/_6695eb01_f6a4_8304_79aa_97f2502e193f/network/_6695eb01",
+        ROOT + "/lab/network/_6695eb01_f6a4_8304_79aa_97f2502e193f/snapshot/a",
+        ROOT + "/lab/snapshot/a",
     ],
 )
 def test_paths_that_are_no_objects(path: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from virtbridge.cache.indexes import Indexes
 from virtbridge.model.changes import Change, Drop, Forget, Listing, Patch, Put, Signal
-from virtbridge.model.keys import Key, Kind, connection_key
+from virtbridge.model.keys import Key, Kind, connection_key, parent_key
 from virtbridge.model.records import Record
 
 
@@ -28,6 +28,7 @@ class Cache:
     def __init__(self) -> None:
         self._records: dict[Key, Record] = {}
         self._groups: dict[tuple[str, Kind], dict[Key, None]] = {}
+        self._children: dict[Key, dict[Key, None]] = {}
         self._indexes = Indexes()
         self._listeners: list[Listener] = []
         self._appliers: dict[type, Callable[[Any], None]] = {
@@ -58,6 +59,10 @@ class Cache:
             if group[1] is kind and connection in (None, group[0]):
                 yield from keys
 
+    def children(self, parent: Key, kind: Kind) -> Iterator[Key]:
+        """The keys of a kind that are in this object."""
+        return (key for key in self._children.get(parent, ()) if key.kind is kind)
+
     def records(self, kind: Kind, connection: str | None = None) -> Iterator[tuple[Key, Record]]:
         for key in self.keys(kind, connection):
             yield key, self._records[key]
@@ -78,9 +83,13 @@ class Cache:
             self._store(change.key, replace(known, **change.fields))
 
     def _apply_drop(self, change: Drop) -> None:
+        for child in list(self._children.get(change.key, ())):
+            self._apply_drop(Drop(child))
         known = self._records.pop(change.key, None)
         if known is None:
             return
+        if (parent := parent_key(change.key)) is not None:
+            self._leave(parent, change.key)
         group = self._groups[change.key[:2]]
         del group[change.key]
         if not group:
@@ -89,9 +98,17 @@ class Cache:
         self._touch(change.key)
 
     def _apply_listing(self, change: Listing) -> None:
-        for key in list(self.keys(change.kind, change.connection)):
+        for key in list(self._listed(change)):
             if key.id not in change.ids:
                 self._apply_drop(Drop(key))
+
+    def _listed(self, change: Listing) -> Iterator[Key]:
+        """What was known of that which a listing is of."""
+        if not change.parent:
+            return self.keys(change.kind, change.connection)
+        parent = parent_key(Key(change.connection, change.kind, "", change.parent))
+        assert parent is not None
+        return self.children(parent, change.kind)
 
     def _apply_forget(self, change: Forget) -> None:
         for kind in Kind:
@@ -107,10 +124,20 @@ class Cache:
         known = self._records.get(key)
         if record == known:
             return
+        if known is None and (parent := parent_key(key)) is not None:
+            if parent not in self._records:
+                return  # its parent went while it was being read
+            self._children.setdefault(parent, {})[key] = None
         self._records[key] = record
         self._groups.setdefault(key[:2], {})[key] = None
         self._indexes.update(key, known, record)
         self._touch(key)
+
+    def _leave(self, parent: Key, child: Key) -> None:
+        siblings = self._children[parent]
+        del siblings[child]
+        if not siblings:
+            del self._children[parent]
 
     def _touch(self, key: Key) -> None:
         for listener in self._listeners:

@@ -36,7 +36,8 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The ids of all there is of one kind on one connection: what is not among them is gone.
+    """The ids of all there is of one kind on one connection, or in one parent: what is not among them is
+    gone.
 
     What is there comes as Put and Patch, a few at a time, so that nothing else waits for thousands of them.
     Only ever made from a listing that succeeded: failure is not emptiness.
@@ -45,6 +46,7 @@ class Listing:
     connection: str
     kind: Kind
     ids: Set[str]
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Objects are keyed by connection, kind and libvirt's own identity (the UUID where
 names change. Pure.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -17,29 +18,52 @@ class Kind(StrEnum):
     POOL = "pool"
     NODEDEV = "nodedev"
     SECRET = "secret"
+    INTERFACE = "interface"
+    NWFILTER = "nwfilter"
+    NWFILTERBINDING = "nwfilterbinding"
+    SNAPSHOT = "snapshot"
+    CHECKPOINT = "checkpoint"
 
 
 # Kinds whose objects have no UUID: libvirt knows them by name alone.
-NAMED = frozenset({Kind.NODEDEV})
+NAMED = frozenset({Kind.NODEDEV, Kind.INTERFACE, Kind.NWFILTERBINDING, Kind.SNAPSHOT, Kind.CHECKPOINT})
 
+# The kinds whose objects live in an object of another kind, are named within it only, and go with it.
+PARENT_KIND: Mapping[Kind, Kind] = {Kind.SNAPSHOT: Kind.DOMAIN, Kind.CHECKPOINT: Kind.DOMAIN}
+
+# The kinds that no event tells of, anywhere: read when somebody asks for them, and only then.
+ON_DEMAND = frozenset({Kind.INTERFACE, Kind.NWFILTER, Kind.NWFILTERBINDING, Kind.SNAPSHOT, Kind.CHECKPOINT})
 
 # The root element of a kind's XML, where it is not the kind's own word.
-_XML_ROOT = {Kind.NODEDEV: "device"}
-
-
-def xml_root(kind: Kind) -> str:
-    return _XML_ROOT.get(kind, kind.value)
+_XML_ROOT: Mapping[Kind, str] = {
+    Kind.NODEDEV: "device",
+    Kind.NWFILTER: "filter",
+    Kind.NWFILTERBINDING: "filterbinding",
+    Kind.SNAPSHOT: "domainsnapshot",
+    Kind.CHECKPOINT: "domaincheckpoint",
+}
 
 
 class Key(NamedTuple):
     """id: the canonical lower-case UUID with dashes, the name for a kind in NAMED; empty for the connection
-    itself.
+    itself. parent: the id of the object that it is in, for the kinds of PARENT_KIND; else empty.
     """
 
     connection: str
     kind: Kind
     id: str = ""
+    parent: str = ""
 
 
 def connection_key(name: str) -> Key:
     return Key(name, Kind.CONNECTION)
+
+
+def parent_key(key: Key) -> Key | None:
+    """The object that this one is in; None for an object that stands by itself."""
+    kind = PARENT_KIND.get(key.kind)
+    return None if kind is None else Key(key.connection, kind, key.parent)
+
+
+def xml_root(kind: Kind) -> str:
+    return _XML_ROOT.get(kind, kind.value)

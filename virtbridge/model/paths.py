@@ -6,11 +6,12 @@ byte but [A-Za-z0-9] becomes `_xx`, so does a leading digit, and an empty name i
 
 from functools import lru_cache
 
-from virtbridge.model.keys import NAMED, Key, Kind
+from virtbridge.model.keys import NAMED, PARENT_KIND, Key, Kind, parent_key
 
 ROOT = "/org/virtbridge1"
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _KINDS = {kind.value: kind for kind in Kind if kind is not Kind.CONNECTION}
+_PARENTS = {kind.value: outer.value for kind, outer in PARENT_KIND.items()}
 
 
 def escape(name: str) -> str:
@@ -43,9 +44,10 @@ def connection_path(name: str) -> str:
 
 
 def path_of(key: Key) -> str:
-    base = connection_path(key.connection)
     if key.kind is Kind.CONNECTION:
-        return base
+        return connection_path(key.connection)
+    parent = parent_key(key)
+    base = connection_path(key.connection) if parent is None else path_of(parent)
     return f"{base}/{key.kind}/{_leaf(key)}"
 
 
@@ -58,6 +60,10 @@ def key_of(path: str) -> Key | None:
             key = Key(unescape(connection) or "", Kind.CONNECTION)
         case [connection, kind, leaf] if kind in _KINDS:
             key = Key(unescape(connection) or "", _KINDS[kind], _id(_KINDS[kind], leaf))
+        case [connection, outer, parent, kind, leaf] if _PARENTS.get(kind) == outer:
+            key = Key(
+                unescape(connection) or "", _KINDS[kind], _id(_KINDS[kind], leaf), _id(_KINDS[outer], parent)
+            )
         case _:
             return None
     return key if key.connection and path_of(key) == path else None

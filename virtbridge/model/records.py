@@ -2,16 +2,19 @@
 
 A record has two halves: what events and bulk calls tell (state, flags), and the definition that only
 the XML shows. Enumerations are libvirt's names already; sizes are bytes. Pure.
-Source: libvirt's getters, and libvirt XML through domain_xml, network_xml, pool_xml, nodedev_xml and secret.
+Source: libvirt's getters, and libvirt XML through each definition's own module.
 """
 
 from dataclasses import dataclass, field
 
 from virtbridge.model.domain import NO_DOMAIN_DEFINITION, DomainDefinition
+from virtbridge.model.host_interface import HostInterfaceDefinition
 from virtbridge.model.network import NO_NETWORK_DEFINITION, NetworkDefinition
 from virtbridge.model.nodedev import NO_NODE_DEVICE_DEFINITION, NodeDeviceDefinition
+from virtbridge.model.nwfilters import BindingDefinition, FilterDefinition
 from virtbridge.model.pool import NO_POOL_DEFINITION, PoolDefinition
 from virtbridge.model.secret import NO_SECRET_DEFINITION, SecretDefinition
+from virtbridge.model.snapshots import CheckpointDefinition, SnapshotDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,4 +134,62 @@ class SecretRecord:
     xml: str = field(default="", repr=False)
 
 
-Record = ConnectionRecord | DomainRecord | NetworkRecord | PoolRecord | NodeDeviceRecord | SecretRecord
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnDemand:
+    """What every record has that is read on demand.
+
+    last_refresh_us: wall clock, microseconds since the epoch. stale: the last attempt to read it again
+    failed, and this is what was known before.
+    """
+
+    last_refresh_us: int = 0
+    stale: bool = False
+    xml: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRecord(OnDemand):
+    """children: names, sorted. current: the one that the domain's state goes back to."""
+
+    definition: SnapshotDefinition
+    children: tuple[str, ...] = ()
+    current: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRecord(OnDemand):
+    """children: names, sorted."""
+
+    definition: CheckpointDefinition
+    children: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceRecord(OnDemand):
+    definition: HostInterfaceDefinition
+    active: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FilterRecord(OnDemand):
+    definition: FilterDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class BindingRecord(OnDemand):
+    definition: BindingDefinition
+
+
+Record = (
+    ConnectionRecord
+    | DomainRecord
+    | NetworkRecord
+    | PoolRecord
+    | NodeDeviceRecord
+    | SecretRecord
+    | SnapshotRecord
+    | CheckpointRecord
+    | InterfaceRecord
+    | FilterRecord
+    | BindingRecord
+)

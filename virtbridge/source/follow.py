@@ -141,7 +141,7 @@ class Follower:
                 self._session.handles.pop(key, None)
                 self._replay(self._newborn.pop(key, [])[1:])
                 return
-            log.warning("XML not read conn=%s kind=%s id=%s error=%s", *key, str(error))
+            log.warning("XML not read conn=%s kind=%s id=%s error=%s", *key[:3], str(error))
             fields = {}
         happenings = self._newborn.pop(key, [])
         if self._lookup(key) is None:  # a listing may have brought it meanwhile

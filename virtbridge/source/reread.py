@@ -105,7 +105,7 @@ class Rereader:
             if key not in self._complained:
                 self._complained.add(key)
                 # Its text: a kept log record would keep the traceback, and the handle in it.
-                log.warning("unreadable XML conn=%s kind=%s id=%s error=%s", *key, str(error))
+                log.warning("unreadable XML conn=%s kind=%s id=%s error=%s", *key[:3], str(error))
             return {}
         self._complained.discard(key)
         if fields and (asks := spec.asks(fields["definition"])):
@@ -171,7 +171,7 @@ class Rereader:
         except BridgeError as error:
             if error.code != KINDS[key.kind].gone and not self._session.lost.done():
                 # A host that refuses one usually refuses a thousand: told once.
-                log.log(logging.DEBUG if self._failing else logging.WARNING, _NOT_READ, *key, str(error))
+                log.log(logging.DEBUG if self._failing else logging.WARNING, _NOT_READ, *key[:3], str(error))
                 self._failing = True
                 if error.kind not in _FOR_GOOD:
                     self._try_later(key)
