@@ -79,7 +79,7 @@ class _Daemon:
             refresh=config.refresh,
             stats=config.stats,
         )
-        self._requests = Requests(self._connections, metrics)
+        self._requests = Requests(self._connections, metrics, cache)
         self._statistics = Statistics(self._connections, cache, metrics, config.stats)
         cache.listen(_Status(cache, self._notifier))
         metrics.gauge("queue.clients", lambda: len(self._clients))

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.followed import Followed
 from virtbridge.errors import ErrorKind
-from virtbridge.model.keys import Kind
+from virtbridge.model.keys import ON_DEMAND, Kind
 from virtbridge.source.eventloop import install
 from virtbridge.source.live import SHARE_MIN
 from virtbridge.source.session import Session
@@ -194,7 +194,7 @@ async def test_a_kind_without_events_is_polled_beside_one_with(
     async with Followed() as source:
         await source.ready(URI)
         assert source.connection().event_kinds == ("domain", "nodedev", "pool")
-        assert source.connection().demand_kinds == ("network",)
+        assert source.connection().demand_kinds == tuple(sorted({"network"} | ON_DEMAND))
         source.connections.watch("c", FAST)
         before = source.calls()
         network = other.networkDefineXML(NETWORK)

@@ -13,7 +13,7 @@ from tests.support.followed import Followed
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Put
-from virtbridge.model.keys import Key, Kind
+from virtbridge.model.keys import ON_DEMAND, Key, Kind
 from virtbridge.model.records import NetworkRecord
 from virtbridge.source.eventloop import install
 from virtbridge.source.kinds import KINDS
@@ -54,6 +54,11 @@ def _refuse(code: int) -> None:
     raise error
 
 
+def on_demand(*kinds: Kind) -> tuple[str, ...]:
+    """Those that no event tells of anywhere, and these."""
+    return tuple(sorted(ON_DEMAND | set(kinds)))
+
+
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
     return Failing(monkeypatch)
@@ -72,7 +77,7 @@ async def test_the_other_kinds_are_served_and_the_audit_brings_it_back(other: An
         known = source.connection()
         assert known.last_error[0] == ErrorKind.OPERATION_FAILED
         assert known.last_error[1].startswith("network: Failed to connect socket")
-        assert known.demand_kinds == ("network",)
+        assert known.demand_kinds == on_demand(Kind.NETWORK)
         assert set(known.event_kinds) == OTHERS
         assert source.named(Kind.DOMAIN, "test").xml
         assert source.named(Kind.NETWORK, "default") is None
@@ -86,7 +91,7 @@ async def test_the_other_kinds_are_served_and_the_audit_brings_it_back(other: An
         failing.mend(*NETWORKS)
         await source.until(lambda: source.connection().last_error == ("", ""))
         await source.until(lambda: source.named(Kind.NETWORK, "default"))
-        assert source.connection().demand_kinds == ()
+        assert source.connection().demand_kinds == on_demand()
         source.watched = False
         network = other.networkLookupByName("default")
         network.destroy()
@@ -103,11 +108,11 @@ async def test_a_kind_that_cannot_be_followed_is_on_demand_until_it_can(failing:
     async with Followed() as source:
         await source.ready(URI)
         assert source.named(Kind.NETWORK, "default").definition.bridge == "virbr0"
-        assert source.connection().demand_kinds == ("network",)
+        assert source.connection().demand_kinds == on_demand(Kind.NETWORK)
         assert source.connection().last_error[1].startswith("network: ")
         failing.mend("networkEventRegisterAny")
         await source.connections.refresh("c", frozenset({Kind.NETWORK}))
-        assert source.connection().demand_kinds == ()
+        assert source.connection().demand_kinds == on_demand()
         assert source.connection().last_error == ("", "")
 
 
@@ -142,7 +147,7 @@ async def test_what_was_known_stays_when_a_kind_fails_and_goes_when_there_is_non
         source.cache.apply([Put(OLD, NetworkRecord(OLD.id, "old"))])
         await source.ready(URI)
         assert (source.cache.get(OLD) is not None) == stays
-        assert source.connection().demand_kinds == (("network",) if stays else ())
+        assert source.connection().demand_kinds == (on_demand(Kind.NETWORK) if stays else on_demand())
         assert (source.connection().last_error == ("", "")) != stays
         with pytest.raises(BridgeError) as failure:
             await source.connections.read_xml(OLD, 0)

@@ -20,7 +20,7 @@ from tests.support.followed import Followed
 from tests.support.until import until
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.model.keys import Key, Kind
+from virtbridge.model.keys import ON_DEMAND, Key, Kind
 from virtbridge.source import reread
 from virtbridge.source.eventloop import install
 
@@ -143,7 +143,9 @@ async def test_without_events_the_kinds_are_on_demand_and_refresh_finds_changes(
     async with Followed() as source:
         await source.ready(URI, events=False)
         assert source.connection().event_kinds == ()
-        assert source.connection().demand_kinds == ("domain", "network", "nodedev", "pool")
+        assert source.connection().demand_kinds == tuple(
+            sorted({"domain", "network", "nodedev", "pool"} | ON_DEMAND)
+        )
         assert "domainEventRegisterAny" not in source.calls()
         domain = other.defineXML(EXTRA)
         try:

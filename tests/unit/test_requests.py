@@ -4,6 +4,7 @@ import asyncio
 from time import monotonic
 from typing import Any
 
+from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
@@ -33,7 +34,7 @@ class Source:
 
 
 def requests(source: Any) -> Requests:
-    return Requests(source, Metrics())
+    return Requests(source, Metrics(), Cache())
 
 
 async def test_one_refresh_in_a_loop_leaves_libvirt_three_times_as_long_alone() -> None:

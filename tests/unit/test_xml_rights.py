@@ -33,8 +33,8 @@ class Stranger:
 async def get_xml(**options: Any) -> str:
     requests: Any = Reads()
     call: Any = Stranger()
-    statistics: Any = None
-    answer = DomainHandlers(Cache(), requests, statistics).get_xml(call, options)
+    other: Any = None
+    answer = DomainHandlers(Cache(), other, requests, other).get_xml(call, options)
     assert inspect.isawaitable(answer)
     xml: str = await answer
     return xml

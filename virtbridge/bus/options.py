@@ -11,12 +11,13 @@ _CHECKS = {
     "s": lambda value: isinstance(value, str),
     "b": lambda value: isinstance(value, bool),
     "u": lambda value: type(value) is int and 0 <= value < 1 << 32,
+    "as": lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
     "t": lambda value: type(value) is int and 0 <= value < 1 << 64,
 }
 
 
 def checked(options: Mapping[str, Any], known: Mapping[str, str]) -> Mapping[str, Any]:
-    """options, when each is known and of its type. known: name to one of s, b, u, t. Raises
+    """options, when each is known and of its type. known: name to one of s, b, u, t, as. Raises
     InvalidArgument.
     """
     for name, value in options.items():
@@ -34,3 +35,9 @@ def timeout_s(options: Mapping[str, Any], default_ms: int, limit_ms: int | None 
     """The option `timeout`, given in milliseconds, in seconds."""
     timeout_ms: int = options.get("timeout", default_ms)
     return (timeout_ms if limit_ms is None else min(timeout_ms, limit_ms)) / 1000
+
+
+def max_age_s(options: Mapping[str, Any], default_ms: float) -> float:
+    """The option `max-age`, given in milliseconds, in seconds."""
+    age_ms: float = options.get("max-age", default_ms)
+    return age_ms / 1000

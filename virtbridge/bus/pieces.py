@@ -172,7 +172,9 @@ class Pieces:
         self._entry: bytes | None = None
 
     def update(self, record: Any) -> list[bytes]:
-        """The entries of the properties that differ from what clients know; they know them now."""
+        """The entries of the properties that differ from what clients know and are announced; they know them
+        now.
+        """
         values = self.shape.values(self.key, record)
         changed = [
             place for place, pair in enumerate(zip(values, self.values, strict=True)) if pair[0] != pair[1]
@@ -184,7 +186,7 @@ class Pieces:
             )
         if changed:
             self._entry = None
-        return [self.entries[place] for place in changed]
+        return [self.entries[place] for place in changed if place not in self.shape.silent]
 
     def object_entry(self) -> bytes:
         """`{oa{sa{sv}}}`, not padded: kept, as every GetManagedObjects wants it."""

@@ -12,10 +12,12 @@ from typing import Any, get_args
 
 from virtbridge.bus.contract import BadContract, Interface
 from virtbridge.bus.transport import Variant
-from virtbridge.model.keys import Key, Kind
-from virtbridge.model.paths import connection_path
+from virtbridge.model.keys import Key, Kind, parent_key
+from virtbridge.model.paths import connection_path, path_of
 
 Getter = Callable[[Key, Any], Any]
+
+NO_OBJECT = "/"  # a path property where there is none
 
 MANAGER = "org.virtbridge1.Manager"
 METRICS = "org.virtbridge1.Metrics"
@@ -26,6 +28,11 @@ INTERFACE_OF = {
     Kind.POOL: "org.virtbridge1.StoragePool",
     Kind.NODEDEV: "org.virtbridge1.NodeDevice",
     Kind.SECRET: "org.virtbridge1.Secret",
+    Kind.INTERFACE: "org.virtbridge1.Interface",
+    Kind.NWFILTER: "org.virtbridge1.NWFilter",
+    Kind.NWFILTERBINDING: "org.virtbridge1.NWFilterBinding",
+    Kind.SNAPSHOT: "org.virtbridge1.Snapshot",
+    Kind.CHECKPOINT: "org.virtbridge1.Checkpoint",
 }
 
 
@@ -45,6 +52,32 @@ def _field(name: str) -> Getter:
 def _connection(key: Key, _record: Any) -> str:
     return connection_path(key.connection)
 
+
+def _id(key: Key, _record: Any) -> str:
+    return key.id
+
+
+def _holder(key: Key, _record: Any) -> str:
+    holder = parent_key(key)
+    return NO_OBJECT if holder is None else path_of(holder)
+
+
+def _parent(key: Key, record: Any) -> str:
+    """Of a tree's member: the one above it."""
+    above = record.definition.parent
+    return path_of(key._replace(id=above)) if above else NO_OBJECT
+
+
+def _children(key: Key, record: Any) -> tuple[str, ...]:
+    return tuple(path_of(key._replace(id=name)) for name in record.children)
+
+
+# What every kind has that is read on demand.
+_READ_ON_DEMAND: Mapping[str, Getter] = {
+    "LastRefresh": _field("last_refresh_us"),
+    "Stale": _field("stale"),
+    "Connection": _connection,
+}
 
 _GETTERS: Mapping[str, Mapping[str, Getter]] = {
     MANAGER: {"Version": _field("version"), "Connections": _field("connections")},
@@ -168,6 +201,65 @@ _GETTERS: Mapping[str, Mapping[str, Getter]] = {
         "Private": _field("definition.private"),
         "Connection": _connection,
     },
+    INTERFACE_OF[Kind.INTERFACE]: {
+        "Name": _id,
+        "Active": _field("active"),
+        "Type": _field("definition.type"),
+        "Mac": _field("definition.mac"),
+        "StartMode": _field("definition.start_mode"),
+        "Mtu": _field("definition.mtu"),
+        "LinkState": _field("definition.link_state"),
+        "LinkSpeed": _field("definition.link_speed"),
+        "Addresses": _field("definition.addresses"),
+        "Ports": _field("definition.ports"),
+        "BondMode": _field("definition.bond_mode"),
+        "VlanTag": _field("definition.vlan_tag"),
+        "VlanDevice": _field("definition.vlan_device"),
+        **_READ_ON_DEMAND,
+    },
+    INTERFACE_OF[Kind.NWFILTER]: {
+        "Name": _field("definition.name"),
+        "Uuid": _id,
+        "Chain": _field("definition.chain"),
+        "Priority": _field("definition.priority"),
+        "Filters": _field("definition.filters"),
+        "Rules": _field("definition.rules"),
+        **_READ_ON_DEMAND,
+    },
+    INTERFACE_OF[Kind.NWFILTERBINDING]: {
+        "Port": _id,
+        "Filter": _field("definition.filter"),
+        "Mac": _field("definition.mac"),
+        "LinkDevice": _field("definition.link_device"),
+        "Parameters": _field("definition.parameters"),
+        "OwnerName": _field("definition.owner"),
+        "OwnerUuid": _field("definition.owner_uuid"),
+        **_READ_ON_DEMAND,
+    },
+    INTERFACE_OF[Kind.SNAPSHOT]: {
+        "Name": _id,
+        "Description": _field("definition.description"),
+        "State": _field("definition.state"),
+        "CreationTime": _field("definition.created_us"),
+        "Current": _field("current"),
+        "Parent": _parent,
+        "Children": _children,
+        "Memory": _field("definition.memory"),
+        "MemoryFile": _field("definition.memory_file"),
+        "Disks": _field("definition.disks"),
+        "Domain": _holder,
+        **_READ_ON_DEMAND,
+    },
+    INTERFACE_OF[Kind.CHECKPOINT]: {
+        "Name": _id,
+        "Description": _field("definition.description"),
+        "CreationTime": _field("definition.created_us"),
+        "Parent": _parent,
+        "Children": _children,
+        "Disks": _field("definition.disks"),
+        "Domain": _holder,
+        **_READ_ON_DEMAND,
+    },
 }
 
 
@@ -175,7 +267,7 @@ _GETTERS: Mapping[str, Mapping[str, Getter]] = {
 class Shape:
     """One interface's properties, in the contract's order: names, signatures and where the values come from.
 
-    places: each name's index in the tuples.
+    places: each name's index in the tuples. silent: the places of those whose changes are not announced.
     """
 
     interface: str
@@ -183,6 +275,7 @@ class Shape:
     signatures: tuple[str, ...]
     getters: tuple[Getter, ...]
     places: Mapping[str, int]
+    silent: frozenset[int] = frozenset()
 
     def values(self, key: Key, record: Any) -> tuple[Any, ...]:
         return tuple([get(key, record) for get in self.getters])
@@ -207,6 +300,9 @@ def _shape(interface: Interface, getters: Mapping[str, Getter]) -> Shape:
         signatures=tuple(each.signature for each in interface.properties.values()),
         getters=tuple(getters[name] for name in interface.properties),
         places={name: place for place, name in enumerate(interface.properties)},
+        silent=frozenset(
+            place for place, each in enumerate(interface.properties.values()) if each.emits == "false"
+        ),
     )
 
 

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 PROPERTIES = "org.freedesktop.DBus.Properties"
 OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 _TURN_S = 0.01  # how long one turn may make signals: 10,000 new domains are seconds of work
+_CONGESTED_S = 0.02  # between two looks whether clients have read what was sent
 _MAX_WAITING = 100_000  # signals held back by a full queue; beyond it the oldest are lost, states never are
 _ROOT_KEY = Key("", Kind.CONNECTION)
 
@@ -92,6 +93,12 @@ class Publisher:
 
     def managed(self) -> Iterator[Pieces]:
         return iter(self._objects.values())
+
+    async def caught_up(self) -> None:
+        """Until clients know what the cache held when this was called."""
+        waiting = set(self._touched)
+        while not waiting.isdisjoint(self._touched):  # noqa: ASYNC110 (no event: each turn publishes some)
+            await asyncio.sleep(_CONGESTED_S if self._link.congested else 0)
 
     def _schedule(self) -> None:
         if not self._scheduled:

@@ -5,13 +5,16 @@ The source itself is handed in where the daemon is wired together. Main thread o
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
+from virtbridge.cache.cache import Cache
+from virtbridge.cache.demand import Demand
 from virtbridge.cache.flight import SingleFlight
 from virtbridge.config import ConnectionConfig
 from virtbridge.metrics import Metrics
-from virtbridge.model.keys import Key, Kind
+from virtbridge.model.keys import ON_DEMAND, Key, Kind, connection_key
 
 _REST = 3
 
@@ -27,16 +30,21 @@ class Source(Protocol):
 
     def watch(self, connection: str, intervals: Mapping[Kind, float]) -> None: ...
 
+    async def load(self, about: Key, kind: Kind) -> None: ...
+
+    async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> Any: ...
+
     async def read_xml(self, key: Key, flags: int) -> str: ...
 
     async def set_autostart(self, key: Key, value: bool) -> None: ...
 
 
 class Requests:
-    def __init__(self, source: Source, metrics: Metrics) -> None:
+    def __init__(self, source: Source, metrics: Metrics, cache: Cache) -> None:
         self._source = source
         self._flights = SingleFlight(metrics)
         self._rested_at: dict[str, float] = {}  # when the next refresh of a connection may begin
+        self._demand = Demand(cache, self._flights, metrics)
 
     def open(self, config: ConnectionConfig) -> None:
         self._source.open(config)
@@ -47,6 +55,37 @@ class Requests:
 
     async def refresh(self, connection: str, kinds: frozenset[Kind]) -> None:
         """kinds: at least one. Ends when they have been read and published, all of it after this call."""
+        about = connection_key(connection)
+        jobs = [self.load(about, kind, 0) for kind in sorted(kinds & ON_DEMAND)]
+        if kinds - ON_DEMAND:
+            jobs.append(self._refresh_anew(connection, kinds - ON_DEMAND))
+        answers = await asyncio.gather(*jobs, return_exceptions=True)
+        errors = [answer for answer in answers if isinstance(answer, BaseException)]
+        try:
+            if errors:
+                raise errors[0]
+        finally:
+            del answers, errors  # its traceback holds this frame: as in flight.py
+
+    def loaded(self, connection: str) -> frozenset[Kind]:
+        """The kinds that are read on demand, and were."""
+        return self._demand.loaded(connection)
+
+    async def load(self, about: Key, kind: Kind, max_age_s: float) -> None:
+        """Have the objects of a kind, of a connection or in one object, no older than this in the cache."""
+        if kind in ON_DEMAND:
+            work = partial(self._source.load, about, kind)
+        else:
+            work = partial(self._refresh_anew, about.connection, frozenset({kind}))
+        await self._demand.load(about, kind, max_age_s, work)
+
+    async def ask(self, about: Key, what: str, max_age_s: float, **args: Any) -> Any:
+        """An answer of libvirt's that is no object, no older than this. args: plain and hashable."""
+        question = (what, *sorted(args.items()))
+        work = partial(self._source.ask, about, what, args)
+        return await self._demand.answer(about, question, max_age_s, work)
+
+    async def _refresh_anew(self, connection: str, kinds: frozenset[Kind]) -> None:
         await self._flights.run_anew(("refresh", connection, kinds), lambda: self._refresh(connection, kinds))
 
     async def _refresh(self, connection: str, kinds: frozenset[Kind]) -> None:

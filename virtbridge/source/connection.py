@@ -18,6 +18,9 @@ from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Forget, Patch, Put
 from virtbridge.model.keys import Key, Kind, connection_key
 from virtbridge.model.records import ConnectionRecord
+from virtbridge.source.answers import answer
+from virtbridge.source.demand import Loader
+from virtbridge.source.demand_kinds import DEMAND
 from virtbridge.source.errors import lost
 from virtbridge.source.follow import Lookup
 from virtbridge.source.inbox import Inbox
@@ -82,6 +85,7 @@ class Connection:
         self._given_up: list[Session] = []
         self._session: Session | None = None
         self._live: Live | None = None
+        self._loader: Loader | None = None
         self._ready = False
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -140,9 +144,26 @@ class Connection:
         finally:
             self._tell_failures(live)
 
+    async def load(self, about: Key, kind: Kind) -> None:
+        """Read the objects of a kind that no event tells of, and publish what differs."""
+        self.live()
+        assert self._loader is not None
+        await self._loader.load(about, kind)
+
+    async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> Any:
+        """One of ANSWERS."""
+        session, live = self.live()
+        raw = None if about.kind is Kind.CONNECTION else live.handle(about)
+        return await answer(session, about, raw, what, args)
+
     async def read_xml(self, key: Key, flags: int) -> str:
-        session, _ = self.live()
-        xml: str = await session.on(self._handle(session, key), "XMLDesc", flags, short=True)
+        session, live = self.live()
+        if key.kind in DEMAND:
+            assert self._loader is not None
+            raw = await self._loader.find(key)
+            text: str = await session.on(raw, DEMAND[key.kind].xml, flags, short=True)
+            return text
+        xml: str = await session.on(live.handle(key), "XMLDesc", flags, short=True)
         return xml
 
     async def sample(self, groups: frozenset[str], only: str | None) -> Samples:
@@ -153,17 +174,9 @@ class Connection:
 
     async def set_autostart(self, key: Key, value: bool) -> None:
         session, live = self.live()
-        await session.on(self._handle(session, key), "setAutostart", int(value))
+        await session.on(live.handle(key), "setAutostart", int(value))
         live.follower.touch(key)
         self._publish([Patch(key, {"autostart": value})])
-
-    def _handle(self, session: Session, key: Key) -> Any:
-        handle = session.handles.get(key)
-        if handle is None:
-            if self._live is not None and (failure := self._live.failures.get(key.kind)) is not None:
-                raise BridgeError(failure.kind, failure.message, failure.code)
-            raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"{self.config.name} has no {key.kind} {key.id}")
-        return handle.raw
 
     def _publish(self, changes: Any) -> None:
         if not self._closing:
@@ -211,6 +224,7 @@ class Connection:
         live = Live(session, self._publish, self._lookup, self._complained)
         session.on_happening = live.follower.happened
         self._session, self._live = session, live
+        self._loader = Loader(session, live, self._publish, self._lookup, self._complained)
         work = asyncio.create_task(self._work(live))
         try:
             await asyncio.wait([work, session.lost], return_when=asyncio.FIRST_COMPLETED)
@@ -220,7 +234,7 @@ class Connection:
             return error
         finally:
             self._ready = False
-            self._session = self._live = self._sampler = None
+            self._session = self._live = self._loader = self._sampler = None
             session.on_happening = lambda _happening: None
             work.cancel()
             await live.stop()

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from virtbridge.config import ConnectionConfig, RefreshConfig, StatsConfig
 from virtbridge.errors import BridgeError, ErrorKind
@@ -91,6 +92,14 @@ class Connections:
     async def refresh(self, connection: str, kinds: frozenset[Kind]) -> None:
         """Read these kinds anew, all when none is named, and publish the differences before returning."""
         await self._named(connection).refresh(kinds)
+
+    async def load(self, about: Key, kind: Kind) -> None:
+        """Read and publish the objects of a kind that no event tells of: a connection's, or those in one."""
+        await self._named(about.connection).load(about, kind)
+
+    async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> Any:
+        """An answer of libvirt's that is no object, by its name in source/answers.py; kept nowhere."""
+        return await self._named(about.connection).ask(about, what, args)
 
     async def read_xml(self, key: Key, flags: int) -> str:
         """The object's XML from libvirt, with libvirt's flags; kept nowhere."""

@@ -17,7 +17,7 @@ from typing import Any
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Change, Listing, Patch, Signal
-from virtbridge.model.keys import Key, Kind
+from virtbridge.model.keys import ON_DEMAND, Key, Kind
 from virtbridge.model.records import Record
 from virtbridge.source.derived import derived, may_read_differently
 from virtbridge.source.errors import is_unsupported
@@ -36,7 +36,8 @@ SLICE = 128  # objects of a listing that are published in one step: a few millis
 
 
 class Live:
-    """event_kinds, demand_kinds: known once sync() has announced them. failures: why a kind cannot be listed
+    """event_kinds, demand_kinds: known once sync() has announced them; without those that no event tells of
+    anywhere. failures: why a kind cannot be listed
     or followed for now; it is a demand kind until it can, and what was known of it stays.
     """
 
@@ -49,6 +50,8 @@ class Live:
         self.event_kinds: frozenset[Kind] = frozenset()
         self.demand_kinds: frozenset[Kind] = frozenset()
         self.failures: dict[Kind, BridgeError] = {}
+        # Whether the driver has those that no event tells of shows when somebody asks for them.
+        self._on_demand = ON_DEMAND
         self._unregistered: set[Kind] = set()
         self._announced: set[Kind] = set()
         self._listed: set[Kind] = set()
@@ -122,6 +125,23 @@ class Live:
     def trouble(self) -> BridgeError | None:
         return _as_one(self.failures.values()) if self.failures else None
 
+    def lacks(self, kind: Kind) -> None:
+        """Of the kinds that are read on demand: the driver has no such kind, and need not be asked again."""
+        assert self._announce is not None
+        if kind in self._on_demand:
+            log.info("no such kind here conn=%s kind=%s", self._session.name, kind)
+            self._on_demand -= {kind}
+            self._publish([self._announce(**self._kinds())])
+
+    def handle(self, key: Key) -> Any:
+        """libvirt's object. Raises BridgeError."""
+        handle = self._session.handles.get(key)
+        if handle is None:
+            if (failure := self.failures.get(key.kind)) is not None:
+                raise BridgeError(failure.kind, failure.message, failure.code)
+            raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"{key.connection} has no {key.kind} {key.id}")
+        return handle.raw
+
     async def refresh(self, kinds: Iterable[Kind]) -> None:
         """Everything of these kinds, definitions too. Raises BridgeError."""
         wanted = sorted(kinds)
@@ -142,7 +162,7 @@ class Live:
         self.demand_kinds = frozenset(self._listed | self.failures.keys()) - self.event_kinds
         return {
             "event_kinds": tuple(sorted(kind.value for kind in self.event_kinds)),
-            "demand_kinds": tuple(sorted(kind.value for kind in self.demand_kinds)),
+            "demand_kinds": tuple(sorted(kind.value for kind in self.demand_kinds | self._on_demand)),
         }
 
     def _fail(self, kind: Kind, error: BridgeError) -> None:

@@ -1,11 +1,17 @@
 """org.virtbridge1.Connection, and all that libvirt has XML of: what their objects can be asked."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from virtbridge.bus.call import Call
+from virtbridge.bus.handlers.demand import (
+    ConnectionQuestions,
+    DomainQuestions,
+    NetworkQuestions,
+    Questions,
+    within,
+)
 from virtbridge.bus.handlers.statistics import ConnectionStatistics, DomainStatistics
 from virtbridge.bus.options import checked, timeout_s
 from virtbridge.bus.publisher import Publisher
@@ -15,13 +21,10 @@ from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.cache.statistics import Statistics
 from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.model.keys import Kind
+from virtbridge.model.keys import ON_DEMAND, Kind
 from virtbridge.model.records import ConnectionRecord
 
-T = TypeVar("T")
-
 _REFRESH_MS = 60_000
-_XML_MS = 30_000
 _MAX_MS = 600_000
 
 # The option's name and libvirt's flag, the same numbers in every libvirt: VIR_DOMAIN_XML_*,
@@ -34,7 +37,7 @@ _NODE_DEVICE_XML_FLAGS = {"inactive": 1}
 _WITHOUT_SECRETS = 2 | 4
 
 
-class ConnectionHandlers(ConnectionStatistics):
+class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
     def __init__(
         self,
         cache: Cache,
@@ -44,27 +47,43 @@ class ConnectionHandlers(ConnectionStatistics):
         statistics: Statistics,
         stats_watches: StatsWatches,
     ) -> None:
+        super().__init__(cache, publisher, requests)
         self._statistics = statistics
         self._stats_watches = stats_watches
-        self._cache = cache
-        self._publisher = publisher
-        self._requests = requests
         self._watches = watches
 
-    def list(self, call: Call, kind: str, options: Mapping[str, Any]) -> Sequence[str]:
-        checked(options, {})
+    def list(
+        self, call: Call, kind: str, options: Mapping[str, Any]
+    ) -> Sequence[str] | Coroutine[Any, Any, Sequence[str]]:
+        checked(options, {"max-age": "t", "timeout": "t"})
         (chosen,) = self._kinds(call, [kind])
-        return sorted(known.path for known in self._publisher.objects(chosen, call.key.connection))
+        if "max-age" in options or self._is_read_on_demand(call, chosen):
+            return self._loaded(call, chosen, options)
+        return self._paths(call, chosen)
+
+    async def _loaded(self, call: Call, kind: Kind, options: Mapping[str, Any]) -> Sequence[str]:
+        await self._load(call.key, kind, options)
+        return self._paths(call, kind)
+
+    def _paths(self, call: Call, kind: Kind) -> Sequence[str]:
+        return sorted(known.path for known in self._publisher.objects(kind, call.key.connection))
+
+    def _is_read_on_demand(self, call: Call, kind: Kind) -> bool:
+        record = self._cache.get(call.key)
+        return isinstance(record, ConnectionRecord) and kind.value in record.demand_kinds
 
     async def refresh(self, call: Call, kinds: Sequence[str], options: Mapping[str, Any]) -> None:
         checked(options, {"timeout": "t"})
-        chosen = self._kinds(call, kinds or sorted(self._known(call)))
+        everything = self._known(call) - (ON_DEMAND - self._requests.loaded(call.key.connection))
+        chosen = self._kinds(call, kinds or sorted(everything))
         refresh = partial(self._requests.refresh, call.key.connection, chosen)
-        await _within(timeout_s(options, _REFRESH_MS, _MAX_MS), refresh)
+        await within(timeout_s(options, _REFRESH_MS, _MAX_MS), refresh)
 
     def watch(self, call: Call, kinds: Sequence[str], interval_ms: int, options: Mapping[str, Any]) -> int:
         checked(options, {})
-        chosen = self._kinds(call, kinds) or frozenset(Kind) - {Kind.CONNECTION}
+        chosen = self._kinds(call, kinds) or frozenset(Kind) - {Kind.CONNECTION} - ON_DEMAND
+        if never := sorted(chosen & ON_DEMAND):
+            raise BridgeError(ErrorKind.NOT_SUPPORTED, f"{never[0]}: these are read when asked for only")
         return self._watches.begin(call.sender, call.key.connection, chosen, interval_ms)
 
     def unwatch(self, call: Call, number: int, options: Mapping[str, Any]) -> None:
@@ -90,19 +109,11 @@ class ConnectionHandlers(ConnectionStatistics):
         return frozenset(record.event_kinds) | frozenset(record.demand_kinds)
 
 
-class _DefinedHandlers:
-    """What all that libvirt has XML of have in common."""
-
-    def __init__(self, cache: Cache, requests: Requests) -> None:
-        self._cache = cache
-        self._requests = requests
+class _DefinedHandlers(Questions):
+    """What all that events tell of and libvirt has XML of have in common."""
 
     async def set_autostart(self, call: Call, value: bool) -> None:
         await self._requests.set_autostart(call.key, value)
-
-    async def _ask_xml(self, call: Call, flags: int, options: Mapping[str, Any]) -> str:
-        read = partial(self._requests.read_xml, call.key, flags)
-        return await _within(timeout_s(options, _XML_MS, _MAX_MS), read)
 
     def _xml(self, call: Call, flags: int, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
         """At once what the cache holds; with flags, what libvirt answers."""
@@ -114,9 +125,11 @@ class _DefinedHandlers:
         return xml
 
 
-class DomainHandlers(DomainStatistics, _DefinedHandlers):
-    def __init__(self, cache: Cache, requests: Requests, statistics: Statistics) -> None:
-        super().__init__(cache, requests)
+class DomainHandlers(DomainQuestions, DomainStatistics, _DefinedHandlers):
+    def __init__(
+        self, cache: Cache, publisher: Publisher, requests: Requests, statistics: Statistics
+    ) -> None:
+        super().__init__(cache, publisher, requests)
         self._statistics = statistics
 
     def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
@@ -130,7 +143,7 @@ class DomainHandlers(DomainStatistics, _DefinedHandlers):
         return await self._ask_xml(call, flags, options)
 
 
-class NetworkHandlers(_DefinedHandlers):
+class NetworkHandlers(NetworkQuestions, _DefinedHandlers):
     def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
         return self._xml(call, _flags(options, _NETWORK_XML_FLAGS), options)
 
@@ -161,11 +174,3 @@ def _flags(options: Mapping[str, Any], known: Mapping[str, int]) -> int:
         if options.get(name):
             flags |= flag
     return flags
-
-
-async def _within(seconds: float, work: Callable[[], Awaitable[T]]) -> T:
-    try:
-        async with asyncio.timeout(seconds):
-            return await work()
-    except TimeoutError:
-        raise BridgeError(ErrorKind.TIMEOUT, f"libvirt did not answer within {seconds:g} s") from None

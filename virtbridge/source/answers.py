@@ -1,0 +1,180 @@
+"""What libvirt is asked on demand and is no object: a function for each question, by its name in one table.
+
+Answers are plain values and the model's dataclasses, in the contract's units. What waits on a guest or looks
+at programs of the host takes the narrow lane, everything else is a short read. Main thread.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import libvirt
+
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.model.answers import DhcpLease, GuestAddress, GuestInterface, parse_port
+from virtbridge.model.domain import normal_mac
+from virtbridge.model.keys import Key, Kind
+from virtbridge.model.names import name_of
+from virtbridge.model.xml import BadXml
+from virtbridge.source.enums import table
+from virtbridge.source.errors import is_unsupported
+from virtbridge.source.session import Session, all_of
+
+Args = Mapping[str, Any]
+Answer = Callable[[Session, Any, Args], Awaitable[Any]]
+
+_ADDRESS_TYPE = {libvirt.VIR_IP_ADDR_TYPE_IPV4: "ipv4", libvirt.VIR_IP_ADDR_TYPE_IPV6: "ipv6"}
+_SOURCES = {
+    "lease": libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE,
+    "agent": libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT,
+    "arp": libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP,
+}
+_JOB_TYPE = table("VIR_DOMAIN_JOB_", "OPERATION_", "STATS_")
+_JOB_OPERATION = table("VIR_DOMAIN_JOB_OPERATION_", "STR_")
+_NODE_INFO = ("model", "memory", "cpus", "mhz", "nodes", "sockets", "cores", "threads")
+
+
+async def _capabilities(session: Session, _raw: Any, _args: Args) -> str:
+    return str(await session.call("getCapabilities"))
+
+
+async def _domain_capabilities(session: Session, _raw: Any, args: Args) -> str:
+    words = [args.get(name) or None for name in ("emulator", "arch", "machine", "type")]
+    return str(await session.call("getDomainCapabilities", *words, 0))
+
+
+async def _sysinfo(session: Session, _raw: Any, _args: Args) -> str:
+    return str(await session.call("getSysinfo", 0))
+
+
+async def _node_info(session: Session, _raw: Any, _args: Args) -> dict[str, Any]:
+    values = await session.call("getInfo", short=True)
+    info = dict(zip(_NODE_INFO, values, strict=False))
+    return info | {"memory": int(info["memory"]) << 20}  # libvirt-python makes MiB of libvirt's KiB
+
+
+async def _node_stats(session: Session, _raw: Any, _args: Args) -> dict[str, int]:
+    """Processor times in ns and memory in bytes; what the driver does not tell is left out."""
+    parts = await all_of(
+        [
+            _node_part(session, "getCPUStats", "cpu", 1),
+            _node_part(session, "getMemoryStats", "memory", 1024),
+        ]
+    )
+    stats = {name: value for part in parts for name, value in part.items()}
+    if not stats:
+        raise BridgeError(ErrorKind.NOT_SUPPORTED, "this driver tells neither processor times nor memory")
+    return stats
+
+
+async def _node_part(session: Session, method: str, prefix: str, factor: int) -> dict[str, int]:
+    """Nothing where the driver does not have it."""
+    try:
+        values = await session.call(method, -1, 0, short=True)
+    except BridgeError as error:
+        if not is_unsupported(error):
+            raise
+        return {}
+    return {f"{prefix}-{name}": int(value) * factor for name, value in values.items()}
+
+
+async def _leases(session: Session, raw: Any, _args: Args) -> tuple[DhcpLease, ...]:
+    return tuple(map(_lease, await session.on(raw, "DHCPLeases", short=True)))
+
+
+def _lease(lease: Mapping[str, Any]) -> DhcpLease:
+    mac = lease.get("mac") or ""
+    return DhcpLease(
+        interface=lease.get("iface") or "",
+        expiry=max(0, lease.get("expirytime") or 0) * 1_000_000,
+        type=name_of(_ADDRESS_TYPE, lease.get("type", -1)),
+        mac=normal_mac(mac) or mac,
+        iaid=lease.get("iaid") or "",
+        address=lease.get("ipaddr") or "",
+        prefix=lease.get("prefix") or 0,
+        hostname=lease.get("hostname") or "",
+        client_id=lease.get("clientid") or "",
+    )
+
+
+async def _ports(session: Session, raw: Any, _args: Args) -> tuple[Any, ...]:
+    handles = await session.on(raw, "listAllPorts", 0, short=True)
+    ports = await all_of(_port(session, handle) for handle in handles)
+    return tuple(sorted((port for port in ports if port is not None), key=lambda port: str(port.uuid)))
+
+
+async def _port(session: Session, handle: Any) -> Any:
+    """None when it has gone meanwhile or cannot be read."""
+    try:
+        return await session.on(handle, "XMLDesc", 0, short=True, then=parse_port)
+    except BridgeError as error:
+        if error.code != libvirt.VIR_ERR_NO_NETWORK_PORT:
+            raise
+    except (BadXml, UnicodeError):
+        pass
+    return None
+
+
+async def _addresses(session: Session, raw: Any, args: Args) -> tuple[GuestInterface, ...]:
+    source: str = args["source"]
+    found = await session.on(raw, "interfaceAddresses", _SOURCES[source], 0, short=source != "agent")
+    return tuple(_guest_interface(name, found[name]) for name in found or ())
+
+
+def _guest_interface(name: str, found: Mapping[str, Any]) -> GuestInterface:
+    mac = found.get("hwaddr") or ""
+    return GuestInterface(
+        name=name,
+        mac=normal_mac(mac) or mac,
+        addresses=tuple(
+            GuestAddress(
+                type=name_of(_ADDRESS_TYPE, each.get("type", -1)),
+                address=each.get("addr") or "",
+                prefix=each.get("prefix") or 0,
+            )
+            for each in found.get("addrs") or ()
+        ),
+    )
+
+
+async def _guest_info(session: Session, raw: Any, args: Args) -> dict[str, Any]:
+    return dict(await session.on(raw, "guestInfo", args["types"], 0))
+
+
+async def _job_info(session: Session, raw: Any, args: Args) -> dict[str, Any]:
+    # Kept: reading a finished job's figures must not take them from the next reader.
+    flags = (
+        libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
+        if args["completed"]
+        else 0
+    )
+    values: dict[str, Any] = dict(await session.on(raw, "jobStats", flags))
+    words = {"type": _JOB_TYPE, "operation": _JOB_OPERATION}
+    return {
+        name.replace("_", "-"): name_of(words[name], value) if name in words else value
+        for name, value in values.items()
+    }
+
+
+_OF_CONNECTION: Mapping[str, Answer] = {
+    "capabilities": _capabilities,
+    "domain-capabilities": _domain_capabilities,
+    "sysinfo": _sysinfo,
+    "node-info": _node_info,
+    "node-stats": _node_stats,
+}
+_OF_NETWORK: Mapping[str, Answer] = {"dhcp-leases": _leases, "ports": _ports}
+_OF_DOMAIN: Mapping[str, Answer] = {
+    "interface-addresses": _addresses,
+    "guest-info": _guest_info,
+    "job-info": _job_info,
+}
+ANSWERS: Mapping[Kind, Mapping[str, Answer]] = {
+    Kind.CONNECTION: _OF_CONNECTION,
+    Kind.NETWORK: _OF_NETWORK,
+    Kind.DOMAIN: _OF_DOMAIN,
+}
+
+
+async def answer(session: Session, about: Key, raw: Any, what: str, args: Args) -> Any:
+    """Raises BridgeError. raw: the object's handle; not used for a connection."""
+    return await ANSWERS[about.kind][what](session, raw, args)

@@ -1,0 +1,123 @@
+"""The kinds that no event tells of: one row each, from which listing, reading and finding follow.
+
+Tables and pure functions; demand.py is the code that is the same for all of them. Source: libvirt's
+virConnectListAll*() and virDomainListAll*() families.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import libvirt
+
+from virtbridge.model.host_interface import parse_interface
+from virtbridge.model.keys import Kind
+from virtbridge.model.nwfilters import parse_binding, parse_filter
+from virtbridge.model.records import (
+    BindingRecord,
+    CheckpointRecord,
+    FilterRecord,
+    InterfaceRecord,
+    OnDemand,
+    SnapshotRecord,
+)
+from virtbridge.model.snapshots import children_of, parse_checkpoint, parse_snapshot
+
+Records = dict[str, Any]
+
+
+def _trees(records: Records) -> Records:
+    """Each with its children's names: whoever was not read has no place in the tree."""
+    found = children_of({name: record.definition.parent for name, record in records.items()})
+    return {name: replace(record, children=found[name]) for name, record in records.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class DemandSpec:
+    """identify: the key's id of a handle, without a call. flags: record field to the listing flag that
+    selects the objects where it is true. gone: the code of a call on an object that is no more. find: the
+    method that gives a handle by its id. finish: makes the records whole once all of a listing are known.
+    holders: the flag of listAllDomains() that selects those that have any, for a kind that lives in domains.
+    holder_field: the domain's record field that says so. current: the method that gives the current one.
+    """
+
+    kind: Kind
+    list_all: str
+    identify: Callable[[Any], str]
+    xml: str
+    find: str
+    gone: int
+    parse: Callable[[str], Any]
+    record: Callable[..., OnDemand]
+    flags: Mapping[str, int]
+    finish: Callable[[Records], Records] = lambda records: records
+    holders: int = 0
+    holder_field: str = ""
+    current: str = ""
+
+
+_SPECS = (
+    DemandSpec(
+        Kind.INTERFACE,
+        list_all="listAllInterfaces",
+        identify=lambda raw: str(raw.name()),
+        xml="XMLDesc",
+        find="interfaceLookupByName",
+        gone=libvirt.VIR_ERR_NO_INTERFACE,
+        parse=parse_interface,
+        record=InterfaceRecord,
+        flags={"active": libvirt.VIR_CONNECT_LIST_INTERFACES_ACTIVE},
+    ),
+    DemandSpec(
+        Kind.NWFILTER,
+        list_all="listAllNWFilters",
+        identify=lambda raw: str(raw.UUIDString()),
+        xml="XMLDesc",
+        find="nwfilterLookupByUUIDString",
+        gone=libvirt.VIR_ERR_NO_NWFILTER,
+        parse=parse_filter,
+        record=FilterRecord,
+        flags={},
+    ),
+    DemandSpec(
+        Kind.NWFILTERBINDING,
+        list_all="listAllNWFilterBindings",
+        identify=lambda raw: str(raw.portDev()),
+        xml="XMLDesc",
+        find="nwfilterBindingLookupByPortDev",
+        gone=libvirt.VIR_ERR_NO_NWFILTER_BINDING,
+        parse=parse_binding,
+        record=BindingRecord,
+        flags={},
+    ),
+    DemandSpec(
+        Kind.SNAPSHOT,
+        list_all="listAllSnapshots",
+        identify=lambda raw: str(raw.getName()),
+        xml="getXMLDesc",
+        find="snapshotLookupByName",
+        gone=libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT,
+        parse=parse_snapshot,
+        record=SnapshotRecord,
+        flags={},
+        finish=_trees,
+        holders=libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT,
+        holder_field="has_snapshots",
+        current="snapshotCurrent",
+    ),
+    DemandSpec(
+        Kind.CHECKPOINT,
+        list_all="listAllCheckpoints",
+        identify=lambda raw: str(raw.getName()),
+        xml="getXMLDesc",
+        find="checkpointLookupByName",
+        gone=libvirt.VIR_ERR_NO_DOMAIN_CHECKPOINT,
+        parse=parse_checkpoint,
+        record=CheckpointRecord,
+        flags={},
+        finish=_trees,
+        holders=libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_CHECKPOINT,
+    ),
+)
+
+DEMAND: Mapping[Kind, DemandSpec] = {spec.kind: spec for spec in _SPECS}
