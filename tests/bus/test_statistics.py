@@ -129,6 +129,12 @@ async def test_a_client_that_vanishes_is_unwatched(tmp_path: Path) -> None:
         await watch(passing)
         await watch(passing, LONG_MS)
         assert (await client.counters())["queue.stats-watches"] == 2
+
+        async def sampled() -> bool:
+            return "cache.stats-rounds" in await client.counters()
+
+        # A counter has no name before it has counted: a client could leave before the first round is over.
+        await wait_until(sampled, "a round is over")
         await passing.close()
 
         async def ended() -> bool:
