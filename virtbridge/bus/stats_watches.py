@@ -64,13 +64,12 @@ class StatsWatches:
     def add(self, connection: str, client: str, wish: Wish) -> int:
         """The watch's number. Raises LimitExceeded."""
         mine = sum(watch.client == client for watch in self._watches.values())
-        if mine >= self._config.watches_per_client or len(self._watches) >= self._config.watches:
-            limit, whose = (
-                (self._config.watches_per_client, "this client has")
-                if mine >= self._config.watches_per_client
-                else (self._config.watches, "there are")
-            )
-            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, f"{whose} {limit} watches of statistics already")
+        for whose, number, limit in (
+            ("this client has", mine, self._config.watches_per_client),
+            ("there are", len(self._watches), self._config.watches),
+        ):
+            if number >= limit:
+                raise BridgeError(ErrorKind.LIMIT_EXCEEDED, f"{whose} {limit} watches of statistics already")
         watch = _Watch(connection, client, next(self._numbers))
         self._watches[watch.number] = watch
         floor_ms = self._config.interval_min_ms
@@ -78,7 +77,7 @@ class StatsWatches:
         return watch.number
 
     def remove(self, connection: str, client: str, number: int) -> None:
-        """Raises InvalidArgument for what is not this client's."""
+        """Raises NoSuchObject for what is not this client's."""
         watch = self._watches.get(number)
         if watch is None or (watch.connection, watch.client) != (connection, client):
             raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"you have no watch of statistics {number} here")

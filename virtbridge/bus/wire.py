@@ -19,7 +19,6 @@ ERROR: Final = 3
 SIGNAL: Final = 4
 
 NO_REPLY_EXPECTED: Final = 1
-NO_AUTO_START: Final = 2
 ALLOW_INTERACTIVE_AUTHORIZATION: Final = 4
 
 LITTLE: Final = 0x6C  # "l"
@@ -70,10 +69,6 @@ class Incoming:
     fds: tuple[int, ...] = ()
     oversized: bool = False
     malformed: bool = False
-
-    @property
-    def wants_reply(self) -> bool:
-        return self.kind == METHOD_CALL and not self.flags & NO_REPLY_EXPECTED
 
     @property
     def interactive(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from virtbridge.cache.indexes import Indexes
 from virtbridge.model.changes import Change, Drop, Forget, Listing, Patch, Put, Signal
-from virtbridge.model.keys import Key, Kind, connection_key, parent_key
+from virtbridge.model.keys import OBJECT_KINDS, Key, Kind, connection_key, parent_key
 from virtbridge.model.records import Record
 
 
@@ -111,9 +111,8 @@ class Cache:
         return self.children(parent, change.kind)
 
     def _apply_forget(self, change: Forget) -> None:
-        for kind in Kind:
-            if kind is not Kind.CONNECTION:
-                self._apply_listing(Listing(change.connection, kind, frozenset()))
+        for kind in OBJECT_KINDS:
+            self._apply_listing(Listing(change.connection, kind, frozenset()))
         self._apply_drop(Drop(connection_key(change.connection)))
 
     def _apply_signal(self, change: Signal) -> None:

@@ -25,6 +25,9 @@ class Kind(StrEnum):
     CHECKPOINT = "checkpoint"
 
 
+# What a connection has objects of, in the order in which they are named to people.
+OBJECT_KINDS = tuple(kind for kind in Kind if kind is not Kind.CONNECTION)
+
 # Kinds whose objects have no UUID: libvirt knows them by name alone.
 NAMED = frozenset({Kind.NODEDEV, Kind.INTERFACE, Kind.NWFILTERBINDING, Kind.SNAPSHOT, Kind.CHECKPOINT})
 

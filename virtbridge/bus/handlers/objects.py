@@ -21,7 +21,7 @@ from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.cache.statistics import Statistics
 from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.model.keys import ON_DEMAND, Kind
+from virtbridge.model.keys import OBJECT_KINDS, ON_DEMAND, Kind
 from virtbridge.model.records import ConnectionRecord
 
 _REFRESH_MS = 60_000
@@ -81,7 +81,7 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
 
     def watch(self, call: Call, kinds: Sequence[str], interval_ms: int, options: Mapping[str, Any]) -> int:
         checked(options, {})
-        chosen = self._kinds(call, kinds) or frozenset(Kind) - {Kind.CONNECTION} - ON_DEMAND
+        chosen = self._kinds(call, kinds) or frozenset(OBJECT_KINDS) - ON_DEMAND
         if never := sorted(chosen & ON_DEMAND):
             raise BridgeError(ErrorKind.NOT_SUPPORTED, f"{never[0]}: these are read when asked for only")
         return self._watches.begin(call.sender, call.key.connection, chosen, interval_ms)
@@ -91,7 +91,7 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
         self._watches.end(call.sender, call.key.connection, number)
 
     def _kinds(self, call: Call, names: Sequence[str]) -> frozenset[Kind]:
-        kinds = {kind.value: kind for kind in Kind if kind is not Kind.CONNECTION}
+        kinds = {kind.value: kind for kind in OBJECT_KINDS}
         for name in names:
             if name not in kinds:
                 raise BridgeError(
@@ -105,7 +105,7 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
         """The kinds of this driver; before it was ever connected, nobody knows: all."""
         record = self._cache.get(call.key)
         if not isinstance(record, ConnectionRecord) or not record.last_sync_us:
-            return frozenset(kind for kind in Kind if kind is not Kind.CONNECTION)
+            return frozenset(OBJECT_KINDS)
         return frozenset(record.event_kinds) | frozenset(record.demand_kinds)
 
 
