@@ -20,7 +20,7 @@ def document(folder: str, name: str) -> str:
 
 DOMAINS = sorted(path.stem for path in (_HERE / "domains").glob("*.xml"))
 NETWORKS = sorted(path.stem for path in (_HERE / "networks").glob("*.xml"))
-POOLS, NODE_DEVICES, SECRETS = (
+POOLS, VOLUMES, NODE_DEVICES, SECRETS = (
     sorted(path.stem for path in (_HERE / folder).glob("*.xml"))
-    for folder in ("pools", "nodedevs", "secrets")
+    for folder in ("pools", "volumes", "nodedevs", "secrets")
 )

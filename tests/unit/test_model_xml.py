@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from tests.data import DOMAINS, NETWORKS, NODE_DEVICES, POOLS, SECRETS, document, domain_xml
+from tests.data import DOMAINS, NETWORKS, NODE_DEVICES, POOLS, SECRETS, VOLUMES, document, domain_xml
 from virtbridge.model import xml as model_xml
 from virtbridge.model.domain import DomainDefinition, backing_sources, disk_sources
 from virtbridge.model.domain_xml import parse_domain
@@ -19,6 +19,7 @@ from virtbridge.model.network_xml import parse_network
 from virtbridge.model.nodedev_xml import parse_node_device
 from virtbridge.model.pool_xml import parse_pool
 from virtbridge.model.secret import parse_secret
+from virtbridge.model.volumes import parse_volume
 from virtbridge.model.xml import MAX_BYTES, BadXml
 
 BILLION_LAUGHS = (
@@ -124,7 +125,7 @@ def test_threads_read_side_by_side() -> None:
 
 def check(text: str) -> None:
     """A record whose values fit the bus, or BadXml: nothing else."""
-    for parse in (parse_domain, parse_network, parse_pool, parse_node_device, parse_secret):
+    for parse in (parse_domain, parse_network, parse_pool, parse_volume, parse_node_device, parse_secret):
         try:
             definition: Any = parse(text)
         except BadXml:
@@ -142,7 +143,7 @@ def check(text: str) -> None:
 def test_any_text(text: str) -> None:
     check(text)
     check(f"<domain>{text}</domain>")
-    for tag in ("network", "pool", "device", "secret"):
+    for tag in ("network", "pool", "volume", "device", "secret"):
         check(f"<{tag}>{text}</{tag}>")
 
 
@@ -196,7 +197,7 @@ def test_any_elements(inside: list[str]) -> None:
     body = "".join(inside)
     check(f"<domain><devices>{body}</devices></domain>")
     check(f"<domain>{body}</domain>")
-    for tag in ("network", "pool", "device", "secret"):
+    for tag in ("network", "pool", "volume", "device", "secret"):
         check(f"<{tag}>{body}</{tag}>")
 
 
@@ -228,6 +229,7 @@ def mutate(root: Any, chance: random.Random) -> None:
         *(("domains", name) for name in DOMAINS),
         *(("networks", name) for name in NETWORKS),
         *(("pools", name) for name in POOLS),
+        *(("volumes", name) for name in VOLUMES),
         *(("nodedevs", name) for name in NODE_DEVICES),
         *(("secrets", name) for name in SECRETS),
     ],

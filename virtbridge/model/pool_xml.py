@@ -5,7 +5,7 @@ Source: https://libvirt.org/formatstorage.html, virStoragePoolGetXMLDesc().
 """
 
 from virtbridge.model.pool import PoolDefinition
-from virtbridge.model.units import memory_bytes
+from virtbridge.model.storage_xml import device_paths, permissions_of, secret_of, size_bytes, text_of
 from virtbridge.model.xml import Element, attribute, child, children, parse_root, pci_address, text
 
 
@@ -16,15 +16,15 @@ def parse_pool(xml: str) -> PoolDefinition:
     source, target = parts.get("source"), parts.get("target")
     inside = children(source) if source is not None else {}
     auth = inside.get("auth")
-    permissions = child(target, "permissions") if target is not None else None
+    permissions = permissions_of(target)
     return PoolDefinition(
         type=attribute(root, "type"),
-        capacity_bytes=_bytes(parts.get("capacity")),
-        allocation_bytes=_bytes(parts.get("allocation")),
-        available_bytes=_bytes(parts.get("available")),
+        capacity_bytes=size_bytes(parts.get("capacity")),
+        allocation_bytes=size_bytes(parts.get("allocation")),
+        available_bytes=size_bytes(parts.get("available")),
         source_name=text(inside.get("name")),
         source_hosts=_hosts(source),
-        source_devices=_devices(source),
+        source_devices=device_paths(source),
         source_directory=attribute(inside.get("dir"), "path"),
         source_adapter=_adapter(inside.get("adapter")),
         source_format=attribute(inside.get("format"), "type"),
@@ -33,28 +33,13 @@ def parse_pool(xml: str) -> PoolDefinition:
         source_product=attribute(inside.get("product"), "name"),
         auth_type=attribute(auth, "type"),
         auth_username=attribute(auth, "username"),
-        auth_secret=_secret(auth),
-        target_path=_text_of(target, "path"),
-        target_mode=_text_of(permissions, "mode"),
-        target_owner=_id_of(permissions, "owner"),
-        target_group=_id_of(permissions, "group"),
-        target_label=_text_of(permissions, "label"),
+        auth_secret=secret_of(auth),
+        target_path=text_of(target, "path"),
+        target_mode=permissions.mode,
+        target_owner=permissions.owner,
+        target_group=permissions.group,
+        target_label=permissions.label,
     )
-
-
-def _text_of(element: Element | None, tag: str) -> str:
-    return text(child(element, tag)) if element is not None else ""
-
-
-def _id_of(element: Element | None, tag: str) -> str:
-    """A user or group by number; -1 is libvirt's "as it comes"."""
-    number = _text_of(element, tag)
-    return "" if number == "-1" else number
-
-
-def _bytes(element: Element | None) -> int:
-    """A size, which is in bytes where the XML names no unit, unlike memory."""
-    return memory_bytes(text(element), attribute(element, "unit") or "bytes") or 0
 
 
 def _hosts(source: Element | None) -> tuple[str, ...]:
@@ -66,14 +51,6 @@ def _hosts(source: Element | None) -> tuple[str, ...]:
         bracketed = f"[{name}]" if port and ":" in name else name
         found.append(f"{bracketed}:{port}" if port else name)
     return tuple(found)
-
-
-def _devices(source: Element | None) -> tuple[str, ...]:
-    return (
-        tuple(device.get("path", "") for device in source.iterchildren("device"))
-        if source is not None
-        else ()
-    )
 
 
 def _adapter(adapter: Element | None) -> str:
@@ -90,8 +67,3 @@ def _adapter(adapter: Element | None) -> str:
 
 def _initiator(initiator: Element | None) -> str:
     return attribute(child(initiator, "iqn"), "name") if initiator is not None else ""
-
-
-def _secret(auth: Element | None) -> str:
-    secret = child(auth, "secret") if auth is not None else None
-    return attribute(secret, "uuid") or attribute(secret, "usage")
