@@ -20,6 +20,7 @@ from virtbridge.bus.face import BusFace, NameTaken
 from virtbridge.bus.inbound import InboundLimits
 from virtbridge.bus.link import BusError, Link, LinkLimits, LinkLost
 from virtbridge.cache.cache import Cache
+from virtbridge.cache.chains import Chains
 from virtbridge.cache.requests import Requests
 from virtbridge.cache.statistics import Statistics
 from virtbridge.config import Config, ConnectionConfig, LimitsConfig
@@ -70,6 +71,7 @@ class _Daemon:
         self._reloads: set[asyncio.Task[None]] = set()
         metrics = Metrics()
         cache = Cache()
+        Chains(cache)
         self._clients = Clients(link)
         self._connections = Connections(
             publish=cache.apply,

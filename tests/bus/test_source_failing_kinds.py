@@ -13,7 +13,7 @@ from tests.support.followed import Followed
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Put
-from virtbridge.model.keys import ON_DEMAND, Key, Kind
+from virtbridge.model.keys import ON_DEMAND, Key, Kind, connection_key
 from virtbridge.model.records import NetworkRecord
 from virtbridge.source.eventloop import install
 from virtbridge.source.kinds import KINDS
@@ -183,3 +183,14 @@ async def test_a_kind_that_hangs_does_not_use_up_the_threads(monkeypatch: pytest
             released.set()
         await source.until(lambda: source.named(Kind.NETWORK, "default"))
         await source.until(lambda: source.connection().last_error == ("", ""))
+
+
+async def test_a_driver_without_pools_has_no_volumes(other: Any, failing: Failing) -> None:
+    failing.fail("listAllStoragePools", "storagePoolEventRegisterAny", code=libvirt.VIR_ERR_NO_SUPPORT)
+    async with Followed() as source:
+        await source.ready(URI)
+        assert source.connection().demand_kinds == on_demand()
+        with pytest.raises(BridgeError) as caught:
+            await source.connections.load(connection_key("c"), Kind.VOLUME)
+        assert caught.value.kind is ErrorKind.NOT_SUPPORTED
+        assert "volume" not in source.connection().demand_kinds

@@ -12,19 +12,17 @@ import libvirt
 import pytest
 import pytest_asyncio
 
-from tests.support.followed import Followed
+from tests.support.asked import CONNECTION, Asked
 from tests.support.libvirtd import Libvirtd, is_available, qemu_xml, start_qemu
 from tests.support.stopped import stopped
-from virtbridge.cache.requests import Requests
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.answers import DhcpLease, GuestAddress, GuestInterface
-from virtbridge.model.keys import Key, Kind, connection_key
+from virtbridge.model.keys import Key, Kind
 from virtbridge.model.xml import BadXml
 from virtbridge.source.demand_kinds import DEMAND
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs root, libvirtd and namespaces")
 
-CONNECTION = connection_key("c")
 LAN = """
 <network><name>lan</name><bridge name='vbt0'/>
   <ip address='192.168.99.1' netmask='255.255.255.0'>
@@ -64,31 +62,6 @@ def other(host: Libvirtd) -> Iterator[Any]:
         domain.undefineFlags(flags)
     del domain
     conn.close()
-
-
-class Asked(Followed):
-    """With the requests that clients make."""
-
-    async def __aenter__(self) -> "Asked":
-        await super().__aenter__()
-        self.requests = Requests(self.connections, self.metrics, self.cache)
-        return self
-
-    async def cost(self, kind: Kind, about: Key = CONNECTION, max_age_s: float = 0) -> dict[str, int]:
-        """The libvirt calls that loading a kind took."""
-        before = self.calls()
-        await self.requests.load(about, kind, max_age_s)
-        return {
-            name: count - before.get(name, 0)
-            for name, count in self.calls().items()
-            if count != before.get(name, 0)
-        }
-
-    def found(self, kind: Kind) -> dict[str, Any]:
-        return {key.id: record for key, record in self.cache.records(kind)}
-
-    async def stop(self) -> None:
-        await self.requests.stop()
 
 
 @pytest_asyncio.fixture

@@ -12,7 +12,17 @@ from virtbridge.model.changes import Change, Drop, Forget, Listing, Patch, Put, 
 from virtbridge.model.domain import Disk, DomainDefinition, Interface
 from virtbridge.model.keys import Key, Kind, connection_key
 from virtbridge.model.network import NetworkDefinition
-from virtbridge.model.records import ConnectionRecord, DomainRecord, NetworkRecord, Record
+from virtbridge.model.records import (
+    ConnectionRecord,
+    DomainRecord,
+    NetworkRecord,
+    PoolRecord,
+    Record,
+    SnapshotRecord,
+    VolumeRecord,
+)
+from virtbridge.model.snapshots import SnapshotDefinition
+from virtbridge.model.volumes import VolumeDefinition
 
 UUIDS = [f"00000000-0000-0000-0000-00000000000{digit}" for digit in range(4)]
 
@@ -181,3 +191,18 @@ def test_indexes_hold_exactly_what_the_records_say(steps: list[Change]) -> None:
     # A mirror that only looks where it was told to look has it all.
     mirror = {each: record for _, each, record in notes.heard}
     assert {each: record for each, record in mirror.items() if record} == dict(cache.records(Kind.DOMAIN))
+
+
+def test_volumes_go_when_their_pool_stops_and_snapshots_stay_when_their_domain_does() -> None:
+    cache = Cache()
+    pool, uuid = Key("lab", Kind.POOL, UUIDS[1]), UUIDS[0]
+    volume = Key("lab", Kind.VOLUME, "a", UUIDS[1])
+    snapshot = Key("lab", Kind.SNAPSHOT, "a", uuid)
+    cache.apply([Put(key(), domain(id=1)), Put(pool, PoolRecord(UUIDS[1], "p", active=True))])
+    cache.apply([Put(snapshot, SnapshotRecord(SnapshotDefinition("a")))])
+    cache.apply([Put(volume, VolumeRecord(VolumeDefinition("a")))])
+    notes = Notes(cache)
+    cache.apply([Patch(key(), {"id": -1}), Patch(pool, {"active": False})])
+    assert [what for _, what, _ in notes.heard] == [key(), volume, pool]
+    assert cache.get(snapshot) is not None
+    assert list(cache.children(pool, Kind.VOLUME)) == []

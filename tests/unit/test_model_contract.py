@@ -11,11 +11,13 @@ from lxml import etree
 from virtbridge.model.domain import Disk, DomainDefinition, Filesystem, Graphics, HostDevice, Interface
 from virtbridge.model.network import Address, DhcpHost, NetworkDefinition, PortGroup
 from virtbridge.model.nodedev import NodeDeviceDefinition
+from virtbridge.model.paths import ObjectPath
 from virtbridge.model.pool import PoolDefinition
 from virtbridge.model.secret import SecretDefinition
+from virtbridge.model.volumes import BackingVolume
 
 CONTRACT = Path(__file__).parents[2] / "dbus"
-KINDS = {str: "s", bool: "b", int: "t"}
+KINDS = {str: "s", bool: "b", int: "t", ObjectPath: "o"}
 
 
 def signature(hint: Any) -> str:
@@ -45,7 +47,7 @@ def documented_keys(comment: str) -> list[tuple[str, str]]:
     for entry in listed.split(","):
         key, _, note = entry.strip().partition(" <")
         kind = note.rstrip(">").split(" ")[0]
-        keys.append((key, kind if kind in ("t", "b", "as", "aa{sv}") else "s"))
+        keys.append((key, kind if kind in ("t", "b", "o", "as", "aa{sv}") else "s"))
     return keys
 
 
@@ -57,6 +59,7 @@ def documented_keys(comment: str) -> list[tuple[str, str]]:
         ("Domain", "Graphics", Graphics),
         ("Domain", "HostDevices", HostDevice),
         ("Domain", "Filesystems", Filesystem),
+        ("StorageVolume", "BackingChain", BackingVolume),
         ("Network", "Addresses", Address),
         ("Network", "PortGroups", PortGroup),
     ],

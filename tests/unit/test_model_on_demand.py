@@ -12,6 +12,7 @@ from virtbridge.model.host_interface import HostAddress, parse_interface
 from virtbridge.model.keys import Kind, xml_root
 from virtbridge.model.nwfilters import parse_binding, parse_filter
 from virtbridge.model.snapshots import children_of, parse_checkpoint, parse_snapshot
+from virtbridge.model.volumes import parse_volume
 from virtbridge.model.xml import BadXml
 
 PARSERS = {
@@ -21,6 +22,7 @@ PARSERS = {
     "filterbinding": parse_binding,
     "interface": parse_interface,
     "networkport": parse_port,
+    "volume": parse_volume,
 }
 
 
@@ -161,6 +163,7 @@ def test_xml_roots_are_those_that_the_parsers_take() -> None:
     tags = {kind: xml_root(kind) for kind in Kind}
     assert tags[Kind.SNAPSHOT] == "domainsnapshot"
     assert tags[Kind.CHECKPOINT] == "domaincheckpoint"
+    assert tags[Kind.VOLUME] == "volume"
     assert tags[Kind.NWFILTER] == "filter"
     assert tags[Kind.NWFILTERBINDING] == "filterbinding"
     assert tags[Kind.INTERFACE] == "interface"
@@ -168,7 +171,31 @@ def test_xml_roots_are_those_that_the_parsers_take() -> None:
 
 
 _WORDS = st.sampled_from(
-    ["name", "parent", "disks", "disk", "owner", "plug", "rule", "mac", "protocol", "ip", "creationTime"]
+    [
+        *(
+            "name",
+            "parent",
+            "disks",
+            "disk",
+            "owner",
+            "plug",
+            "rule",
+            "mac",
+            "protocol",
+            "ip",
+            "creationTime",
+        ),
+        *(
+            "target",
+            "timestamps",
+            "atime",
+            "permissions",
+            "capacity",
+            "encryption",
+            "features",
+            "backingStore",
+        ),
+    ]
 )
 _ATTRIBUTES = st.dictionaries(st.sampled_from(["name", "address", "prefix", "size", "uuid"]), st.text("-1a:"))
 

@@ -29,7 +29,13 @@ keys = st.one_of(
         st.text(),
         st.just(""),
     ),
-    st.builds(Key, names, st.sampled_from([Kind.SNAPSHOT, Kind.CHECKPOINT]), st.text(), st.uuids().map(str)),
+    st.builds(
+        Key,
+        names,
+        st.sampled_from([Kind.VOLUME, Kind.SNAPSHOT, Kind.CHECKPOINT]),
+        st.text(),
+        st.uuids().map(str),
+    ),
 )
 
 

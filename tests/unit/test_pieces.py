@@ -13,8 +13,9 @@ from virtbridge.bus.transport import Variant, marshal, plain, unmarshal
 from virtbridge.model.domain import Disk, DomainDefinition, Interface
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.network import Address, DhcpHost, NetworkDefinition
-from virtbridge.model.paths import path_of
-from virtbridge.model.records import ConnectionRecord, DomainRecord, NetworkRecord
+from virtbridge.model.paths import NO_PATH, ObjectPath, path_of
+from virtbridge.model.records import ConnectionRecord, DomainRecord, NetworkRecord, VolumeRecord
+from virtbridge.model.volumes import BackingVolume, VolumeDefinition
 
 SHAPES = shapes(load_contract())
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -56,7 +57,16 @@ networks = st.builds(
         addresses=st.lists(st.builds(Address, address=texts, dhcp_hosts=hosts), max_size=2).map(tuple),
     ),
 )
+volumes = st.builds(
+    VolumeRecord,
+    definition=st.builds(VolumeDefinition, path=texts, capacity_bytes=st.integers(0, 2**64 - 1)),
+    chain=st.lists(
+        st.builds(BackingVolume, path=texts, volume=st.sampled_from([NO_PATH, ObjectPath("/a/b")])),
+        max_size=2,
+    ).map(tuple),
+)
 objects = st.one_of(
+    st.tuples(st.builds(Key, texts.filter(bool), st.just(Kind.VOLUME), texts, st.uuids().map(str)), volumes),
     networks.map(lambda record: (Key("lab", Kind.NETWORK, record.uuid), record)),
     domains.map(lambda record: (Key("lab", Kind.DOMAIN, record.uuid), record)),
     connections.map(lambda record: (Key(record.name, Kind.CONNECTION), record)),

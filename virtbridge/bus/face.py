@@ -13,6 +13,7 @@ from virtbridge.bus.handlers.demand import (
     NWFilterBindingHandlers,
     NWFilterHandlers,
     SnapshotHandlers,
+    StorageVolumeHandlers,
 )
 from virtbridge.bus.handlers.manager import ManagerHandlers, MetricsHandlers
 from virtbridge.bus.handlers.objects import (
@@ -89,6 +90,7 @@ class BusFace:
             INTERFACE_OF[Kind.DOMAIN]: DomainHandlers(cache, publisher, requests, statistics),
             INTERFACE_OF[Kind.NETWORK]: NetworkHandlers(cache, publisher, requests),
             INTERFACE_OF[Kind.POOL]: StoragePoolHandlers(cache, publisher, requests),
+            INTERFACE_OF[Kind.VOLUME]: StorageVolumeHandlers(cache, publisher, requests),
             INTERFACE_OF[Kind.NODEDEV]: NodeDeviceHandlers(cache, publisher, requests),
             INTERFACE_OF[Kind.SECRET]: SecretHandlers(cache, publisher, requests),
             INTERFACE_OF[Kind.INTERFACE]: InterfaceHandlers(cache, publisher, requests),

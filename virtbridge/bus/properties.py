@@ -13,7 +13,7 @@ from typing import Any, get_args
 from virtbridge.bus.contract import BadContract, Interface
 from virtbridge.bus.transport import Variant
 from virtbridge.model.keys import Key, Kind, parent_key
-from virtbridge.model.paths import connection_path, path_of
+from virtbridge.model.paths import ObjectPath, connection_path, path_of
 
 Getter = Callable[[Key, Any], Any]
 
@@ -26,6 +26,7 @@ INTERFACE_OF = {
     Kind.DOMAIN: "org.virtbridge1.Domain",
     Kind.NETWORK: "org.virtbridge1.Network",
     Kind.POOL: "org.virtbridge1.StoragePool",
+    Kind.VOLUME: "org.virtbridge1.StorageVolume",
     Kind.NODEDEV: "org.virtbridge1.NodeDevice",
     Kind.SECRET: "org.virtbridge1.Secret",
     Kind.INTERFACE: "org.virtbridge1.Interface",
@@ -178,6 +179,33 @@ _GETTERS: Mapping[str, Mapping[str, Getter]] = {
         "TargetLabel": _field("definition.target_label"),
         "Connection": _connection,
     },
+    INTERFACE_OF[Kind.VOLUME]: {
+        "Name": _id,
+        "Key": _field("definition.key"),
+        "Path": _field("definition.path"),
+        "Type": _field("definition.type"),
+        "Capacity": _field("definition.capacity_bytes"),
+        "Allocation": _field("definition.allocation_bytes"),
+        "Physical": _field("definition.physical_bytes"),
+        "Format": _field("definition.format"),
+        "Compat": _field("definition.compat"),
+        "ClusterSize": _field("definition.cluster_size_bytes"),
+        "Features": _field("definition.features"),
+        "BackingChain": _field("chain"),
+        "Encryption": _field("definition.encryption"),
+        "EncryptionSecret": _field("definition.encryption_secret"),
+        "Mode": _field("definition.permissions.mode"),
+        "Owner": _field("definition.permissions.owner"),
+        "Group": _field("definition.permissions.group"),
+        "Label": _field("definition.permissions.label"),
+        "AccessTime": _field("definition.access_time_us"),
+        "ModificationTime": _field("definition.modification_time_us"),
+        "ChangeTime": _field("definition.change_time_us"),
+        "CreationTime": _field("definition.creation_time_us"),
+        "SourceDevices": _field("definition.source_devices"),
+        "Pool": _holder,
+        **_READ_ON_DEMAND,
+    },
     INTERFACE_OF[Kind.NODEDEV]: {
         "Name": _field("name"),
         "Active": _field("active"),
@@ -310,7 +338,7 @@ def device_fields(device: Any) -> tuple[tuple[str, str, str], ...]:
     """A device dataclass as a{sv}: each field's name in Python, its key on the bus (`-` for `_`) and its
     signature.
 
-    str is s, bool is b, int is t, a tuple of str is as, a tuple of dataclasses aa{sv}.
+    str is s, bool is b, int is t, an object path o, a tuple of str as, a tuple of dataclasses aa{sv}.
     """
     known = _DEVICE_FIELDS.get(type(device))
     if known is None:
@@ -331,7 +359,7 @@ def details_to_bus(details: Mapping[str, Any]) -> dict[str, Variant]:
     return {name: _variant(value) for name, value in details.items()}
 
 
-_SCALARS = {str: "s", bool: "b", int: "t"}
+_SCALARS: Mapping[Any, str] = {str: "s", bool: "b", int: "t", ObjectPath: "o"}
 _DETAILS = {str: "s", bool: "b", int: "x", float: "d", list: "as", tuple: "as"}
 
 

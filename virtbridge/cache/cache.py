@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from virtbridge.cache.indexes import Indexes
 from virtbridge.model.changes import Change, Drop, Forget, Listing, Patch, Put, Signal
-from virtbridge.model.keys import OBJECT_KINDS, Key, Kind, connection_key, parent_key
+from virtbridge.model.keys import IN_ACTIVE, OBJECT_KINDS, Key, Kind, connection_key, parent_key
 from virtbridge.model.records import Record
 
 
@@ -130,7 +130,15 @@ class Cache:
         self._records[key] = record
         self._groups.setdefault(key[:2], {})[key] = None
         self._indexes.update(key, known, record)
+        if getattr(known, "active", False) and not getattr(record, "active", False):
+            self._empty(key)
         self._touch(key)
+
+    def _empty(self, parent: Key) -> None:
+        """It is not active any more, and some of what was in it is not there without that."""
+        for key in list(self._children.get(parent, ())):
+            if key.kind in IN_ACTIVE:
+                self._apply_drop(Drop(key))
 
     def _leave(self, parent: Key, child: Key) -> None:
         siblings = self._children[parent]

@@ -16,7 +16,7 @@ from virtbridge.cache.flight import SingleFlight
 from virtbridge.errors import BridgeError
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Change, Patch, Signal
-from virtbridge.model.keys import Key, Kind, connection_key
+from virtbridge.model.keys import IN_ACTIVE, Key, Kind, connection_key
 from virtbridge.model.records import OnDemand
 
 # Anyone may ask as often as they like: between two readings of the same libvirt gets so many times as long as
@@ -42,6 +42,7 @@ class Demand:
         self._metrics = metrics
         self._answers: dict[Key, dict[Hashable, _Known]] = {}
         self._loaded: dict[Key, dict[Kind, float]] = {}
+        self._outdated: dict[Key, dict[Kind, float]] = {}
         self._began_s: dict[Hashable, float] = {}  # of the readings under way
         self._rest_until_s: dict[Hashable, float] = {}
         cache.listen(self)
@@ -56,10 +57,22 @@ class Demand:
 
     async def load(self, about: Key, kind: Kind, max_age_s: float, work: Work) -> None:
         """Have the objects of a kind, of a connection or in one object, no older than this in the cache."""
+        max_age_s = min(max_age_s, self._useful_s(about, kind))
         if self._age_s(about, kind) < max_age_s:
             self._metrics.add("cache.fresh")
             return
         await self._fly(("load", about, kind), max_age_s, lambda: self._load(about, kind, work))
+
+    def was_asked(self, about: Key, kind: Kind) -> bool:
+        """Whether somebody has had these read, or all of the connection, or is having it done."""
+        places = (about, connection_key(about.connection))
+        return any(
+            kind in self._loaded.get(each, ()) or ("load", each, kind) in self._began_s for each in places
+        )
+
+    def outdate(self, about: Key, kind: Kind) -> None:
+        """What was read until now says nothing any more, at any max-age."""
+        self._outdated.setdefault(about, {})[kind] = _now_s()
 
     def loaded(self, connection: str) -> frozenset[Kind]:
         """The kinds of a connection of which somebody has asked for some objects."""
@@ -71,6 +84,7 @@ class Demand:
         if self._cache.get(key) is None:
             self._answers.pop(key, None)
             self._loaded.pop(key, None)
+            self._outdated.pop(key, None)
 
     def happened(self, signal: Signal) -> None:
         pass
@@ -79,6 +93,22 @@ class Demand:
         """Those in one object are read with those of the whole connection, too."""
         times = (self._loaded.get(key, {}).get(kind) for key in (about, connection_key(about.connection)))
         return _now_s() - max((time for time in times if time is not None), default=float("-inf"))
+
+    def _useful_s(self, about: Key, kind: Kind) -> float:
+        """How old a reading may be at most. Of what is not active libvirt says so, and nothing is kept."""
+        if kind in IN_ACTIVE and not getattr(self._cache.get(about), "active", True):
+            return 0
+        since = (
+            kinds[kind]
+            for each, kinds in self._outdated.items()
+            if kind in kinds and (each == about or self._is_outdated_part(each, about, kind))
+        )
+        return _now_s() - max(since, default=float("-inf"))
+
+    def _is_outdated_part(self, part: Key, whole: Key, kind: Kind) -> bool:
+        """Of a connection: an object whose own objects have not been read anew yet."""
+        read_s = self._loaded.get(part, {}).get(kind, float("-inf"))
+        return whole == connection_key(part.connection) and read_s < self._outdated[part][kind]
 
     async def _fly(self, what: Hashable, max_age_s: float, work: Work) -> Any:
         began_s = self._began_s.get(what)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.demand import Demand
 from virtbridge.cache.flight import SingleFlight
+from virtbridge.cache.related import Related
 from virtbridge.config import ConnectionConfig
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import ON_DEMAND, Key, Kind, connection_key
@@ -45,6 +46,8 @@ class Requests:
         self._flights = SingleFlight(metrics)
         self._rested_at: dict[str, float] = {}  # when the next refresh of a connection may begin
         self._demand = Demand(cache, self._flights, metrics)
+        self._related = Related(self._demand, self.load)
+        cache.listen(self._related)
 
     def open(self, config: ConnectionConfig) -> None:
         self._source.open(config)
@@ -112,4 +115,5 @@ class Requests:
         await self._source.set_autostart(key, value)
 
     async def stop(self) -> None:
+        await self._related.stop()
         await self._flights.stop()

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     DOMAIN = "domain"
     NETWORK = "network"
     POOL = "pool"
+    VOLUME = "volume"
     NODEDEV = "nodedev"
     SECRET = "secret"
     INTERFACE = "interface"
@@ -29,13 +30,32 @@ class Kind(StrEnum):
 OBJECT_KINDS = tuple(kind for kind in Kind if kind is not Kind.CONNECTION)
 
 # Kinds whose objects have no UUID: libvirt knows them by name alone.
-NAMED = frozenset({Kind.NODEDEV, Kind.INTERFACE, Kind.NWFILTERBINDING, Kind.SNAPSHOT, Kind.CHECKPOINT})
+NAMED = frozenset(
+    {Kind.VOLUME, Kind.NODEDEV, Kind.INTERFACE, Kind.NWFILTERBINDING, Kind.SNAPSHOT, Kind.CHECKPOINT}
+)
 
 # The kinds whose objects live in an object of another kind, are named within it only, and go with it.
-PARENT_KIND: Mapping[Kind, Kind] = {Kind.SNAPSHOT: Kind.DOMAIN, Kind.CHECKPOINT: Kind.DOMAIN}
+PARENT_KIND: Mapping[Kind, Kind] = {
+    Kind.VOLUME: Kind.POOL,
+    Kind.SNAPSHOT: Kind.DOMAIN,
+    Kind.CHECKPOINT: Kind.DOMAIN,
+}
+
+# Those of them that are there only while what they live in is active: libvirt knows no volumes of a pool that
+# is not started, and the next start may find others.
+IN_ACTIVE = frozenset({Kind.VOLUME})
 
 # The kinds that no event tells of, anywhere: read when somebody asks for them, and only then.
-ON_DEMAND = frozenset({Kind.INTERFACE, Kind.NWFILTER, Kind.NWFILTERBINDING, Kind.SNAPSHOT, Kind.CHECKPOINT})
+ON_DEMAND = frozenset(
+    {
+        Kind.VOLUME,
+        Kind.INTERFACE,
+        Kind.NWFILTER,
+        Kind.NWFILTERBINDING,
+        Kind.SNAPSHOT,
+        Kind.CHECKPOINT,
+    }
+)
 
 # The root element of a kind's XML, where it is not the kind's own word.
 _XML_ROOT: Mapping[Kind, str] = {

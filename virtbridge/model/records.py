@@ -15,6 +15,7 @@ from virtbridge.model.nwfilters import BindingDefinition, FilterDefinition
 from virtbridge.model.pool import NO_POOL_DEFINITION, PoolDefinition
 from virtbridge.model.secret import NO_SECRET_DEFINITION, SecretDefinition
 from virtbridge.model.snapshots import CheckpointDefinition, SnapshotDefinition
+from virtbridge.model.volumes import BackingVolume, VolumeDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,14 @@ class OnDemand:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeRecord(OnDemand):
+    """chain: what it is built on, as far as the cache knows it; kept right by the cache."""
+
+    definition: VolumeDefinition
+    chain: tuple[BackingVolume, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotRecord(OnDemand):
     """children: names, sorted. current: the one that the domain's state goes back to."""
 
@@ -187,6 +196,7 @@ Record = (
     | PoolRecord
     | NodeDeviceRecord
     | SecretRecord
+    | VolumeRecord
     | SnapshotRecord
     | CheckpointRecord
     | InterfaceRecord

@@ -6,7 +6,8 @@ answer is the cache's business. Main thread; no libvirt here.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from time import time_ns
@@ -14,12 +15,13 @@ from typing import Any
 
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Change, Listing, Patch, Put
-from virtbridge.model.keys import Key, Kind, parent_key
+from virtbridge.model.keys import IN_ACTIVE, PARENT_KIND, Key, Kind, parent_key
 from virtbridge.model.records import OnDemand
 from virtbridge.model.xml import BadXml
-from virtbridge.source.demand_kinds import DEMAND, DemandSpec
+from virtbridge.source.demand_kinds import DEMAND, DemandSpec, Records
 from virtbridge.source.errors import is_unsupported
 from virtbridge.source.follow import Lookup
+from virtbridge.source.kinds import KINDS, id_of
 from virtbridge.source.live import Live
 from virtbridge.source.reread import IN_TURN, Publish
 from virtbridge.source.session import Session, all_of
@@ -52,7 +54,7 @@ class Loader:
         try:
             if about.kind is not Kind.CONNECTION:
                 await self._load(spec, self._live.handle(about), about.id)
-            elif spec.holders:
+            elif kind in PARENT_KIND:
                 await self._load_all_children(spec)
             else:
                 await self._load(spec, None, "")
@@ -70,42 +72,69 @@ class Loader:
         return await self._session.on(self._live.handle(parent), method, key.id, short=True)
 
     async def _load_all_children(self, spec: DemandSpec) -> None:
-        """Of the domains that have any; those of all others are gone."""
+        """Of the objects that may have any; those of all others are gone."""
         turn = next(self._turns)
-        domains = {
-            key.id: handle.raw for key, handle in self._session.handles.items() if key.kind is Kind.DOMAIN
-        }
-        holders: dict[str, Any] = await self._holders(spec, domains)
-        without = domains.keys() - holders.keys()
+        kind = PARENT_KIND[spec.kind]
+        known = {key.id: handle.raw for key, handle in self._session.handles.items() if key.kind is kind}
+        holders: dict[str, Any] = await self._holders(spec, known)
+        without = known.keys() - holders.keys()
         self._publish([change for key_id in without for change in self._listing(spec, key_id, {}, turn)])
         await _in_turn([(self._load_if_there, (spec, raw, key_id)) for key_id, raw in holders.items()])
 
-    async def _holders(self, spec: DemandSpec, domains: dict[str, Any]) -> dict[str, Any]:
-        """The domains that have any; all of them where the driver cannot tell."""
+    async def _holders(self, spec: DemandSpec, known: dict[str, Any]) -> dict[str, Any]:
+        """The objects that may have any; all that are known where the driver cannot tell."""
+        outer = PARENT_KIND[spec.kind]
         try:
             found: dict[str, Any] = await self._session.call(
-                "listAllDomains",
+                KINDS[outer].list_all,
                 spec.holders,
                 short=True,
-                then=lambda raws: {raw.UUIDString(): raw for raw in raws},
+                then=lambda raws: {id_of(raw): raw for raw in raws},
             )
         except BridgeError as error:
-            if not (is_unsupported(error) or error.kind is ErrorKind.INVALID_ARGUMENT):
+            has_none = outer not in self._live.event_kinds | self._live.demand_kinds
+            if has_none or not (is_unsupported(error) or error.kind is ErrorKind.INVALID_ARGUMENT):
                 raise
-            return domains
+            return known
         return found
 
     async def _load_if_there(self, spec: DemandSpec, raw: Any, parent: str) -> None:
         try:
             await self._load(spec, raw, parent)
         except BridgeError as error:
-            if error.kind is not ErrorKind.NO_SUCH_OBJECT:
+            if not _is_homeless(spec, error):
                 raise
 
     async def _load(self, spec: DemandSpec, raw: Any, parent: str) -> None:
         """raw: the parent's handle, None for the connection."""
         turn = next(self._turns)
         scope = Key(self._session.name, spec.kind, "", parent)
+        with self._while_active(scope):
+            whole, holds = await self._read_all(spec, raw, scope)
+        self._publish(self._listing(spec, parent, whole, turn, holds=holds))
+
+    @contextmanager
+    def _while_active(self, scope: Key) -> Iterator[None]:
+        """Raises OperationInvalid at the end when what the objects live in was stopped meanwhile: they went
+        with it, and what was read of them must not be published after that. A start that was not heard of
+        yet is none of our business.
+        """
+        holder = parent_key(scope)
+        if holder is None or scope.kind not in IN_ACTIVE:
+            yield
+            return
+        was_active = getattr(self._lookup(holder), "active", True)
+        touched = self._live.follower.watch_touched()
+        try:
+            yield
+        finally:
+            self._live.follower.forget_touched(touched)
+        is_active = getattr(self._lookup(holder), "active", True)
+        if not is_active and (was_active or holder in touched):
+            raise BridgeError(ErrorKind.OPERATION_INVALID, f"the {holder.kind} is not active")
+
+    async def _read_all(self, spec: DemandSpec, raw: Any, scope: Key) -> tuple[Records, bool]:
+        """The records by id, and whether libvirt has listed any, readable or not."""
         handles: dict[str, Any]
         handles, *flags = await all_of(
             [
@@ -116,8 +145,10 @@ class Loader:
         now_us = time_ns() // 1000
         records: dict[str, OnDemand] = {}
         readings = _in_turn(
-            (self._read, (spec, each, scope._replace(id=key_id), now_us, records))
-            for key_id, each in handles.items()
+            [
+                (self._read, (spec, each, scope._replace(id=key_id), now_us, records))
+                for key_id, each in handles.items()
+            ]
         )
         marked: dict[str, Collection[str]] = dict(zip(spec.flags, flags, strict=True))
         if spec.current and handles:
@@ -129,7 +160,7 @@ class Loader:
         for key_id, record in sorted(records.items()):
             fields: dict[str, Any] = {field: key_id in ids for field, ids in marked.items()}
             whole[key_id] = replace(record, **fields)
-        self._publish(self._listing(spec, parent, spec.finish(whole), turn, holds=bool(handles)))
+        return spec.finish(whole), bool(handles)
 
     async def _list(self, raw: Any, spec: DemandSpec, mask: int, scope: Key) -> dict[str, Any]:
         found, unreadable = await self._on(
@@ -162,6 +193,8 @@ class Loader:
                 return
             if self._session.lost.done() or error.kind in (ErrorKind.NOT_CONNECTED, ErrorKind.TIMEOUT):
                 raise
+            if _is_homeless(spec, error):
+                raise
             problem = error.message
         except (BadXml, UnicodeError) as error:
             problem = str(error)
@@ -189,7 +222,7 @@ class Loader:
         changes: list[Change] = [Listing(name, kind, records.keys(), parent)]
         changes += [Put(Key(name, kind, key_id, parent), record) for key_id, record in records.items()]
         if spec.holder_field:
-            holder = Key(self._session.name, Kind.DOMAIN, parent)
+            holder = Key(name, PARENT_KIND[kind], parent)
             if getattr(self._lookup(holder), spec.holder_field, holds) != holds:
                 self._live.follower.touch(holder)
                 changes.append(Patch(holder, {spec.holder_field: holds}))
@@ -201,7 +234,15 @@ class Loader:
         return await self._session.on(raw, method, *args, short=True, then=then)
 
 
-async def _in_turn(jobs: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
+def _is_homeless(spec: DemandSpec, error: BridgeError) -> bool:
+    """Whether what the objects live in went or was stopped, and they with it."""
+    if spec.kind not in PARENT_KIND:
+        return False
+    stopped = spec.kind in IN_ACTIVE and error.kind is ErrorKind.OPERATION_INVALID
+    return stopped or error.code == KINDS[PARENT_KIND[spec.kind]].gone
+
+
+async def _in_turn(jobs: Collection[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
     """All of them, so many at a time; the first error once those under way have ended."""
     left = iter(jobs)
 
@@ -209,7 +250,7 @@ async def _in_turn(jobs: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]]) -
         for job, args in left:
             await job(*args)
 
-    await all_of(one_after_the_other() for _ in range(IN_TURN))
+    await all_of(one_after_the_other() for _ in range(min(IN_TURN, len(jobs))))
 
 
 # In a worker.

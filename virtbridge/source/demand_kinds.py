@@ -1,7 +1,7 @@
 """The kinds that no event tells of: one row each, from which listing, reading and finding follow.
 
 Tables and pure functions; demand.py is the code that is the same for all of them. Source: libvirt's
-virConnectListAll*() and virDomainListAll*() families.
+virConnectListAll*() and virDomainListAll*() families, virStoragePoolListAllVolumes().
 """
 
 from collections.abc import Callable, Mapping
@@ -20,8 +20,10 @@ from virtbridge.model.records import (
     InterfaceRecord,
     OnDemand,
     SnapshotRecord,
+    VolumeRecord,
 )
 from virtbridge.model.snapshots import children_of, parse_checkpoint, parse_snapshot
+from virtbridge.model.volumes import parse_volume
 
 Records = dict[str, Any]
 
@@ -37,8 +39,9 @@ class DemandSpec:
     """identify: the key's id of a handle, without a call. flags: record field to the listing flag that
     selects the objects where it is true. gone: the code of a call on an object that is no more. find: the
     method that gives a handle by its id. finish: makes the records whole once all of a listing are known.
-    holders: the flag of listAllDomains() that selects those that have any, for a kind that lives in domains.
-    holder_field: the domain's record field that says so. current: the method that gives the current one.
+    holders: for a kind that lives in others, the flag of their own listing that selects those that may have
+    any. holder_field: their record field that says whether they have. current: the method that gives the
+    current one.
     """
 
     kind: Kind
@@ -89,6 +92,18 @@ _SPECS = (
         parse=parse_binding,
         record=BindingRecord,
         flags={},
+    ),
+    DemandSpec(
+        Kind.VOLUME,
+        list_all="listAllVolumes",
+        identify=lambda raw: str(raw.name()),
+        xml="XMLDesc",
+        find="storageVolLookupByName",
+        gone=libvirt.VIR_ERR_NO_STORAGE_VOL,
+        parse=parse_volume,
+        record=VolumeRecord,
+        flags={},
+        holders=libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE,
     ),
     DemandSpec(
         Kind.SNAPSHOT,

@@ -1,5 +1,5 @@
-"""What is read on demand: the interfaces of such objects, and the questions of Connection, Domain and Network
-whose answers are no objects. max-age decides whether the cache may answer.
+"""What is read on demand: the interfaces of such objects, and the questions to other objects that lead to
+them or have answers of their own. max-age decides whether the cache may answer.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Key, Kind
-from virtbridge.model.paths import path_of
 from virtbridge.model.records import OnDemand
 
 T = TypeVar("T")
@@ -76,7 +75,8 @@ class Questions:
     async def _children(self, call: Call, kind: Kind, options: Mapping[str, Any]) -> list[str]:
         checked(options, _COMMON)
         await self._load(call.key, kind, options)
-        return sorted(path_of(key) for key in self._cache.children(call.key, kind))
+        found = (self._publisher.get(key) for key in self._cache.children(call.key, kind))
+        return sorted(known.path for known in found if known is not None)
 
 
 class ConnectionQuestions(Questions):
@@ -146,6 +146,11 @@ class NetworkQuestions(Questions):
         return dictionaries(await self._ask(call, "ports", options, _MOVING_MS))
 
 
+class PoolQuestions(Questions):
+    async def list_volumes(self, call: Call, options: Mapping[str, Any]) -> list[str]:
+        return await self._children(call, Kind.VOLUME, options)
+
+
 class _ReadHandlers(Questions):
     def _xml(self, call: Call) -> str:
         record = self._cache.get(call.key)
@@ -154,16 +159,22 @@ class _ReadHandlers(Questions):
         return record.xml
 
 
-class NWFilterHandlers(_ReadHandlers):
+class _PlainHandlers(_ReadHandlers):
     def get_xml(self, call: Call, options: Mapping[str, Any]) -> str:
         checked(options, {})
         return self._xml(call)
 
 
-class NWFilterBindingHandlers(_ReadHandlers):
-    def get_xml(self, call: Call, options: Mapping[str, Any]) -> str:
-        checked(options, {})
-        return self._xml(call)
+class StorageVolumeHandlers(_PlainHandlers):
+    pass
+
+
+class NWFilterHandlers(_PlainHandlers):
+    pass
+
+
+class NWFilterBindingHandlers(_PlainHandlers):
+    pass
 
 
 class InterfaceHandlers(_ReadHandlers):

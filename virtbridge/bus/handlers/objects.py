@@ -9,6 +9,7 @@ from virtbridge.bus.handlers.demand import (
     ConnectionQuestions,
     DomainQuestions,
     NetworkQuestions,
+    PoolQuestions,
     Questions,
     within,
 )
@@ -148,7 +149,7 @@ class NetworkHandlers(NetworkQuestions, _DefinedHandlers):
         return self._xml(call, _flags(options, _NETWORK_XML_FLAGS), options)
 
 
-class StoragePoolHandlers(_DefinedHandlers):
+class StoragePoolHandlers(PoolQuestions, _DefinedHandlers):
     def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
         return self._xml(call, _flags(options, _POOL_XML_FLAGS), options)
 

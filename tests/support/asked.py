@@ -1,0 +1,36 @@
+"""A Followed with the requests that clients make of it, and what they cost."""
+
+from typing import Any
+
+from tests.support.followed import Followed
+from virtbridge.cache.chains import Chains
+from virtbridge.cache.requests import Requests
+from virtbridge.model.keys import Key, Kind, connection_key
+
+CONNECTION = connection_key("c")
+
+
+class Asked(Followed):
+    """async with Asked() as source: …, ending with stop()."""
+
+    async def __aenter__(self) -> "Asked":
+        await super().__aenter__()
+        Chains(self.cache)
+        self.requests = Requests(self.connections, self.metrics, self.cache)
+        return self
+
+    async def cost(self, kind: Kind, about: Key = CONNECTION, max_age_s: float = 0) -> dict[str, int]:
+        """The libvirt calls that loading a kind took."""
+        before = self.calls()
+        await self.requests.load(about, kind, max_age_s)
+        return {
+            name: count - before.get(name, 0)
+            for name, count in self.calls().items()
+            if count != before.get(name, 0)
+        }
+
+    def found(self, kind: Kind) -> dict[str, Any]:
+        return {key.id: record for key, record in self.cache.records(kind)}
+
+    async def stop(self) -> None:
+        await self.requests.stop()

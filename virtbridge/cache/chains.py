@@ -1,0 +1,94 @@
+"""The backing chains of storage volumes: libvirt tells of each one only what is directly below it.
+
+A chain is followed through whatever volumes of the connection are cached, in any pool, and is made anew when
+one of them comes, changes or goes: it never depends on the order in which they were read. Asks nobody. Main
+thread only.
+"""
+
+from virtbridge.cache.cache import Cache
+from virtbridge.model.changes import Patch, Signal
+from virtbridge.model.domain import normal_source
+from virtbridge.model.keys import Key, Kind
+from virtbridge.model.paths import ObjectPath, path_of
+from virtbridge.model.records import VolumeRecord
+from virtbridge.model.volumes import BackingVolume, VolumeLink, chain_of, link_of
+
+_Place = tuple[str, str]  # a connection, and a path there in its normal spelling
+
+
+class Chains:
+    """A Cache's listener."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._links: dict[Key, tuple[ObjectPath, VolumeLink]] = {}
+        self._chains: dict[Key, tuple[BackingVolume, ...]] = {}
+        self._at: dict[_Place, set[Key]] = {}  # who is there
+        self._above: dict[_Place, set[Key]] = {}  # whose chain leads there
+        cache.listen(self)
+
+    def touched(self, key: Key) -> None:
+        if key.kind is not Kind.VOLUME:
+            return
+        record = self._cache.get(key)
+        _, known = self._links.get(key, (None, None))
+        link = link_of(record.definition) if isinstance(record, VolumeRecord) else None
+        if link != known:
+            self._move(key, known, link)
+        elif link is not None:
+            self._show(key)
+
+    def happened(self, signal: Signal) -> None:
+        pass
+
+    def _move(self, key: Key, old: VolumeLink | None, new: VolumeLink | None) -> None:
+        if old is not None:
+            del self._links[key]
+            _leave(self._at, (key.connection, old.place), key)
+        if new is not None:
+            self._links[key] = ObjectPath(path_of(key)), new
+            self._at.setdefault((key.connection, new.place), set()).add(key)
+        affected = {key}
+        for link in (old, new):
+            if link is not None:
+                affected |= self._above.get((key.connection, link.place), set())
+        for each in affected:
+            self._follow(each)
+
+    def _follow(self, key: Key) -> None:
+        """Make its chain anew."""
+        known, chain = self._chains.pop(key, ()), self._chain(key)
+        if chain:
+            self._chains[key] = chain
+        if chain != known:
+            before, now = (
+                {(key.connection, normal_source(link.path)) for link in each} for each in (known, chain)
+            )
+            for place in before - now:
+                _leave(self._above, place, key)
+            for place in now - before:
+                self._above.setdefault(place, set()).add(key)
+        if key in self._links:
+            self._show(key)
+
+    def _show(self, key: Key) -> None:
+        """In its record, which comes without whenever it was read."""
+        record, chain = self._cache.get(key), self._chains.get(key, ())
+        if isinstance(record, VolumeRecord) and record.chain != chain:
+            self._cache.apply([Patch(key, {"chain": chain})])
+
+    def _chain(self, key: Key) -> tuple[BackingVolume, ...]:
+        if key not in self._links:
+            return ()
+
+        def find(place: str) -> tuple[ObjectPath, VolumeLink] | None:
+            keys = self._at.get((key.connection, place))
+            return self._links[min(keys)] if keys else None  # of several pools that show it always the same
+
+        return chain_of(self._links[key][1], find)
+
+
+def _leave(index: dict[_Place, set[Key]], place: _Place, key: Key) -> None:
+    index[place].discard(key)
+    if not index[place]:
+        del index[place]
