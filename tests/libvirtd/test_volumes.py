@@ -238,6 +238,35 @@ async def test_a_refresh_reads_volumes_again_only_where_somebody_asked(
     assert source.calls()["listAllVolumes"] - before["listAllVolumes"] < 31
 
 
+async def test_a_pool_that_cannot_be_listed_leaves_the_others_fresh(
+    host: Libvirtd, other: Any, source: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = Pool(host, other, "bad"), Pool(host, other, "good")
+    bad.add("kept")
+    good.add("a")
+    await source.ready(host.qemu_uri)
+    await source.cost(Kind.VOLUME)
+    real = libvirt.virStoragePool.listAllVolumes
+
+    def fails(pool: Any, flags: int = 0) -> Any:
+        if pool.name() == "bad":
+            raise libvirt.libvirtError("the file server is away")
+        return real(pool, flags)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(libvirt.virStoragePool, "listAllVolumes", fails)
+        await asyncio.to_thread(good.add, "b")
+        with pytest.raises(BridgeError, match="file server"):
+            await source.cost(Kind.VOLUME)
+    assert {name: each.stale for name, each in source.found(Kind.VOLUME).items()} == {
+        "kept": True,
+        "a": False,
+        "b": False,
+    }
+    await source.cost(Kind.VOLUME)
+    assert not any(each.stale for each in source.found(Kind.VOLUME).values())
+
+
 async def test_volumes_go_with_their_pool(host: Libvirtd, other: Any, source: Asked) -> None:
     pool = Pool(host, other, "passing")
     pool.add("a")

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from itertools import pairwise
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Any
 
 import pytest
@@ -215,3 +215,18 @@ async def test_who_asks_many_questions_does_not_fill_the_memory() -> None:
     assert host.asked == MAX_ANSWERS * 2
     await host.answer(60, "question 0")
     assert host.asked == MAX_ANSWERS * 2 + 1
+
+
+async def test_what_a_failed_reading_has_brought_is_not_stale() -> None:
+    host = Host()
+    host.cache.apply(listing("a", "b"))
+
+    def partly() -> None:
+        fresh = SnapshotRecord(SnapshotDefinition("b"), last_refresh_us=time_ns() // 1000)
+        host.cache.apply([Put(snapshot("b"), fresh)])
+        host.fails()
+
+    host.does = partly
+    with pytest.raises(BridgeError):
+        await host.demand.load(LAB, Kind.SNAPSHOT, 0, host.work)
+    assert [getattr(host.cache.get(snapshot(name)), "stale", None) for name in "ab"] == [True, False]

@@ -9,6 +9,7 @@ nobody itself: the work comes with the question. Main thread only.
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
+from time import time_ns
 from typing import Any
 
 from virtbridge.cache.cache import Cache
@@ -143,23 +144,29 @@ class Demand:
         return value
 
     async def _load(self, about: Key, kind: Kind, work: Work) -> None:
-        began_s = _now_s()
+        began_s, began_us = _now_s(), time_ns() // 1000
         try:
             await work()
         except BridgeError:
-            self._mark_stale(about, kind)
+            self._mark_stale(about, kind, began_us)
             raise
         if self._cache.get(about) is not None:
             self._loaded.setdefault(about, {})[kind] = began_s
 
-    def _mark_stale(self, about: Key, kind: Kind) -> None:
+    def _mark_stale(self, about: Key, kind: Kind, began_us: int) -> None:
+        """What the failed reading has not brought: with one pool that hangs, the volumes of all others are
+        fresh.
+        """
         keys = (
             self._cache.keys(kind, about.connection)
             if about.kind is Kind.CONNECTION
             else self._cache.children(about, kind)
         )
+        records = ((key, self._cache.get(key)) for key in keys)
         changes: list[Change] = [
-            Patch(key, {"stale": True}) for key in keys if isinstance(self._cache.get(key), OnDemand)
+            Patch(key, {"stale": True})
+            for key, record in records
+            if isinstance(record, OnDemand) and record.last_refresh_us < began_us
         ]
         self._cache.apply(changes)
 
