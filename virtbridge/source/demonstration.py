@@ -23,16 +23,29 @@ _VISITOR_XML = f"""
 </domain>
 """
 
+_POOL = "default-pool"
+_VOLUME = f"{_VISITOR}.img"
+_VOLUME_XML = f"<volume><name>{_VOLUME}</name><capacity unit='MiB'>64</capacity></volume>"
+
+
+def _pool(conn: libvirt.virConnect) -> libvirt.virStoragePool:
+    return conn.storagePoolLookupByName(_POOL)
+
+
 # What is said, and what is done. A whole round leaves everything as it was.
 _STEPS: tuple[tuple[str, Callable[[libvirt.virConnect], object]], ...] = (
     (f"virDomainSuspend({_DOMAIN})", lambda conn: conn.lookupByName(_DOMAIN).suspend()),
     (f"virDomainResume({_DOMAIN})", lambda conn: conn.lookupByName(_DOMAIN).resume()),
+    # Of a volume libvirt says nothing; whoever has asked for volumes hears of it with the pool's refresh.
+    (f"virStorageVolCreateXML({_VOLUME})", lambda conn: _pool(conn).createXML(_VOLUME_XML)),
+    (f"virStoragePoolRefresh({_POOL})", lambda conn: _pool(conn).refresh()),
     (f"virDomainDefineXML({_VISITOR})", lambda conn: conn.defineXML(_VISITOR_XML)),
     (f"virDomainCreate({_VISITOR})", lambda conn: conn.lookupByName(_VISITOR).create()),
     (f"virDomainShutdown({_DOMAIN})", lambda conn: conn.lookupByName(_DOMAIN).shutdown()),
     (f"virDomainCreate({_DOMAIN})", lambda conn: conn.lookupByName(_DOMAIN).create()),
     (f"virDomainDestroy({_VISITOR})", lambda conn: conn.lookupByName(_VISITOR).destroy()),
     (f"virDomainUndefine({_VISITOR})", lambda conn: conn.lookupByName(_VISITOR).undefine()),
+    (f"virStorageVolDelete({_VOLUME})", lambda conn: _pool(conn).storageVolLookupByName(_VOLUME).delete()),
 )
 
 

@@ -15,7 +15,7 @@ from virtbridge.config import Config, ConnectionConfig
 from virtbridge.daemon import serve
 from virtbridge.logs import set_up_logging
 from virtbridge.model.keys import Key, Kind
-from virtbridge.model.paths import ROOT, path_of
+from virtbridge.model.paths import ROOT, connection_path, path_of
 from virtbridge.source.demonstration import URI, Demonstration
 from virtbridge.tour.narrator import Narrator
 from virtbridge.tour.private_bus import NoBus, private_bus
@@ -35,10 +35,11 @@ virtbridge is on a bus of its own, with {connections}. Try this in another termi
   busctl --user monitor org.virtbridge1
   busctl --user call org.virtbridge1 {root} org.virtbridge1.Manager FindDomains 'sa{{sv}}' test 0
   busctl --user set-property org.virtbridge1 {domain} org.virtbridge1.Domain Autostart b true
+  busctl --user call org.virtbridge1 {connection} org.virtbridge1.Connection List 'sa{{sv}}' volume 0
   gdbus call --session -d org.virtbridge1 -o {root} \\
       -m org.virtbridge1.Manager.Select domain "['Name', 'State']" '{{}}'
 
-Every {pause:.0f} seconds another libvirt client (->) does something to the test driver's domains; what stands
+Every {pause:.0f} seconds another libvirt client (->) does something to the test driver's objects; what stands
 below it is what a D-Bus client heard. Nothing polls. Ctrl-C ends it all.
 """
 
@@ -97,6 +98,7 @@ def _guide(config: Config, address: str) -> str:
         connections=" and ".join(each.uri for each in config.connections.values()),
         address=address,
         domain=path_of(Key("test", Kind.DOMAIN, _TEST_UUID)),
+        connection=connection_path("test"),
         root=ROOT,
         pause=_PAUSE_S,
     )
