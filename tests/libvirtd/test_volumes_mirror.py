@@ -7,8 +7,8 @@ tests/support/mirror.py. The signals come before the listing's reply: nothing ha
 
 import asyncio
 import random
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import libvirt
 import pytest
 
-from tests.support.client import ROOT, SERVICE, Client, installed_libraries, wait_until
+from tests.support.client import ROOT, SERVICE, CallFailed, Client, installed_libraries, wait_until
 from tests.support.daemon import Daemon
 from tests.support.dbus_daemon import dbus_daemon
 from tests.support.libvirtd import Libvirtd, is_available
@@ -155,34 +155,74 @@ async def list_all(client: Client) -> list[str]:
     return list(await client.call(HOST, CONNECTION, "List", "sa{sv}", ["volume", age]))
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
-async def test_a_mirror_has_what_libvirt_says(host: Libvirtd, library: str) -> None:
-    other = await asyncio.to_thread(Other, host, seed=7)
-    longest = 0
+@asynccontextmanager
+async def watched(host: Libvirtd, seed: int, library: str) -> AsyncIterator[tuple[Other, list[Mirror]]]:
+    """Another client of libvirt, and three mirrors on a bus with the service."""
+    other = await asyncio.to_thread(Other, host, seed)
     with dbus_daemon() as bus:
         daemon = await Daemon.start(bus.address, {"host": host.qemu_uri}, library=library)
-        client = await Client.connect(bus.address)
+        clients = [await Client.connect(bus.address) for _ in range(3)]
         try:
-            mirror = await Mirror.follow(client)
-            assert await list_all(client) == []
-            for number in range(60):
-                for _ in range(other.rng.randrange(1, 6)):
-                    await asyncio.to_thread(other.step)
-                expected = await asyncio.to_thread(other.truth)
-                if number % 3:
-                    assert await list_all(client) == sorted(expected)
-                else:
-                    await _list_each(client, other)
-                await _settled(mirror, expected, other)
-                longest = max([longest, *(len(each["chain"]) for each in expected.values())])
-            assert longest > 2, "the random sequence makes chains worth the name"
+            yield other, [await Mirror.follow(client) for client in clients]
+            assert "WARNING" not in daemon.log()
             await daemon.stop()
         finally:
-            await client.close()
+            for client in clients:
+                await client.close()
             if daemon.process.poll() is None:
                 print(daemon.log())
                 daemon.kill()
             other.conn.close()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_a_mirror_has_what_libvirt_says(host: Libvirtd, library: str) -> None:
+    longest = 0
+    async with watched(host, 7, library) as (other, mirrors):
+        client = mirrors[0].client
+        assert await list_all(client) == []
+        for number in range(60):
+            for _ in range(other.rng.randrange(1, 6)):
+                await asyncio.to_thread(other.step)
+            expected = await asyncio.to_thread(other.truth)
+            if number % 3:
+                assert await list_all(client) == sorted(expected)
+            else:
+                await _list_each(client, other)
+            await _settled(mirrors, expected, other)
+            longest = max([longest, *(len(each["chain"]) for each in expected.values())])
+    assert longest > 1, "the random sequence makes no chains"
+
+
+async def test_a_burst_while_three_clients_ask(host: Libvirtd) -> None:
+    """Pools that stop and start below them, and answers of any age; then the truth, by one listing."""
+    async with watched(host, 11, LIBRARIES[0]) as (other, mirrors):
+        over = asyncio.Event()
+        paths = [f"{HOST}/pool/_{pool.UUIDString().replace('-', '_')}" for pool in other.pools()]
+
+        async def ask(client: Client, pace: random.Random) -> int:
+            answers = 0
+            while not over.is_set():
+                options = {"max-age": client.variant("t", pace.choice([0, 5, 1000]))}
+                with suppress(CallFailed):  # an inactive pool
+                    if pace.random() < 0.3:
+                        await client.call(HOST, CONNECTION, "List", "sa{sv}", ["volume", options])
+                    else:
+                        await client.call(pace.choice(paths), POOL, "ListVolumes", "a{sv}", [options])
+                    answers += 1
+            return answers
+
+        asking = [
+            asyncio.create_task(ask(mirror.client, random.Random(number)))
+            for number, mirror in enumerate(mirrors)
+        ]
+        for _ in range(250):
+            await asyncio.to_thread(other.step)
+        over.set()
+        assert min(await asyncio.gather(*asking)) > 5
+        expected = await asyncio.to_thread(other.truth)
+        assert await list_all(mirrors[0].client) == sorted(expected)
+        await _settled(mirrors, expected, other)
 
 
 async def _list_each(client: Client, other: Other) -> None:
@@ -192,9 +232,13 @@ async def _list_each(client: Client, other: Other) -> None:
             await client.call(path, POOL, "ListVolumes", "a{sv}", [{"max-age": client.variant("t", 0)}])
 
 
-async def _settled(mirror: Mirror, expected: View, other: Other) -> None:
+async def _settled(mirrors: list[Mirror], expected: View, other: Other) -> None:
     """At once, unless a pool was stopped, whose event may still be on its way."""
+
+    def all_are() -> bool:
+        return all(seen(mirror) == expected for mirror in mirrors)
+
     with suppress(AssertionError):
-        await wait_until(lambda: seen(mirror) == expected, "the mirror is what libvirt says", timeout_s=3)
-    assert seen(mirror) == expected, other.done[-30:]
-    assert mirror.faults == []
+        await wait_until(all_are, "the mirrors are what libvirt says", timeout_s=3)
+    assert all_are(), (other.done[-30:], [seen(mirror) for mirror in mirrors], expected)
+    assert [mirror.faults for mirror in mirrors] == [[], [], []]
