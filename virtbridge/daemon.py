@@ -77,6 +77,7 @@ class _Daemon:
             publish=cache.apply,
             lookup=cache.get,
             watched=self._clients.present,
+            look=lambda *args: self._requests.look(*args),
             metrics=metrics,
             refresh=config.refresh,
             stats=config.stats,

@@ -18,8 +18,8 @@ from tests.support.followed import Followed
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import ON_DEMAND, Kind
 from virtbridge.source.eventloop import install
-from virtbridge.source.live import SHARE_MIN
 from virtbridge.source.session import Session
+from virtbridge.source.share import SHARE_MIN
 
 URI = "test:///default"
 EXTRA = "<domain type='test'><name>{name}</name><memory>1024</memory><os><type>hvm</type></os></domain>"

@@ -54,7 +54,6 @@ def other(host: Libvirtd) -> Iterator[Any]:
 async def source() -> AsyncIterator[Asked]:
     async with Asked() as asked:
         yield asked
-        await asked.stop()
 
 
 class Pool:

@@ -4,19 +4,17 @@ from typing import Any
 
 from tests.support.followed import Followed
 from virtbridge.cache.chains import Chains
-from virtbridge.cache.requests import Requests
 from virtbridge.model.keys import Key, Kind, connection_key
 
 CONNECTION = connection_key("c")
 
 
 class Asked(Followed):
-    """async with Asked() as source: …, ending with stop()."""
+    """async with Asked() as source: …"""
 
     async def __aenter__(self) -> "Asked":
         await super().__aenter__()
         Chains(self.cache)
-        self.requests = Requests(self.connections, self.metrics, self.cache)
         return self
 
     async def cost(self, kind: Kind, about: Key = CONNECTION, max_age_s: float = 0) -> dict[str, int]:
@@ -31,6 +29,3 @@ class Asked(Followed):
 
     def found(self, kind: Kind) -> dict[str, Any]:
         return {key.id: record for key, record in self.cache.records(kind)}
-
-    async def stop(self) -> None:
-        await self.requests.stop()

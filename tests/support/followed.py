@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from virtbridge.cache.cache import Cache
+from virtbridge.cache.requests import Requests
 from virtbridge.config import ConnectionConfig, RefreshConfig
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Change, Put, Signal
@@ -33,9 +34,11 @@ class Followed:
             publish=self._publish,
             lookup=self.cache.get,
             watched=lambda: self.watched,
+            look=lambda *args: self.requests.look(*args),
             metrics=self.metrics,
             refresh=replace(refresh, **changes),
         )
+        self.requests = Requests(self.connections, self.metrics, self.cache)
 
     async def __aenter__(self) -> "Followed":
         self.connections.start()
@@ -44,6 +47,7 @@ class Followed:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.requests.stop()
         clean = await self.connections.stop(10.0)
         assert clean or self.hangs or kind is not None
 

@@ -48,6 +48,8 @@ class Host:
         self.demand = Demand(self.cache, SingleFlight(self.metrics), self.metrics)
         self.asked = 0
         self.does: Callable[[], Any] = lambda: None
+        self.depths: list[bool] = []  # of the readings: whether all was wanted
+        self.is_small = False  # so that any reading is a whole one
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -60,7 +62,15 @@ class Host:
         raise BridgeError(ErrorKind.NOT_CONNECTED, "gone")
 
     async def load(self, max_age_s: float = 0) -> None:
-        await self.demand.load(DOMAIN, Kind.SNAPSHOT, max_age_s, self.work)
+        await self.demand.load(DOMAIN, Kind.SNAPSHOT, max_age_s, self.read)
+
+    async def look(self, max_age_s: float) -> tuple[float, float]:
+        return await self.demand.look(DOMAIN, Kind.SNAPSHOT, max_age_s, self.read)
+
+    async def read(self, whole: bool) -> bool:
+        self.depths.append(whole)
+        await self.work()
+        return whole or self.is_small
 
     async def answer(self, max_age_s: float = 0, question: str = "job") -> Any:
         return await self.demand.answer(DOMAIN, question, max_age_s, self.work)
@@ -196,13 +206,13 @@ async def test_an_object_that_goes_while_it_is_read_stays_gone() -> None:
 
 async def test_a_reading_of_the_whole_connection_answers_for_each_object() -> None:
     host = Host()
-    await host.demand.load(LAB, Kind.SNAPSHOT, 0, host.work)
+    await host.demand.load(LAB, Kind.SNAPSHOT, 0, host.read)
     await host.load(60)
     assert host.asked == 1
     host.does = host.fails
     host.cache.apply(listing("a"))
     with pytest.raises(BridgeError):
-        await host.demand.load(LAB, Kind.SNAPSHOT, 0, host.work)
+        await host.demand.load(LAB, Kind.SNAPSHOT, 0, host.read)
     assert getattr(host.cache.get(snapshot("a")), "stale", None)
 
 
@@ -228,5 +238,72 @@ async def test_what_a_failed_reading_has_brought_is_not_stale() -> None:
 
     host.does = partly
     with pytest.raises(BridgeError):
-        await host.demand.load(LAB, Kind.SNAPSHOT, 0, host.work)
+        await host.demand.load(LAB, Kind.SNAPSHOT, 0, host.read)
     assert [getattr(host.cache.get(snapshot(name)), "stale", None) for name in "ab"] == [True, False]
+
+
+async def test_who_polls_and_who_asks_share_what_is_enough_for_both() -> None:
+    host = Host()
+    await host.load()
+    assert await host.look(60) == await host.look(60)  # when it was loaded
+    assert host.depths == [True]
+    await host.look(0)
+    await host.look(60)
+    await host.load(60)  # as young as the whole reading was
+    assert host.depths == [True, False]
+    await asyncio.sleep(0.05)
+    await host.look(0.05)
+    await host.load(0.05)  # which a part is not enough for
+    assert host.depths == [True, False, False, True]
+    host.is_small = True
+    await asyncio.sleep(0.05)
+    await host.look(0.05)
+    await host.load(0.05)
+    assert host.depths == [True, False, False, True, False]
+
+
+async def test_those_who_poll_and_ask_at_once_share_a_reading_unless_it_began_as_a_part() -> None:
+    host = Host()
+    both = [asyncio.create_task(each) for each in (host.look(60), host.load(60), host.look(60))]
+    await asyncio.gather(*both)
+    assert host.depths == [True]  # it had not begun
+    host.gate.clear()
+    poll = asyncio.create_task(host.look(0))
+    await until(lambda: len(host.depths) == 2)
+    askers = [asyncio.create_task(host.load(0)) for _ in range(5)]
+    await asyncio.sleep(0)
+    assert not any(each.done() for each in askers)
+    host.gate.set()
+    await asyncio.gather(poll, *askers)
+    assert host.depths == [True, False, True]
+    host.gate.clear()
+    asker = asyncio.create_task(host.load(0))
+    await until(lambda: len(host.depths) == 4)
+    poll = asyncio.create_task(host.look(60))
+    await asyncio.sleep(0)
+    host.gate.set()
+    await asyncio.gather(poll, asker)
+    assert host.depths == [True, False, True, True]
+
+
+async def test_a_poll_that_nobody_needs_any_more_ends_at_once() -> None:
+    host = Host()
+    host.gate.clear()
+    host.does = lambda: host.cache.apply(listing("a"))
+    poll = asyncio.create_task(host.look(0))
+    await until(lambda: host.asked == 1)
+    poll.cancel()
+    await asyncio.sleep(0)
+    host.gate.set()
+    await asyncio.sleep(0.01)
+    assert (host.names(), host.demand.loaded("lab")) == ([], frozenset())
+    await host.look(60)  # nobody joins what has ended
+    assert (host.asked, host.names()) == (2, ["a"])
+    host.gate.clear()
+    polls = [asyncio.create_task(host.look(0)) for _ in range(2)]
+    await until(lambda: host.asked == 3)
+    polls[0].cancel()
+    await asyncio.sleep(0)
+    host.gate.set()
+    await polls[1]
+    assert host.asked == 3

@@ -4,6 +4,9 @@ max_age_s decides whether what is known may answer, or a reading that is under w
 the reading began, so 0 asks for one that begins after the question. A reading that failed leaves what is
 known, and its age, as they were; every waiter gets the same error, and objects say that they are stale. Asks
 nobody itself: the work comes with the question. Main thread only.
+
+Who polls a kind is content with less than who asks for it: which objects there are, and some of what they
+are. Both share a reading wherever it is enough for both.
 """
 
 import asyncio
@@ -26,12 +29,44 @@ REST, REST_MAX_S = 3, 1.0
 MAX_ANSWERS = 64  # of one object: who asks decides how many questions there are; the oldest goes first
 
 Work = Callable[[], Coroutine[Any, Any, Any]]
+# Reads all of it, or less where False will do; returns whether all was read.
+LoadWork = Callable[[bool], Coroutine[Any, Any, bool]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     value: Any
     began_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """The last reading of which objects there are, from when to when, and when the last one of everything
+    about them began.
+    """
+
+    began_s: float
+    ended_s: float
+    whole_s: float
+
+
+@dataclass(slots=True, eq=False)
+class _Reading:
+    """One that is under way, or about to begin: then it can still become a whole one."""
+
+    fly: Callable[["_Reading"], Coroutine[Any, Any, Any]]
+    whole: bool
+    began_s: float | None = None
+
+    def __call__(self) -> Coroutine[Any, Any, Any]:
+        return self.fly(self)
+
+    def serves(self, since_s: float, whole: bool) -> bool:
+        """Whether it answers a question to which nothing that began before since_s will do."""
+        if self.began_s is None:
+            self.whole = self.whole or whole
+            return True
+        return self.began_s > since_s and (self.whole or not whole)
 
 
 class Demand:
@@ -42,9 +77,8 @@ class Demand:
         self._flights = flights
         self._metrics = metrics
         self._answers: dict[Key, dict[Hashable, _Known]] = {}
-        self._loaded: dict[Key, dict[Kind, float]] = {}
+        self._loaded: dict[Key, dict[Kind, _Loaded]] = {}
         self._outdated: dict[Key, dict[Kind, float]] = {}
-        self._began_s: dict[Hashable, float] = {}  # of the readings under way
         self._rest_until_s: dict[Hashable, float] = {}
         cache.listen(self)
 
@@ -54,21 +88,38 @@ class Demand:
         if known is not None and _now_s() - known.began_s < max_age_s:
             self._metrics.add("cache.fresh")
             return known.value
-        return await self._fly((about, question), max_age_s, lambda: self._ask(about, question, work))
+        return await self._fly((about, question), max_age_s, lambda _: self._ask(about, question, work))
 
-    async def load(self, about: Key, kind: Kind, max_age_s: float, work: Work) -> None:
+    async def load(self, about: Key, kind: Kind, max_age_s: float, work: LoadWork) -> None:
         """Have the objects of a kind, of a connection or in one object, no older than this in the cache."""
         max_age_s = min(max_age_s, self._useful_s(about, kind))
         if self._age_s(about, kind) < max_age_s:
             self._metrics.add("cache.fresh")
             return
-        await self._fly(("load", about, kind), max_age_s, lambda: self._load(about, kind, work))
+        await self._fly(("load", about, kind), max_age_s, lambda whole: self._load(about, kind, whole, work))
+
+    async def look(self, about: Key, kind: Kind, max_age_s: float, work: LoadWork) -> tuple[float, float]:
+        """For who polls: know which objects of a kind there are as of no longer ago than this, and whatever
+        else work reads then. When that was, from beginning to end, in the loop's time. A reading that nobody
+        else waits for ends when this is cancelled.
+        """
+        max_age_s = min(max_age_s, self._useful_s(about, kind))
+        known = self._loaded.get(about, {}).get(kind)
+        if known is None or _now_s() - known.began_s >= max_age_s:
+            known = await self._fly(
+                ("load", about, kind),
+                max_age_s,
+                lambda whole: self._load(about, kind, whole, work),
+                whole=False,
+            )
+        return known.began_s, known.ended_s
 
     def was_asked(self, about: Key, kind: Kind) -> bool:
         """Whether somebody has had these read, or all of the connection, or is having it done."""
         places = (about, connection_key(about.connection))
         return any(
-            kind in self._loaded.get(each, ()) or ("load", each, kind) in self._began_s for each in places
+            kind in self._loaded.get(each, ()) or self._flights.under_way(("load", each, kind))
+            for each in places
         )
 
     def outdate(self, about: Key, kind: Kind) -> None:
@@ -92,8 +143,8 @@ class Demand:
 
     def _age_s(self, about: Key, kind: Kind) -> float:
         """Those in one object are read with those of the whole connection, too."""
-        times = (self._loaded.get(key, {}).get(kind) for key in (about, connection_key(about.connection)))
-        return _now_s() - max((time for time in times if time is not None), default=float("-inf"))
+        known = (self._loaded.get(key, {}).get(kind) for key in (about, connection_key(about.connection)))
+        return _now_s() - max((each.whole_s for each in known if each is not None), default=float("-inf"))
 
     def _useful_s(self, about: Key, kind: Kind) -> float:
         """How old a reading may be at most. Of what is not active libvirt says so, and nothing is kept."""
@@ -108,24 +159,33 @@ class Demand:
 
     def _is_outdated_part(self, part: Key, whole: Key, kind: Kind) -> bool:
         """Of a connection: an object whose own objects have not been read anew yet."""
-        read_s = self._loaded.get(part, {}).get(kind, float("-inf"))
-        return whole == connection_key(part.connection) and read_s < self._outdated[part][kind]
+        read = self._loaded.get(part, {}).get(kind)
+        is_read = read is not None and read.whole_s >= self._outdated[part][kind]
+        return whole == connection_key(part.connection) and not is_read
 
-    async def _fly(self, what: Hashable, max_age_s: float, work: Work) -> Any:
-        began_s = self._began_s.get(what)
-        young = began_s is None or _now_s() - began_s < max_age_s
-        run = self._flights.run if young else self._flights.run_anew
+    async def _fly(
+        self,
+        what: Hashable,
+        max_age_s: float,
+        work: Callable[[bool], Coroutine[Any, Any, Any]],
+        *,
+        whole: bool = True,
+    ) -> Any:
+        since_s = _now_s() - max_age_s
 
-        async def timed() -> Any:
+        async def fly(reading: _Reading) -> Any:
             await asyncio.sleep(self._rest_until_s.get(what, 0.0) - _now_s())
-            began_s = self._began_s[what] = _now_s()
+            began_s = reading.began_s = _now_s()
             try:
-                return await work()
+                return await work(reading.whole)
             finally:
-                del self._began_s[what]
                 self._rest(what, _now_s() - began_s)
 
-        return await run(what, timed)
+        while isinstance(reading := self._flights.under_way(what), _Reading):
+            if reading.serves(since_s, whole):
+                break
+            await self._flights.landing(what)
+        return await self._flights.run(what, reading or _Reading(fly, whole), stays=whole)
 
     def _rest(self, what: Hashable, took_s: float) -> None:
         rest_s = min(REST_MAX_S, REST * took_s)
@@ -143,15 +203,19 @@ class Demand:
                 del answers[next(iter(answers))]
         return value
 
-    async def _load(self, about: Key, kind: Kind, work: Work) -> None:
+    async def _load(self, about: Key, kind: Kind, whole: bool, work: LoadWork) -> _Loaded:
         began_s, began_us = _now_s(), time_ns() // 1000
         try:
-            await work()
+            is_whole = await work(whole)
         except BridgeError:
             self._mark_stale(about, kind, began_us)
             raise
+        before = self._loaded.get(about, {}).get(kind)
+        whole_s = began_s if is_whole else before.whole_s if before else float("-inf")
+        loaded = _Loaded(began_s, _now_s(), whole_s)
         if self._cache.get(about) is not None:
-            self._loaded.setdefault(about, {})[kind] = began_s
+            self._loaded.setdefault(about, {})[kind] = loaded
+        return loaded
 
     def _mark_stale(self, about: Key, kind: Kind, began_us: int) -> None:
         """What the failed reading has not brought: with one pool that hangs, the volumes of all others are

@@ -5,52 +5,90 @@ The work goes on for those who still wait when one of them leaves, the first one
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from virtbridge.metrics import Metrics
 
 T = TypeVar("T")
 
+Work = Callable[[], Coroutine[Any, Any, T]]
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """stays: it goes to its end though nobody waits any more."""
+
+    work: Work[Any]
+    task: asyncio.Task[Any]
+    waiters: int = 0
+    stays: bool = False
+
 
 class SingleFlight:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._flights: dict[Hashable, asyncio.Task[Any]] = {}
+        self._flights: dict[Hashable, _Flight] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def run(self, what: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The result, or the exception, of the flight for `what` that is under way, else of a new one."""
+    def under_way(self, what: Hashable) -> Work[Any] | None:
+        """The work of the flight for `what`."""
+        flight = self._flights.get(what)
+        return None if flight is None else flight.work
+
+    async def run(self, what: Hashable, work: Work[T], *, stays: bool = True) -> T:
+        """The result, or the exception, of the flight for `what` that is under way, else of a new one.
+
+        stays: it goes to its end though nobody waits any more; False, of all who wait, ends it with them.
+        """
         flight = self._flights.get(what)
         if flight is None:
             self._metrics.add("cache.refreshes")
-            flight = asyncio.create_task(work())
-            self._flights[what] = flight
-            flight.add_done_callback(lambda done: self._landed(what, done))
+            flight = self._flights[what] = _Flight(work, asyncio.create_task(work()))
+            self._tasks.add(flight.task)
+            flight.task.add_done_callback(partial(self._landed, what, flight))
         else:
             self._metrics.add("cache.refreshes-joined")
+        flight.waiters += 1
+        flight.stays = flight.stays or stays
         # A waiter's end must not end the work that others wait for.
         try:
-            return await asyncio.shield(flight)
+            return await asyncio.shield(flight.task)
         finally:
+            flight.waiters -= 1
+            if not flight.waiters and not flight.stays:
+                self._remove(what, flight)  # at once: nobody may join what is ending
+                flight.task.cancel()
             # An error's traceback holds this frame, and the flight the error: that circle would keep whatever
             # the work held, a libvirt handle for one, until the garbage collector comes.
             del flight
 
-    async def run_anew(self, what: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def run_anew(self, what: Hashable, work: Work[T]) -> T:
         """As run(), of a flight that begins after this call: one under way may have seen too little already.
 
         All who come while one is under way share the next.
         """
-        if (flight := self._flights.get(what)) is not None:
-            await asyncio.wait([flight])
+        await self.landing(what)
         return await self.run(what, work)
 
-    def _landed(self, what: Hashable, flight: asyncio.Task[Any]) -> None:
-        del self._flights[what]
-        if not flight.cancelled():
-            flight.exception()  # seen: every waiter may have left
+    async def landing(self, what: Hashable) -> None:
+        """Until the flight for `what` is over, if there is one."""
+        if (flight := self._flights.get(what)) is not None:
+            await asyncio.wait([flight.task])
+
+    def _remove(self, what: Hashable, flight: _Flight) -> None:
+        if self._flights.get(what) is flight:
+            del self._flights[what]
+
+    def _landed(self, what: Hashable, flight: _Flight, task: asyncio.Task[Any]) -> None:
+        self._remove(what, flight)
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: every waiter may have left
 
     async def stop(self) -> None:
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -31,7 +31,7 @@ class Source(Protocol):
 
     def watch(self, connection: str, intervals: Mapping[Kind, float]) -> None: ...
 
-    async def load(self, about: Key, kind: Kind) -> None: ...
+    async def load(self, about: Key, kind: Kind, whole: bool) -> bool: ...
 
     async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> Any: ...
 
@@ -79,14 +79,25 @@ class Requests:
         if kind in ON_DEMAND:
             work = partial(self._source.load, about, kind)
         else:
-            work = partial(self._refresh_anew, about.connection, frozenset({kind}))
+            work = partial(self._read_whole, about.connection, kind)
         await self._demand.load(about, kind, max_age_s, work)
+
+    async def look(self, connection: str, kind: Kind, max_age_s: float) -> tuple[float, float]:
+        """For the source, which polls what is watched: a look at a kind that is read on demand, shared with
+        those who ask for it. When it was, from beginning to end, in the loop's time.
+        """
+        about = connection_key(connection)
+        return await self._demand.look(about, kind, max_age_s, partial(self._source.load, about, kind))
 
     async def ask(self, about: Key, what: str, max_age_s: float, **args: Any) -> Any:
         """An answer of libvirt's that is no object, no older than this. args: plain and hashable."""
         question = (what, *sorted(args.items()))
         work = partial(self._source.ask, about, what, args)
         return await self._demand.answer(about, question, max_age_s, work)
+
+    async def _read_whole(self, connection: str, kind: Kind, _whole: bool) -> bool:
+        await self._refresh_anew(connection, frozenset({kind}))
+        return True
 
     async def _refresh_anew(self, connection: str, kinds: frozenset[Kind]) -> None:
         await self._flights.run_anew(("refresh", connection, kinds), lambda: self._refresh(connection, kinds))

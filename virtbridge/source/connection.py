@@ -26,7 +26,7 @@ from virtbridge.source.follow import Lookup
 from virtbridge.source.inbox import Inbox
 from virtbridge.source.live import Live
 from virtbridge.source.opening import HUNG_LIMIT, Opener
-from virtbridge.source.polling import Polling
+from virtbridge.source.polling import Look, Polling
 from virtbridge.source.reread import Publish
 from virtbridge.source.sampling import Sampler, Samples
 from virtbridge.source.session import Session
@@ -63,6 +63,7 @@ class Connection:
         publish: Publish,
         lookup: Lookup,
         watched: Callable[[], bool],
+        look: Look,
         stats: StatsConfig,
     ) -> None:
         self.config = config
@@ -78,7 +79,7 @@ class Connection:
         self._opener = Opener(config, inbox, metrics)
         self._complained: set[Key] = set()
         self._troubles: dict[str, BridgeError] = {}
-        self._polling = Polling(config.name, metrics, self._tell_of_polling)
+        self._polling = Polling(config.name, metrics, self._tell_of_polling, look)
         self._backoff = Backoff(refresh.reconnect_min_s, refresh.reconnect_max_s)
         self._attempts = 0
         self._told = ""  # the failure that was last logged since it was ready
@@ -144,11 +145,13 @@ class Connection:
         finally:
             self._tell_failures(live)
 
-    async def load(self, about: Key, kind: Kind) -> None:
-        """Read the objects of a kind that no event tells of, and publish what differs."""
+    async def load(self, about: Key, kind: Kind, whole: bool) -> bool:
+        """Read the objects of a kind that no event tells of, and publish what differs. whole: every
+        definition. Returns whether all were read.
+        """
         self.live()
         assert self._loader is not None
-        await self._loader.load(about, kind)
+        return await self._loader.load(about, kind, whole=whole)
 
     async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> Any:
         """One of ANSWERS."""

@@ -5,7 +5,8 @@ Names to connections, and the threads that they share. Raises BridgeError, nothi
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -24,7 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class Connections:
-    """publish, lookup, watched: called on the main thread; watched says whether any client would notice."""
+    """publish, lookup, watched, look: called on the main thread; watched says whether any client would
+    notice. look: at what a connection has of a kind that is read on demand, for its watches, through the
+    cache.
+    """
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class Connections:
         publish: Publish,
         lookup: Lookup,
         watched: Callable[[], bool],
+        look: Callable[[str, Kind, float], Awaitable[tuple[float, float]]],
         metrics: Metrics,
         refresh: RefreshConfig | None = None,
         stats: StatsConfig | None = None,
@@ -40,6 +45,7 @@ class Connections:
         self._publish = publish
         self._lookup = lookup
         self._watched = watched
+        self._look = look
         self._metrics = metrics
         self._refresh = refresh or RefreshConfig()
         self._connections: dict[str, Connection] = {}
@@ -68,6 +74,7 @@ class Connections:
             publish=self._publish,
             lookup=self._lookup,
             watched=self._watched,
+            look=partial(self._look, config.name),
             stats=self._stats,
         )
         self._connections[config.name] = connection
@@ -93,9 +100,13 @@ class Connections:
         """Read these kinds anew, all when none is named, and publish the differences before returning."""
         await self._named(connection).refresh(kinds)
 
-    async def load(self, about: Key, kind: Kind) -> None:
-        """Read and publish the objects of a kind that no event tells of: a connection's, or those in one."""
-        await self._named(about.connection).load(about, kind)
+    async def load(self, about: Key, kind: Kind, whole: bool) -> bool:
+        """Read and publish the objects of a kind that no event tells of: a connection's, or those in one.
+
+        whole: every definition, else what is new or shows to differ and some of the rest. Returns whether all
+        were read.
+        """
+        return await self._named(about.connection).load(about, kind, whole)
 
     async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> Any:
         """An answer of libvirt's that is no object, by its name in source/answers.py; kept nowhere."""

@@ -1,4 +1,5 @@
-"""Reading the kinds that no event tells of, when somebody asks: a listing, and the XML of each, in parallel.
+"""Reading the kinds that no event tells of, when somebody asks: a listing, and the XML of each, in parallel;
+or, while somebody watches, of what is new, what the listing shows to differ, and a share of the rest in turn.
 
 One object that cannot be read is left out, or stays as it was known, marked stale; it is logged once and
 spoils nothing. A listing that failed raises and publishes nothing. Who asks, how often, and who shares an
@@ -6,9 +7,9 @@ answer is the cache's business. Main thread; no libvirt here.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from time import time_ns
 from typing import Any
@@ -25,8 +26,19 @@ from virtbridge.source.kinds import KINDS, id_of
 from virtbridge.source.live import Live
 from virtbridge.source.reread import IN_TURN, Publish
 from virtbridge.source.session import Session, all_of
+from virtbridge.source.share import next_in_turn
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Look:
+    """One reading of a kind. turns: whose turn it is to be read again, ids by parent; None for everybody's.
+    left_out: how many definitions it did not read.
+    """
+
+    turns: Mapping[str, Collection[str]] | None = None
+    left_out: int = 0
 
 
 class Loader:
@@ -47,21 +59,27 @@ class Loader:
         self._complained = complained
         self._turns = count(1)
         self._published: dict[tuple[Kind, str], int] = {}
+        self._seen: dict[tuple[Kind, str], Collection[str]] = {}  # the ids of each last listing
+        self._last_in_turn: dict[Kind, tuple[str, str]] = {}
 
-    async def load(self, about: Key, kind: Kind) -> None:
-        """about: the connection, or the object whose children of this kind are meant. Raises BridgeError."""
+    async def load(self, about: Key, kind: Kind, *, whole: bool = True) -> bool:
+        """about: the connection, or the object whose children of this kind are meant. whole: every
+        definition, though it was read before. Returns whether all were read. Raises BridgeError.
+        """
         spec = DEMAND[kind]
+        look = _Look(None if whole else self._share(kind))
         try:
             if about.kind is not Kind.CONNECTION:
-                await self._load(spec, self._live.handle(about), about.id)
+                await self._load(spec, self._live.handle(about), about.id, look)
             elif kind in PARENT_KIND:
-                await self._load_all_children(spec)
+                await self._load_all_children(spec, look)
             else:
-                await self._load(spec, None, "")
+                await self._load(spec, None, "", look)
         except BridgeError as error:
             if is_unsupported(error) and about.kind is Kind.CONNECTION:
                 self._live.lacks(kind)
             raise
+        return not look.left_out
 
     async def find(self, key: Key) -> Any:
         """The handle of one object, by its id: none is kept. Raises BridgeError."""
@@ -71,15 +89,30 @@ class Loader:
             return await self._session.call(method, key.id, short=True)
         return await self._session.on(self._live.handle(parent), method, key.id, short=True)
 
-    async def _load_all_children(self, spec: DemandSpec) -> None:
+    def _share(self, kind: Kind) -> Mapping[str, Collection[str]]:
+        """Of all there are in this session: without end, however many objects they are in."""
+        known = sorted(
+            (parent, key_id) for (of, parent), ids in self._seen.items() if of is kind for key_id in ids
+        )
+        share: dict[str, set[str]] = {}
+        for parent, key_id in next_in_turn(known, self._last_in_turn.get(kind, ("", ""))):
+            self._last_in_turn[kind] = parent, key_id
+            share.setdefault(parent, set()).add(key_id)
+        return share
+
+    async def _load_all_children(self, spec: DemandSpec, look: _Look) -> None:
         """Of the objects that may have any; those of all others are gone."""
         turn = next(self._turns)
         kind = PARENT_KIND[spec.kind]
         known = {key.id: handle.raw for key, handle in self._session.handles.items() if key.kind is kind}
         holders: dict[str, Any] = await self._holders(spec, known)
+        for scope in [each for each in self._seen if each[0] is spec.kind and each[1] not in known]:
+            del self._seen[scope]
         without = known.keys() - holders.keys()
+        if look.turns is not None:  # else there is nothing to say of them, every few seconds
+            without = {each for each in without if self._seen.get((spec.kind, each), (each,))}
         self._publish([change for key_id in without for change in self._listing(spec, key_id, {}, turn)])
-        await _in_turn([(self._load_if_there, (spec, raw, key_id)) for key_id, raw in holders.items()])
+        await _in_turn([(self._load_if_there, (spec, raw, key_id, look)) for key_id, raw in holders.items()])
 
     async def _holders(self, spec: DemandSpec, known: dict[str, Any]) -> dict[str, Any]:
         """The objects that may have any; all that are known where the driver cannot tell."""
@@ -98,20 +131,20 @@ class Loader:
             return known
         return found
 
-    async def _load_if_there(self, spec: DemandSpec, raw: Any, parent: str) -> None:
+    async def _load_if_there(self, spec: DemandSpec, raw: Any, parent: str, look: _Look) -> None:
         try:
-            await self._load(spec, raw, parent)
+            await self._load(spec, raw, parent, look)
         except BridgeError as error:
             if not _is_homeless(spec, error):
                 raise
 
-    async def _load(self, spec: DemandSpec, raw: Any, parent: str) -> None:
+    async def _load(self, spec: DemandSpec, raw: Any, parent: str, look: _Look) -> None:
         """raw: the parent's handle, None for the connection."""
         turn = next(self._turns)
         scope = Key(self._session.name, spec.kind, "", parent)
         with self._while_active(scope):
-            whole, holds = await self._read_all(spec, raw, scope)
-        self._publish(self._listing(spec, parent, whole, turn, holds=holds))
+            whole, seen = await self._read_all(spec, raw, scope, look)
+        self._publish(self._listing(spec, parent, whole, turn, seen=seen))
 
     @contextmanager
     def _while_active(self, scope: Key) -> Iterator[None]:
@@ -133,8 +166,10 @@ class Loader:
         if not is_active and (was_active or holder in touched):
             raise BridgeError(ErrorKind.OPERATION_INVALID, f"the {holder.kind} is not active")
 
-    async def _read_all(self, spec: DemandSpec, raw: Any, scope: Key) -> tuple[Records, bool]:
-        """The records by id, and whether libvirt has listed any, readable or not."""
+    async def _read_all(
+        self, spec: DemandSpec, raw: Any, scope: Key, look: _Look
+    ) -> tuple[Records, frozenset[str]]:
+        """The records by id, and the ids that libvirt has listed, readable or not."""
         handles: dict[str, Any]
         handles, *flags = await all_of(
             [
@@ -143,24 +178,51 @@ class Loader:
             ]
         )
         now_us = time_ns() // 1000
+        marked: dict[str, Collection[str]] = dict(zip(spec.flags, flags, strict=True))
+        keys = {key_id: scope._replace(id=key_id) for key_id in handles}
+        if look.turns is not None:
+            turns = look.turns.get(scope.parent, ())
+            keys = {
+                key_id: key
+                for key_id, key in keys.items()
+                if key_id in turns or self._may_differ(spec, key, handles, marked)
+            }
+        look.left_out += len(handles) - len(keys)
         records: dict[str, OnDemand] = {}
         readings = _in_turn(
-            [
-                (self._read, (spec, each, scope._replace(id=key_id), now_us, records))
-                for key_id, each in handles.items()
-            ]
+            [(self._read, (spec, handles[key_id], key, now_us, records)) for key_id, key in keys.items()]
         )
-        marked: dict[str, Collection[str]] = dict(zip(spec.flags, flags, strict=True))
         if spec.current and handles:
             answers: list[Any] = await all_of([self._current(spec, raw), readings])
             marked["current"] = answers[0]
         else:
             await readings
+        records |= self._kept(scope, handles.keys() - keys.keys())
         whole: dict[str, OnDemand] = {}
         for key_id, record in sorted(records.items()):
             fields: dict[str, Any] = {field: key_id in ids for field, ids in marked.items()}
-            whole[key_id] = replace(record, **fields)
-        return spec.finish(whole), bool(handles)
+            whole[key_id] = _with(record, fields)
+        return spec.finish(whole), frozenset(handles)
+
+    def _may_differ(
+        self, spec: DemandSpec, key: Key, there: Collection[str], marked: Mapping[str, Collection[str]]
+    ) -> bool:
+        """What this session has not read yet, too: it may have changed while nobody was connected."""
+        if key.id not in self._seen.get((spec.kind, key.parent), ()):
+            return True
+        known: Any = self._lookup(key)
+        if known is None:
+            return key not in self._complained
+        moved = any(getattr(known, field) != (key.id in ids) for field, ids in marked.items())
+        return moved or spec.doubtful(known.definition, there)
+
+    def _kept(self, scope: Key, ids: Collection[str]) -> dict[str, OnDemand]:
+        """As they are known; what is Stale because a listing failed is not, now that one did not."""
+        kept: dict[str, OnDemand] = {}
+        for key in (scope._replace(id=key_id) for key_id in ids):
+            if isinstance(known := self._lookup(key), OnDemand):
+                kept[key.id] = _with(known, {"stale": key in self._complained})
+        return kept
 
     async def _list(self, raw: Any, spec: DemandSpec, mask: int, scope: Key) -> dict[str, Any]:
         found, unreadable = await self._on(
@@ -212,17 +274,22 @@ class Loader:
             log.warning("unreadable conn=%s kind=%s id=%s parent=%s error=%s", *key, problem)
 
     def _listing(
-        self, spec: DemandSpec, parent: str, records: Any, turn: int, *, holds: bool = False
+        self, spec: DemandSpec, parent: str, records: Any, turn: int, *, seen: Collection[str] = frozenset()
     ) -> list[Change]:
         """What to publish: nothing when a reading that began later has been published meanwhile."""
         if self._published.get((spec.kind, parent), 0) > turn:
             return []
         self._published[spec.kind, parent] = turn
+        self._seen[spec.kind, parent] = seen
         name, kind = self._session.name, spec.kind
         changes: list[Change] = [Listing(name, kind, records.keys(), parent)]
-        changes += [Put(Key(name, kind, key_id, parent), record) for key_id, record in records.items()]
+        for key_id, record in records.items():
+            key = Key(name, kind, key_id, parent)
+            if record is not self._lookup(key):
+                changes.append(Put(key, record))
         if spec.holder_field:
             holder = Key(name, PARENT_KIND[kind], parent)
+            holds = bool(seen)
             if getattr(self._lookup(holder), spec.holder_field, holds) != holds:
                 self._live.follower.touch(holder)
                 changes.append(Patch(holder, {spec.holder_field: holds}))
@@ -251,6 +318,13 @@ async def _in_turn(jobs: Collection[tuple[Callable[..., Any], tuple[Any, ...]]])
             await job(*args)
 
     await all_of(one_after_the_other() for _ in range(min(IN_TURN, len(jobs))))
+
+
+def _with(record: OnDemand, fields: Mapping[str, Any]) -> OnDemand:
+    """The same one where nothing differs: most of a listing of thousands."""
+    if all(getattr(record, field) == value for field, value in fields.items()):
+        return record
+    return replace(record, **fields)
 
 
 # In a worker.

@@ -4,7 +4,7 @@ Tables and pure functions; demand.py is the code that is the same for all of the
 virConnectListAll*() and virDomainListAll*() families, virStoragePoolListAllVolumes().
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,13 @@ from virtbridge.model.records import (
     SnapshotRecord,
     VolumeRecord,
 )
-from virtbridge.model.snapshots import children_of, parse_checkpoint, parse_snapshot
+from virtbridge.model.snapshots import (
+    CheckpointDefinition,
+    SnapshotDefinition,
+    children_of,
+    parse_checkpoint,
+    parse_snapshot,
+)
 from virtbridge.model.volumes import parse_volume
 
 Records = dict[str, Any]
@@ -31,7 +37,15 @@ Records = dict[str, Any]
 def _trees(records: Records) -> Records:
     """Each with its children's names: whoever was not read has no place in the tree."""
     found = children_of({name: record.definition.parent for name, record in records.items()})
-    return {name: replace(record, children=found[name]) for name, record in records.items()}
+    return {
+        name: record if record.children == found[name] else replace(record, children=found[name])
+        for name, record in records.items()
+    }
+
+
+def _is_orphan(definition: SnapshotDefinition | CheckpointDefinition, names: Collection[str]) -> bool:
+    """Those of one that was deleted are its parent's now."""
+    return bool(definition.parent) and definition.parent not in names
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +55,8 @@ class DemandSpec:
     method that gives a handle by its id. finish: makes the records whole once all of a listing are known.
     holders: for a kind that lives in others, the flag of their own listing that selects those that may have
     any. holder_field: their record field that says whether they have. current: the method that gives the
-    current one.
+    current one. doubtful: whether a definition can no longer be as it was read, now that these are the ids
+    there are.
     """
 
     kind: Kind
@@ -57,6 +72,7 @@ class DemandSpec:
     holders: int = 0
     holder_field: str = ""
     current: str = ""
+    doubtful: Callable[[Any, Collection[str]], bool] = lambda _definition, _ids: False
 
 
 _SPECS = (
@@ -119,6 +135,7 @@ _SPECS = (
         holders=libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT,
         holder_field="has_snapshots",
         current="snapshotCurrent",
+        doubtful=_is_orphan,
     ),
     DemandSpec(
         Kind.CHECKPOINT,
@@ -132,6 +149,7 @@ _SPECS = (
         flags={},
         finish=_trees,
         holders=libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_CHECKPOINT,
+        doubtful=_is_orphan,
     ),
 )
 

@@ -7,7 +7,6 @@ here.
 
 import asyncio
 import logging
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
@@ -26,12 +25,11 @@ from virtbridge.source.kinds import KINDS, Handle, KindSpec
 from virtbridge.source.opening import HUNG_LIMIT
 from virtbridge.source.reread import IN_TURN, Publish, Rereader
 from virtbridge.source.session import LIFECYCLE, Session, all_of
+from virtbridge.source.share import next_in_turn
 from virtbridge.source.sync import Inventory, fetch_glance, fetch_info, fetch_inventory, fetch_rest
 
 log = logging.getLogger(__name__)
 
-SHARE = 64  # an audit re-reads the XML of one object in so many, and of at least SHARE_MIN
-SHARE_MIN = 4
 SLICE = 128  # objects of a listing that are published in one step: a few milliseconds
 
 
@@ -58,6 +56,11 @@ class Live:
         self._announce: Callable[..., Change] | None = None
         self._cursors: dict[Kind, str] = {}
         self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def on_demand(self) -> frozenset[Kind]:
+        """The kinds that no event tells of anywhere, as far as this driver is known to have them."""
+        return self._on_demand
 
     @property
     def lost(self) -> bool:
@@ -362,9 +365,7 @@ class Live:
     def _share(self, kind: Kind) -> list[Key]:
         """The next few objects, round robin, so that what only the XML shows is found in the end."""
         ids = sorted(key.id for key in self._session.handles if key.kind is kind)
-        size = min(max(SHARE_MIN, len(ids) // SHARE), len(ids))
-        start = bisect_right(ids, self._cursors.get(kind, ""))
-        share = (ids[start : start + size] + ids)[:size]
+        share = next_in_turn(ids, self._cursors.get(kind, ""))
         if share:
             self._cursors[kind] = share[-1]
         return [Key(self._session.name, kind, key_id) for key_id in share]

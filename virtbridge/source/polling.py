@@ -2,21 +2,27 @@
 nobody does.
 
 It outlives sessions, as what clients want does. A failed look is told once, and again when one succeeds; what
-was known stays. Main thread; no libvirt here.
+was known stays. The kinds that no event tells of anywhere are looked at through the cache, so that those who
+ask for them share the readings; each by itself, since one may take long. Main thread; no libvirt here.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from virtbridge.errors import BridgeError
 from virtbridge.metrics import Metrics
-from virtbridge.model.keys import Kind
+from virtbridge.model.keys import ON_DEMAND, Kind
 from virtbridge.source.live import Live
 
 log = logging.getLogger(__name__)
+
+
+# Know what there is of a kind as of no longer ago than so many seconds; when that was, from beginning to end.
+Look = Callable[[Kind, float], Awaitable[tuple[float, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +34,21 @@ class _Look:
 
 
 class Polling:
-    """tell: the error that polling has met, None once it is over."""
+    """tell: the error that polling has met, None once it is over. look: at a kind that is read on demand."""
 
-    def __init__(self, name: str, metrics: Metrics, tell: Callable[[BridgeError | None], None]) -> None:
+    def __init__(
+        self, name: str, metrics: Metrics, tell: Callable[[BridgeError | None], None], look: Look
+    ) -> None:
         self._name = name
         self._metrics = metrics
         self._tell = tell
+        self._look = look
         self._intervals: Mapping[Kind, float] = {}
         self._changed = asyncio.Event()
         self._looked: dict[Kind, _Look] = {}
         self._failing: dict[Kind, BridgeError] = {}
+        self._start: Callable[[Kind], asyncio.Task[None]] | None = None  # while there is a session
+        self._tasks: dict[Kind, asyncio.Task[None]] = {}
 
     @property
     def kinds(self) -> frozenset[Kind]:
@@ -48,6 +59,7 @@ class Polling:
         """In seconds, by kind; kinds that are not in it are polled no more from this moment on."""
         self._intervals = dict(intervals)
         self._changed.set()
+        self._start_and_end()
         if ended := self._failing.keys() - intervals.keys():
             for kind in ended:
                 del self._failing[kind]
@@ -58,16 +70,44 @@ class Polling:
         self._failing.clear()
         now = asyncio.get_running_loop().time()
         self._looked = {kind: _Look(now, now) for kind in live.demand_kinds}
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._start = lambda kind: group.create_task(self._keep_fresh(live, kind))
+                self._start_and_end()
+                await self._go_round(live)
+        finally:
+            self._start = None
+            self._tasks.clear()
+
+    async def _go_round(self, live: Live) -> None:
+        """Of the kinds that are listed in bulk, one after the other."""
         while True:
             due = {kind: self._due(kind) for kind in live.demand_kinds & self._intervals.keys()}
             await self._sleep_until(min(due.values(), default=None))
             for kind in sorted(due):
                 if kind in self._intervals and self._due(kind) <= asyncio.get_running_loop().time():
-                    await self._poll(live, kind)
+                    await self._poll(live, kind, partial(self._look_in_bulk, live, kind))
+
+    async def _keep_fresh(self, live: Live, kind: Kind) -> None:
+        """Of a kind that is read on demand: cancelled when nobody watches it any more."""
+        while kind in live.on_demand:
+            due = self._due(kind)
+            await self._sleep_until(due)
+            if due <= asyncio.get_running_loop().time():
+                await self._poll(live, kind, partial(self._look, kind, self._intervals[kind]))
+
+    def _start_and_end(self) -> None:
+        for kind in self._tasks.keys() - self._intervals.keys():
+            self._tasks.pop(kind).cancel()
+        if self._start is not None:
+            for kind in (ON_DEMAND & self._intervals.keys()) - self._tasks.keys():
+                self._tasks[kind] = self._start(kind)
 
     def _due(self, kind: Kind) -> float:
         """A host that takes longer than the interval gets as long a pause."""
-        look = self._looked[kind]
+        look = self._looked.get(kind)
+        if look is None:
+            return 0.0
         return max(look.began + self._intervals[kind], look.ended + (look.ended - look.began))
 
     async def _sleep_until(self, due: float | None) -> None:
@@ -77,18 +117,27 @@ class Polling:
             async with asyncio.timeout_at(due):
                 await self._changed.wait()
 
-    async def _poll(self, live: Live, kind: Kind) -> None:
+    async def _look_in_bulk(self, live: Live, kind: Kind) -> tuple[float, float]:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await live.poll(kind, lambda: kind in self._intervals)
+        return began, loop.time()
+
+    async def _poll(self, live: Live, kind: Kind, look: Callable[[], Awaitable[tuple[float, float]]]) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         self._metrics.add("source.polls")
         try:
-            await live.poll(kind, lambda: kind in self._intervals)
+            self._looked[kind] = _Look(*await look())
         except BridgeError as error:
-            if not live.lost:  # else the connection itself says so
+            self._looked[kind] = _Look(began, loop.time())
+            if not (live.lost or self._is_lacking(live, kind)):  # else the connection itself says so
                 self._failed(kind, error)
         else:
             self._succeeded(kind)
-        self._looked[kind] = _Look(began, loop.time())
+
+    def _is_lacking(self, live: Live, kind: Kind) -> bool:
+        return kind in ON_DEMAND - live.on_demand
 
     def _failed(self, kind: Kind, error: BridgeError) -> None:
         if kind not in self._failing:

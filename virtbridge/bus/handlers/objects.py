@@ -83,8 +83,6 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
     def watch(self, call: Call, kinds: Sequence[str], interval_ms: int, options: Mapping[str, Any]) -> int:
         checked(options, {})
         chosen = self._kinds(call, kinds) or frozenset(OBJECT_KINDS) - ON_DEMAND
-        if never := sorted(chosen & ON_DEMAND):
-            raise BridgeError(ErrorKind.NOT_SUPPORTED, f"{never[0]}: these are read when asked for only")
         return self._watches.begin(call.sender, call.key.connection, chosen, interval_ms)
 
     def unwatch(self, call: Call, number: int, options: Mapping[str, Any]) -> None:
