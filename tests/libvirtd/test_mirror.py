@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import product
 
 import libvirt
 import pytest
@@ -21,6 +22,7 @@ from tests.support.changes import OPERATIONS, QEMU, TEST, Operation, OtherClient
 from tests.support.client import ROOT, SERVICE, Client, installed_libraries, wait_until
 from tests.support.daemon import Daemon
 from tests.support.dbus_daemon import dbus_daemon
+from tests.support.demand_changes import DEMAND_OPERATIONS
 from tests.support.host_changes import HOST_OPERATIONS
 from tests.support.libvirtd import Libvirtd, is_available
 from tests.support.mirror import Mirror, settle
@@ -31,6 +33,10 @@ LIBRARIES = [name.replace("_", "-") for name in installed_libraries()]
 SEEDS = [1, 2, *([int(os.environ["VIRTBRIDGE_TEST_SEED"])] if "VIRTBRIDGE_TEST_SEED" in os.environ else [])]
 CONNECTION = f"{ROOT}/host"
 DEBIAN = "/usr/bin/python3"
+ON_DEMAND = {TEST: "snapshot", QEMU: "nwfilter"}  # what DEMAND_OPERATIONS change there
+DOMAIN_LIVES = [
+    each for each in OPERATIONS if each.name in ("define", "start", "destroy", "undefine", "redefine")
+]
 ANNOUNCED = [operation.name for operation in OPERATIONS if operation.fits(TEST) and not operation.silent]
 
 
@@ -48,10 +54,13 @@ def host() -> Iterator[Libvirtd]:
 class Watched:
     """A daemon behind a private libvirtd, with mirrors, and another libvirt client that makes the changes."""
 
-    def __init__(self, daemon: Daemon, mirrors: list[Mirror], other: OtherClient) -> None:
+    def __init__(
+        self, daemon: Daemon, mirrors: list[Mirror], other: OtherClient, *, on_demand: bool = False
+    ) -> None:
         self.daemon = daemon
         self.mirrors = mirrors
         self.other = other
+        self._on_demand = on_demand
 
     async def settle(self, timeout_s: float = 5) -> None:
         """The mirrors become the truth: by signals alone, unless something silent happened."""
@@ -60,7 +69,8 @@ class Watched:
                 CONNECTION, f"{SERVICE}.Connection", "Refresh", "asa{sv}", [[], {}], timeout_s=30
             )
             self.other.silent_since_settled = False
-        await settle(self.mirrors, self.other.conn, "host", timeout_s, self.other.note())
+        note = self.other.note()
+        await settle(self.mirrors, self.other.conn, "host", timeout_s, note, on_demand=self._on_demand)
 
     async def step(self) -> None:
         await asyncio.to_thread(self.other.step)
@@ -76,8 +86,11 @@ async def watched(
     python: str = sys.executable,
     events: bool = True,
     operations: Sequence[Operation] | None = None,
+    on_demand: bool = False,
 ) -> AsyncIterator[Watched]:
-    """events: False has virtbridge treat the driver as one without, and every client watch at the floor."""
+    """events: False has virtbridge treat the driver as one without, and every client watch at the floor.
+    on_demand: they watch what no event tells of, too.
+    """
     uri = host.uri() if world is TEST else host.qemu_uri
     other = await asyncio.to_thread(OtherClient, uri, seed, world, operations)
     with dbus_daemon() as bus:
@@ -90,11 +103,13 @@ async def watched(
         daemon = await Daemon.start(bus.address, {}, library=library, python=python, args=args)
         connected = [await Client.connect(bus.address) for _ in range(clients)]
         await daemon.wait_state(connected[0], "host", "ready")
-        if not events:
-            for client in connected:
-                await client.call(CONNECTION, f"{SERVICE}.Connection", "Watch", "asua{sv}", [[], 100, {}])
+        kinds = [[]] * (not events) + [[ON_DEMAND[world]]] * on_demand
+        for client, watched_kinds in product(connected, kinds):
+            body = [watched_kinds, 100, {}]
+            await client.call(CONNECTION, f"{SERVICE}.Connection", "Watch", "asua{sv}", body)
+        mirrors = [await Mirror.follow(client) for client in connected]
         try:
-            yield Watched(daemon, [await Mirror.follow(client) for client in connected], other)
+            yield Watched(daemon, mirrors, other, on_demand=on_demand)
             await daemon.stop()
         finally:
             for client in connected:
@@ -188,6 +203,35 @@ async def test_a_burst_of_pools_devices_and_secrets(host: Libvirtd, world_kind: 
         for _ in range(200):
             await asyncio.to_thread(world.other.step, names)
         await world.settle(timeout_s=10)
+        assert not world.other.silent_since_settled
+
+
+@pytest.mark.parametrize("events", [True, False], ids=["events", "polled"])
+@pytest.mark.parametrize("world_kind", [TEST, QEMU], ids=["test", "qemu"])
+async def test_what_no_event_tells_of_while_it_is_watched(
+    host: Libvirtd, world_kind: World, events: bool
+) -> None:
+    """Snapshots of domains that come and go, or filters, beside pools, devices and secrets."""
+    operations = [*HOST_OPERATIONS, *DEMAND_OPERATIONS, *(DOMAIN_LIVES if world_kind is TEST else ())]
+    async with watched(
+        host, world_kind, 70, clients=2, events=events, operations=operations, on_demand=True
+    ) as world:
+        pace = random.Random(70)
+        for _ in range(70):
+            await world.step()
+            if pace.random() < 0.4:
+                await world.settle(timeout_s=8)
+        await world.settle(timeout_s=8)
+
+
+@pytest.mark.parametrize("world_kind", [TEST, QEMU], ids=["test", "qemu"])
+async def test_no_change_needs_a_refresh_while_all_is_watched(host: Libvirtd, world_kind: World) -> None:
+    names = [each.name for each in (*HOST_OPERATIONS, *DEMAND_OPERATIONS) if not each.silent]
+    operations = (*HOST_OPERATIONS, *DEMAND_OPERATIONS)
+    async with watched(host, world_kind, 71, events=False, operations=operations, on_demand=True) as world:
+        for _ in range(40):
+            await asyncio.to_thread(world.other.step, names)
+            await world.settle(timeout_s=8)
         assert not world.other.silent_since_settled
 
 

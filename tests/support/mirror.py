@@ -100,7 +100,7 @@ class Mirror:
             for kind, name, reduce in _REDUCERS:
                 if path.startswith(base) and name in interfaces:
                     values = interfaces[name]
-                    found[kind, values["Uuid"] if "Uuid" in values else values["Name"]] = reduce(values)
+                    found[kind, _identity(values)] = reduce(values)
         return found
 
     def connection_state(self, connection: str) -> str:
@@ -148,6 +148,8 @@ _POOL_VALUES = (
     *("Capacity", "Allocation", "Available", "TargetPath", "TargetMode"),
 )
 _DEVICE_VALUES = ("Name", "Active", "Parent", "Path", "Driver", "Capabilities")
+_FILTER_VALUES = ("Name", "Chain", "Stale")
+_SNAPSHOT_VALUES = ("Name", "Description", "State", "Current", "Stale")
 _SECRET_VALUES = ("UsageType", "UsageId", "Description", "Ephemeral", "Private")
 
 
@@ -165,12 +167,29 @@ def _secret_view(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in _SECRET_VALUES} | {"Name": values["UsageId"]}
 
 
+def _filter_view(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in _FILTER_VALUES} | {"rules": len(values["Rules"])}
+
+
+def _snapshot_view(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in _SNAPSHOT_VALUES} | {"children": len(values["Children"])}
+
+
+def _identity(values: Mapping[str, Any]) -> str:
+    """The UUID, or the name, with the UUID of the domain that it is in."""
+    name = str(values["Uuid"] if "Uuid" in values else values["Name"])
+    domain: str = values.get("Domain", "")
+    return f"{domain[-36:].replace('_', '-')} {name}" if domain else name
+
+
 _REDUCERS = (
     ("domain", f"{SERVICE}.Domain", _domain_view),
     ("network", f"{SERVICE}.Network", _network_view),
     ("pool", f"{SERVICE}.StoragePool", _pool_view),
     ("nodedev", f"{SERVICE}.NodeDevice", _device_view),
     ("secret", f"{SERVICE}.Secret", _secret_view),
+    ("nwfilter", f"{SERVICE}.NWFilter", _filter_view),
+    ("snapshot", f"{SERVICE}.Snapshot", _snapshot_view),
 )
 
 
@@ -325,6 +344,39 @@ def _if_any(listing: Callable[[], list[Any]]) -> list[Any]:
         raise
 
 
+def filter_truth(known: libvirt.virNWFilter) -> dict[str, Any]:
+    root = ElementTree.fromstring(known.XMLDesc(0))
+    return {
+        "Name": known.name(),
+        "Chain": root.get("chain", ""),
+        "Stale": False,
+        "rules": len(root.findall("rule")),
+    }
+
+
+def snapshot_truth(snapshot: libvirt.virDomainSnapshot) -> dict[str, Any]:
+    root = ElementTree.fromstring(snapshot.getXMLDesc(0))
+    return {
+        "Name": snapshot.getName(),
+        "Description": root.findtext("description", ""),
+        "State": root.findtext("state", ""),
+        "Current": bool(snapshot.isCurrent()),
+        "Stale": False,
+        "children": snapshot.numChildren(),
+    }
+
+
+def demand_truth(conn: libvirt.virConnect) -> View:
+    """Of what no event tells of."""
+    found: View = {}
+    for known in _if_any(conn.listAllNWFilters):
+        found["nwfilter", known.UUIDString()] = filter_truth(known)
+    for domain in conn.listAllDomains():
+        for snapshot in domain.listAllSnapshots():
+            found["snapshot", f"{domain.UUIDString()} {snapshot.getName()}"] = snapshot_truth(snapshot)
+    return found
+
+
 def truth(conn: libvirt.virConnect) -> View:
     """What libvirt says now about all objects. Blocks; any thread."""
     found: View = {}
@@ -355,12 +407,22 @@ def differences(seen: View, expected: View) -> list[str]:
 
 
 async def settle(
-    mirrors: list[Mirror], conn: libvirt.virConnect, connection: str, timeout_s: float = 5, note: str = ""
+    mirrors: list[Mirror],
+    conn: libvirt.virConnect,
+    connection: str,
+    timeout_s: float = 5,
+    note: str = "",
+    *,
+    on_demand: bool = False,
 ) -> None:
-    """Wait until every mirror shows exactly the truth; fail with what differs, or with any fault."""
+    """Wait until every mirror shows exactly the truth; fail with what differs, or with any fault. on_demand:
+    with what no event tells of, which somebody watches.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         expected = await asyncio.to_thread(truth, conn)
+        if on_demand:
+            expected |= await asyncio.to_thread(demand_truth, conn)
         lines = [line for mirror in mirrors for line in differences(mirror.view(connection), expected)]
         if not lines or time.monotonic() > deadline:
             break
