@@ -47,6 +47,10 @@ def _redescribe(snapshot: libvirt.virDomainSnapshot) -> None:
     snapshot.getDomain().snapshotCreateXML(xml, flags)
 
 
+def _revert(snapshot: libvirt.virDomainSnapshot) -> None:
+    snapshot.getDomain().revertToSnapshot(snapshot)
+
+
 def _filter_xml(name: str, other: OtherClient, uuid: str = "") -> str:
     rules = "<rule action='drop' direction='in'><ip/></rule>" * other.rng.randrange(3)
     return f"<filter name='{name}' chain='root'><uuid>{uuid or uuid4()}</uuid>{rules}</filter>"
@@ -84,7 +88,8 @@ DEMAND_OPERATIONS: tuple[Operation, ...] = (
     Operation("snapshot-take", _take, weight=6, only="test"),
     Operation("snapshot-delete-one", _on_snapshot(lambda each: each.delete()), weight=3, only="test"),
     Operation("snapshot-delete-tree", _on_snapshot(lambda each: each.delete(_CHILDREN)), only="test"),
-    Operation("snapshot-revert", _on_snapshot(lambda s: s.getDomain().revertToSnapshot(s)), only="test"),
+    # From running to running the test driver changes the state's reason and sends nothing (libvirt 9.0).
+    Operation("snapshot-revert", _on_snapshot(_revert), silent=True, only="test"),
     Operation("snapshot-redescribe", _on_snapshot(_redescribe), only="test"),
     Operation("filter-define", _define_filter, weight=6, only="qemu"),
     Operation("filter-redefine", _on_filter(_redefine_filter), weight=3, only="qemu"),
