@@ -137,6 +137,22 @@ async def test_who_asks_without_end_leaves_the_host_time_for_others() -> None:
     assert began[-1] - before < 0.05
 
 
+async def test_who_polls_keeps_its_interval() -> None:
+    host = Host()
+    began: list[float] = []
+
+    async def work(_whole: bool) -> bool:
+        began.append(monotonic())
+        await asyncio.sleep(0.05)
+        return False
+
+    for _ in range(3):
+        await host.demand.look(DOMAIN, Kind.SNAPSHOT, 0, work)
+    assert all(after - before < 0.15 for before, after in pairwise(began))
+    await host.demand.load(DOMAIN, Kind.SNAPSHOT, 0, work)
+    assert began[-1] - began[-2] >= 0.19
+
+
 async def test_a_failure_reaches_every_waiter_and_keeps_what_was_known() -> None:
     host = Host()
     host.does = lambda: host.cache.apply(listing("a", "b"))

@@ -174,7 +174,8 @@ class Demand:
         since_s = _now_s() - max_age_s
 
         async def fly(reading: _Reading) -> Any:
-            await asyncio.sleep(self._rest_until_s.get(what, 0.0) - _now_s())
+            if whole:  # else who polls keeps to an interval already
+                await asyncio.sleep(self._rest_until_s.get(what, 0.0) - _now_s())
             began_s = reading.began_s = _now_s()
             try:
                 return await work(reading.whole)
