@@ -11,7 +11,9 @@ import pytest
 import pytest_asyncio
 
 from tests.bus.test_polling import idle, polled, polls, refuse
-from tests.libvirtd.test_demand import CONNECTION, disk, take
+from tests.libvirtd.test_demand import disk, take
+from tests.libvirtd.test_volumes import MIB, Pool, shown
+from tests.support.asked import CONNECTION, Asked
 from tests.support.followed import Followed
 from tests.support.libvirtd import Libvirtd, is_available, qemu_xml
 from virtbridge.errors import ErrorKind
@@ -32,9 +34,9 @@ def host() -> Iterator[Libvirtd]:
 
 
 @pytest_asyncio.fixture
-async def source() -> AsyncIterator[Followed]:
-    async with Followed() as followed:
-        yield followed
+async def source() -> AsyncIterator[Asked]:
+    async with Asked() as asked:
+        yield asked
 
 
 @pytest.fixture
@@ -132,6 +134,30 @@ async def test_the_real_thing(host: Libvirtd, source: Followed) -> None:
     await source.until(lambda: not list(source.cache.keys(Kind.SNAPSHOT)))
     del domains, domain, found
     other.close()
+
+
+async def test_volumes_of_another_client_come_grow_and_go(host: Libvirtd, source: Asked) -> None:
+    conn = libvirt.open(host.qemu_uri)
+    pool = Pool(host, conn, "watched")
+    await source.ready(host.qemu_uri)
+    watch(source, Kind.VOLUME)
+    pool.add(*(f"v{number}.img" for number in range(10)))
+    await source.until(lambda: shown(source, pool) == pool.figures())
+    pool.raw.storageVolLookupByName("v7.img").resize(4 * MIB)  # only the XML shows it
+    pool.raw.storageVolLookupByName("v3.img").delete()
+    await source.until(lambda: shown(source, pool) == pool.figures())
+    pool.raw.destroy()
+    await source.until(lambda: shown(source, pool) == {})
+    pool.raw.create()
+    await source.until(lambda: shown(source, pool) == pool.figures())
+    watch(source)
+    count, spent = await cost(source, Kind.VOLUME, 4)
+    assert spent.pop("XMLDesc") <= count * SHARE_MIN
+    assert spent.keys() == {"listAllStoragePools", "listAllVolumes"}
+    pool.raw.destroy()
+    pool.raw.undefine()
+    del pool.raw
+    conn.close()
 
 
 async def test_a_quiet_poll_is_a_listing_and_the_xml_of_a_few(source: Followed, tested: Any) -> None:
