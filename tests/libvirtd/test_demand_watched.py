@@ -272,6 +272,45 @@ async def test_a_failing_poll_makes_stale_and_says_so_until_one_succeeds(
         assert source.connection().last_error == ("", "")
 
 
+async def test_one_domain_that_fails_again_and_again_does_not_stir_up_the_others(
+    source: Asked, tested: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tested.connect()
+    broken = other.defineXML(
+        "<domain type='test'><name>broken</name><memory>1</memory><os><type>hvm</type></os></domain>"
+    )
+    take(broken, "x")
+    for number in range(12):
+        take(tested, f"s{number}")
+    await source.ready(other.getURI())
+    await source.requests.load(CONNECTION, Kind.SNAPSHOT, 0)
+    real = libvirt.virDomain.listAllSnapshots
+
+    def list_most(domain: Any, flags: int = 0) -> Any:
+        if domain.name() == "broken":
+            error = libvirt.libvirtError("broken")
+            error.err = (libvirt.VIR_ERR_OPERATION_FAILED, 0, "broken", 2, "", "", "", 0, 0)
+            raise error
+        return real(domain, flags)
+
+    def stale() -> int:
+        return sum(each.stale for _, each in source.cache.records(Kind.SNAPSHOT))  # type: ignore[union-attr]
+
+    monkeypatch.setattr(libvirt.virDomain, "listAllSnapshots", list_most)
+    watch(source, Kind.SNAPSHOT)
+    await source.until(lambda: source.connection().last_error[1] == "broken")
+    stirred: list[int] = []
+    for _ in range(5):
+        before = stale()
+        await polled(source, 1)
+        stirred.append(abs(stale() - before))
+        assert stale() >= 13 - 2 * SHARE_MIN
+    assert max(stirred) <= SHARE_MIN
+    monkeypatch.undo()
+    await source.until(lambda: source.connection().last_error == ("", "") and not stale())
+    broken.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
+
+
 async def test_a_kind_that_the_driver_turns_out_not_to_have_is_asked_for_once(
     source: Followed, tested: Any
 ) -> None:

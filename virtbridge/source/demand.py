@@ -9,7 +9,7 @@ answer is the cache's business. Main thread; no libvirt here.
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from time import time_ns
 from typing import Any
@@ -34,11 +34,13 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True)
 class _Look:
     """One reading of a kind. turns: whose turn it is to be read again, ids by parent; None for everybody's.
-    left_out: how many definitions it did not read.
+    left_out: how many definitions it did not read. well: those of them that are Stale for a failed listing
+    only, and no more once this one has succeeded, everywhere.
     """
 
     turns: Mapping[str, Collection[str]] | None = None
     left_out: int = 0
+    well: list[Key] = field(default_factory=list)
 
 
 class Loader:
@@ -79,6 +81,7 @@ class Loader:
             if is_unsupported(error) and about.kind is Kind.CONNECTION:
                 self._live.lacks(kind)
             raise
+        self._publish([Patch(key, {"stale": False}) for key in look.well])
         return not look.left_out
 
     async def find(self, key: Key) -> Any:
@@ -197,7 +200,11 @@ class Loader:
             marked["current"] = answers[0]
         else:
             await readings
-        records |= self._kept(scope, handles.keys() - keys.keys())
+        for key in (scope._replace(id=key_id) for key_id in handles.keys() - keys.keys()):
+            if isinstance(kept := self._lookup(key), OnDemand):
+                records[key.id] = kept
+                if kept.stale and key not in self._complained:
+                    look.well.append(key)
         whole: dict[str, OnDemand] = {}
         for key_id, record in sorted(records.items()):
             fields: dict[str, Any] = {field: key_id in ids for field, ids in marked.items()}
@@ -215,14 +222,6 @@ class Loader:
             return key not in self._complained
         moved = any(getattr(known, field) != (key.id in ids) for field, ids in marked.items())
         return moved or spec.doubtful(known.definition, there)
-
-    def _kept(self, scope: Key, ids: Collection[str]) -> dict[str, OnDemand]:
-        """As they are known; what is Stale because a listing failed is not, now that one did not."""
-        kept: dict[str, OnDemand] = {}
-        for key in (scope._replace(id=key_id) for key_id in ids):
-            if isinstance(known := self._lookup(key), OnDemand):
-                kept[key.id] = _with(known, {"stale": key in self._complained})
-        return kept
 
     async def _list(self, raw: Any, spec: DemandSpec, mask: int, scope: Key) -> dict[str, Any]:
         found, unreadable = await self._on(
