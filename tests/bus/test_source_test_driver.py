@@ -23,6 +23,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import ON_DEMAND, Key, Kind
 from virtbridge.source import reread
 from virtbridge.source.eventloop import install
+from virtbridge.source.sync import fetch_inventory
 
 URI = "test:///default"
 EXTRA = "<domain type='test'><name>extra</name><memory>1024</memory><os><type>hvm</type></os></domain>"
@@ -267,3 +268,31 @@ async def test_the_end_leaves_no_thread_and_no_reference(
     calls = source.calls()
     assert calls["domainEventDeregisterAny"] == calls["domainEventRegisterAny"]
     assert calls["close"] == calls["open"] == 2
+
+
+async def test_a_refresh_reads_what_an_event_told_of_meanwhile(
+    other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event's word stands against that listing, but it says nothing of autostart."""
+    pool = other.storagePoolLookupByName("default-pool")
+    key = Key("c", Kind.POOL, pool.UUIDString())
+    events = 2
+    async with Followed() as source:
+        await source.ready(URI)
+
+        async def fetch(session: Any, spec: Any) -> Any:
+            nonlocal events
+            found = await fetch_inventory(session, spec)
+            if events:
+                events -= 1
+                source.connections._connections["c"].live()[1].follower.touch(key)
+            return found
+
+        monkeypatch.setattr("virtbridge.source.live.fetch_inventory", fetch)
+        pool.setAutostart(1)
+        try:
+            await source.connections.refresh("c", frozenset({Kind.POOL}))
+            assert source.cache.get(key).autostart  # type: ignore[union-attr]
+        finally:
+            pool.setAutostart(0)
+        assert not events

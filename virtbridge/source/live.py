@@ -30,6 +30,7 @@ from virtbridge.source.sync import Inventory, fetch_glance, fetch_info, fetch_in
 
 log = logging.getLogger(__name__)
 
+LISTINGS = 4  # that a refresh makes at most, where events of what they list come in between
 SLICE = 128  # objects of a listing that are published in one step: a few milliseconds
 
 
@@ -55,6 +56,7 @@ class Live:
         self._listed: set[Kind] = set()
         self._announce: Callable[..., Change] | None = None
         self._cursors: dict[Kind, str] = {}
+        self._passed_over: set[Kind] = set()  # some of whose objects the last listing left as events told
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -151,7 +153,11 @@ class Live:
         if missing := [kind for kind in wanted if kind not in self.event_kinds | self.demand_kinds]:
             raise BridgeError(ErrorKind.NOT_SUPPORTED, f"this connection has no objects of kind {missing[0]}")
         async with self._one_at_a_time:
-            await all_of(self._list_again(KINDS[kind]) for kind in wanted)
+            left = wanted
+            for _ in range(LISTINGS):
+                await all_of(self._list_again(KINDS[kind]) for kind in left)
+                # An event says nothing of autostart, which may have changed before this refresh.
+                left = [kind for kind in left if kind in self._passed_over and kind not in self.failures]
             await self.rereader.read_all([key for key in self._session.handles if key.kind in wanted])
         if failed := [self.failures[kind] for kind in wanted if kind in self.failures]:
             raise _as_one(failed)
@@ -312,6 +318,7 @@ class Live:
         what is new, as _read_new() found it.
         """
         name, kind = self._session.name, inventory.spec.kind
+        self._passed_over.discard(kind)
         found = {
             each: handle for each, handle in inventory.handles.items() if whole.get(each, {}) is not None
         }
@@ -330,6 +337,7 @@ class Live:
             for key_id, handle in some:
                 key = Key(name, kind, key_id)
                 if key in touched:
+                    self._passed_over.add(kind)
                     continue
                 held[key] = handle
                 before[key] = known = self._lookup(key)
