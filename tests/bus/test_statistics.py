@@ -71,6 +71,8 @@ async def test_samples_go_to_their_watchers_alone_until_they_end() -> None:
         assert values["state"] == "running"
         assert values["stuck"] is False
         assert 40 < values["cpu-guest-percent"] < 60  # the test driver's clock runs at half the time
+        assert [vcpu["number"] for vcpu in map(plain, values["vcpus"])] == [0, 1]
+        assert 0 < values["vcpus"][0]["percent"] <= 100
         assert values["disks"][0]["name"] == "vda"
         assert values["disks"][0]["read-bytes-per-second"] > 0
         assert values["net-rx-bytes-per-second"] == values["interfaces"][0]["rx-bytes-per-second"]

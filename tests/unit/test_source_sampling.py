@@ -16,6 +16,7 @@ from virtbridge.source.kinds import Handle
 from virtbridge.source.sampling import Sampler
 
 NO_SUPPORT = BridgeError(ErrorKind.NOT_SUPPORTED, "no", libvirt.VIR_ERR_NO_SUPPORT)
+NO_DISK = BridgeError(ErrorKind.INVALID_ARGUMENT, "no disk", libvirt.VIR_ERR_INVALID_ARG)
 TOO_MANY = BridgeError(ErrorKind.LIBVIRT, "too many", libvirt.VIR_ERR_RPC)
 DISKS = (Disk(target="vda"), Disk(target="vdb"))
 
@@ -96,8 +97,9 @@ async def test_without_bulk_statistics_each_domain_is_asked_a_few_at_a_time() ->
         getAllDomainStats=NO_SUPPORT,
         info=[1, 2048, 1024, 2, 77],
         state=[1, 0],
+        vcpus=([(0, 1, 70, 3), (1, 2, 7, 0)], [(True,), (True,)]),
         memoryStats=NO_SUPPORT,
-        blockStats=lambda _raw, target: (1, 512, 0, 0, -1) if target == "vda" else NO_SUPPORT,
+        blockStats=lambda _raw, target: (1, 512, 0, 0, -1) if target == "vda" else NO_DISK,
         interfaceStats=NO_SUPPORT,
     )
     asked = sampler(host)
@@ -106,6 +108,10 @@ async def test_without_bulk_statistics_each_domain_is_asked_a_few_at_a_time() ->
     assert host.most <= sampling.SINGLES
     values = samples["42"].values
     assert values["cpu-time-ns"] == 77
+    assert values["vcpus"] == [
+        {"number": 0, "state": "running", "time-ns": 70},
+        {"number": 1, "state": "blocked", "time-ns": 7},
+    ]
     assert values["memory-current"] == 1 << 20
     assert values["disks"] == [
         {"name": "vda", "read-requests": 1, "read-bytes": 512, "write-requests": 0, "write-bytes": 0},
@@ -115,6 +121,7 @@ async def test_without_bulk_statistics_each_domain_is_asked_a_few_at_a_time() ->
     assert host.calls.count("getAllDomainStats") == 1
     assert host.calls.count("info") == 101
     assert host.calls.count("blockStats") == 200
+    assert host.calls.count("memoryStats") <= sampling.SINGLES  # of what this driver lacks
 
 
 async def test_one_domain_that_fails_is_left_out() -> None:

@@ -30,7 +30,7 @@ from virtbridge.source.errors import is_unsupported
 from virtbridge.source.follow import Lookup
 from virtbridge.source.kinds import Handle
 from virtbridge.source.session import Session, all_of
-from virtbridge.source.single import fetch_single
+from virtbridge.source.single import Singles
 from virtbridge.source.sync import STATS_CHUNK
 
 log = logging.getLogger(__name__)
@@ -127,6 +127,7 @@ class Sampler:
         self._least_s = deadline_s
         self._usual_s = 0.0
         self._tracks = _Tracks()
+        self._single = Singles(session, deadline_s)
         self._hanging: list[_Call] = []
         self._stuck: frozenset[str] = frozenset()
         self._looked_at: list[_Call] = []  # what hung when stuck guests were last looked for
@@ -317,7 +318,7 @@ class Sampler:
                 if record is None:
                     continue
                 try:
-                    numbers = await fetch_single(self._session, handle.raw, record, groups, self._least_s)
+                    numbers = await self._single.fetch(handle.raw, record, groups)
                 except BridgeError as error:
                     if len(handles) == 1 or self._session.lost.done():
                         raise

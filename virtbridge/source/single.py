@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import libvirt
+
 from virtbridge.errors import BridgeError
 from virtbridge.model.records import DomainRecord
 from virtbridge.source.session import Session
@@ -24,55 +26,79 @@ _MEMORY: Mapping[str, str] = {
 }  # fmt: skip
 
 
-async def fetch_single(
-    session: Session, raw: Any, record: DomainRecord, groups: frozenset[str], timeout_s: float
-) -> Numbers:
-    """Raises BridgeError when not even virDomainGetInfo() is answered."""
-    ask = partial(session.on, raw, timeout_s=timeout_s)
-    _state, maximum, memory, vcpus, cpu_time = await ask("info")
-    numbers: Numbers = {}
-    if "state" in groups:
-        numbers["state.state"], numbers["state.reason"] = await ask("state")
-    if "vcpu" in groups:
-        numbers |= {"vcpu.current": vcpus, "vcpu.maximum": record.definition.vcpus_maximum or vcpus}
-    if "balloon" in groups:
-        numbers |= {"balloon.current": memory, "balloon.maximum": maximum}
-    if not record.active:
+class Singles:
+    """Of one session. What its driver does not have at all is asked once."""
+
+    def __init__(self, session: Session, timeout_s: float) -> None:
+        self._session = session
+        self._timeout_s = timeout_s
+        self._lacking: set[str] = set()
+
+    async def fetch(self, raw: Any, record: DomainRecord, groups: frozenset[str]) -> Numbers:
+        """Raises BridgeError when not even virDomainGetInfo() is answered."""
+        ask = partial(self._session.on, raw, timeout_s=self._timeout_s)
+        if_told = partial(self._if_told, raw)
+        _state, maximum, memory, vcpus, cpu_time = await ask("info")
+        numbers: Numbers = {}
+        if "state" in groups:
+            numbers["state.state"], numbers["state.reason"] = await ask("state")
+        if "vcpu" in groups:
+            numbers |= {"vcpu.current": vcpus, "vcpu.maximum": record.definition.vcpus_maximum or vcpus}
+        if "balloon" in groups:
+            numbers |= {"balloon.current": memory, "balloon.maximum": maximum}
+        if not record.active:
+            return numbers
+        if "cpu-total" in groups:
+            numbers["cpu.time"] = cpu_time
+        if "vcpu" in groups:
+            numbers |= _vcpus(await if_told("vcpus"))
+        if "balloon" in groups:
+            told = await if_told("memoryStats") or {}
+            numbers |= {f"balloon.{_MEMORY[name]}": value for name, value in told.items() if name in _MEMORY}
+        if "block" in groups:
+            disks = [(disk.target, disk.source) for disk in record.definition.disks if disk.target]
+            numbers |= await _devices(if_told, "block", "blockStats", disks, _BLOCK)
+        if "interface" in groups:
+            nics = [(nic.target, "") for nic in record.definition.interfaces if nic.target]
+            numbers |= await _devices(if_told, "net", "interfaceStats", nics, _NET)
         return numbers
-    if "cpu-total" in groups:
-        numbers["cpu.time"] = cpu_time
-    if "balloon" in groups:
-        told = await _if_told(ask, "memoryStats") or {}
-        numbers |= {f"balloon.{_MEMORY[name]}": value for name, value in told.items() if name in _MEMORY}
-    if "block" in groups:
-        disks = [(disk.target, disk.source) for disk in record.definition.disks if disk.target]
-        numbers |= await _devices(ask, "block", "blockStats", disks, _BLOCK)
-    if "interface" in groups:
-        nics = [(nic.target, "") for nic in record.definition.interfaces if nic.target]
-        numbers |= await _devices(ask, "net", "interfaceStats", nics, _NET)
+
+    async def _if_told(self, raw: Any, method: str, *args: Any) -> Any:
+        """None when this driver, or this device, does not tell. A guest that does not answer is an error."""
+        if method in self._lacking:
+            return None
+        try:
+            return await self._session.on(raw, method, *args, timeout_s=self._timeout_s)
+        except BridgeError as error:
+            if not error.code:  # not libvirt's: too late, or the connection is lost
+                raise
+            if error.code == libvirt.VIR_ERR_NO_SUPPORT:
+                self._lacking.add(method)
+            return None
+
+
+def _vcpus(told: Any) -> Numbers:
+    """told: virDomainGetVcpus() as libvirt-python gives it, the vCPUs and where each may run; or None."""
+    numbers: Numbers = {}
+    for number, state, time_ns, _cpu in told[0] if told else ():
+        numbers |= {f"vcpu.{number}.state": state, f"vcpu.{number}.time": time_ns}
     return numbers
 
 
 async def _devices(
-    ask: Callable[..., Any], prefix: str, method: str, devices: list[tuple[str, str]], names: tuple[str, ...]
+    if_told: Callable[..., Any],
+    prefix: str,
+    method: str,
+    devices: list[tuple[str, str]],
+    names: tuple[str, ...],
 ) -> Numbers:
     numbers: Numbers = {f"{prefix}.count": len(devices)}
     for place, (target, path) in enumerate(devices):
         numbers[f"{prefix}.{place}.name"] = target
         if path:
             numbers[f"{prefix}.{place}.path"] = path
-        told = await _if_told(ask, method, target)
+        told = await if_told(method, target)
         # -1 is libvirt's word for not known.
         counters = zip(names, told or (), strict=False)
         numbers |= {f"{prefix}.{place}.{name}": value for name, value in counters if value >= 0}
     return numbers
-
-
-async def _if_told(ask: Callable[..., Any], method: str, *args: Any) -> Any:
-    """None when this driver, or this device, does not tell. A guest that does not answer is an error."""
-    try:
-        return await ask(method, *args)
-    except BridgeError as error:
-        if not error.code:  # not libvirt's: too late, or the connection is lost
-            raise
-        return None
