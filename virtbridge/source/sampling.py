@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from time import monotonic, monotonic_ns, time_ns
 from typing import Any
@@ -85,6 +86,10 @@ class _Tracks:
         values["stuck"] = stuck
         return Sample(at_ns, time_us, groups, values)
 
+    def rate_now(self, key_id: str, number: int, groups: frozenset[str], numbers: dict[str, Any]) -> Sample:
+        raw = (key_id, number, numbers)
+        return self.rate(raw, monotonic_ns(), time_ns() // 1000, groups, stuck=False)
+
     def keep(self, samples: Samples) -> None:
         """Only of these: the others have ended."""
         with self.lock:
@@ -99,7 +104,9 @@ class _Tracks:
             if call.given_up:
                 return {}
             at_ns, time_us = (call.began_ns + call.ended_ns) // 2, time_ns() // 1000
-            raws = ((raw.UUIDString(), raw.ID(), numbers) for raw, numbers in answer)
+            # All of libvirt's first: a thread that lets go of the interpreter's lock for a moment, again and
+            # again, gets it back before the main thread does, however long it computes in between.
+            raws = [(raw.UUIDString(), raw.ID(), numbers) for raw, numbers in answer]
             return {raw[0]: self.rate(raw, at_ns, time_us, groups, raw[0] in stuck) for raw in raws}
 
         return read
@@ -176,12 +183,12 @@ class Sampler:
         raise AssertionError  # the last attempt has returned or raised
 
     async def _sample(self, groups: frozenset[str], only: str | None) -> Samples:
-        handles = self._handles(only)
+        handles = self._handles(only) if only is not None or self._chunks else None
         if only is not None and not handles:
             raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"{self._session.name} has no domain {only}")
-        answer = await self._fetch(groups, handles if only is not None or self._chunks else None)
+        answer = await self._fetch(groups, handles)
         if answer is None:
-            answer = await self._fetch_singles(groups, handles)
+            answer = await self._fetch_singles(groups, handles or self._handles(None))
         if only is None:
             self._tracks.keep(answer)
         return answer
@@ -318,14 +325,12 @@ class Sampler:
                 if record is None:
                     continue
                 try:
-                    numbers = await self._single.fetch(handle.raw, record, groups)
+                    then = partial(self._tracks.rate_now, handle.id, record.id, groups)
+                    answer[handle.id] = await self._single.fetch(handle.raw, record, groups, then)
                 except BridgeError as error:
                     if len(handles) == 1 or self._session.lost.done():
                         raise
                     log.debug("no statistics conn=%s uuid=%s error=%s", self._session.name, handle.id, error)
-                    continue
-                now = (monotonic_ns(), time_ns() // 1000)
-                answer[handle.id] = self._tracks.rate((handle.id, record.id, numbers), *now, groups, False)
 
         await all_of(one_after_the_other() for _ in range(min(SINGLES, len(handles))))
         return answer

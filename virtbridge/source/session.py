@@ -141,6 +141,11 @@ class Session:
 
         return await self.workers.call(name, function, short=short, urgent=urgent, timeout_s=timeout_s)
 
+    def counted(self, target: Any, name: str, *args: Any) -> Any:
+        """In a worker that is at work on a call: one more call. Raises libvirtError."""
+        self._metrics.add(f"libvirt.{name}")
+        return getattr(target, name)(*args)
+
     async def set_up(self, config: ConnectionConfig) -> tuple[frozenset[Kind], dict[Kind, BridgeError]]:
         """Keepalive, close callback and events, all in parallel; the kinds whose lifecycle is announced, and
         why it is not known of some.

@@ -6,15 +6,15 @@ tell is left out. Must not be used where the bulk call tells more: it costs a ca
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import libvirt
 
-from virtbridge.errors import BridgeError
 from virtbridge.model.records import DomainRecord
 from virtbridge.source.session import Session
 
 Numbers = dict[str, Any]
+T = TypeVar("T")
 
 _BLOCK = ("rd.reqs", "rd.bytes", "wr.reqs", "wr.bytes")
 _NET = ("rx.bytes", "rx.pkts", "rx.errs", "rx.drop", "tx.bytes", "tx.pkts", "tx.errs", "tx.drop")
@@ -34,14 +34,27 @@ class Singles:
         self._timeout_s = timeout_s
         self._lacking: set[str] = set()
 
-    async def fetch(self, raw: Any, record: DomainRecord, groups: frozenset[str]) -> Numbers:
-        """Raises BridgeError when not even virDomainGetInfo() is answered."""
-        ask = partial(self._session.on, raw, timeout_s=self._timeout_s)
+    async def fetch(
+        self, raw: Any, record: DomainRecord, groups: frozenset[str], then: Callable[[Numbers], T]
+    ) -> T:
+        """All calls of a domain in one worker, which does `then` as well. Raises BridgeError when not even
+        virDomainGetInfo() is answered.
+        """
+
+        def read(info: list[Any]) -> T:
+            return then(self._read(raw, record, groups, info))
+
+        answer: T = await self._session.on(raw, "info", then=read, timeout_s=self._timeout_s)
+        return answer
+
+    # -- in a worker ----------------------------------------------------------------------------------------
+
+    def _read(self, raw: Any, record: DomainRecord, groups: frozenset[str], info: list[Any]) -> Numbers:
         if_told = partial(self._if_told, raw)
-        _state, maximum, memory, vcpus, cpu_time = await ask("info")
+        _state, maximum, memory, vcpus, cpu_time = info
         numbers: Numbers = {}
         if "state" in groups:
-            numbers["state.state"], numbers["state.reason"] = await ask("state")
+            numbers["state.state"], numbers["state.reason"] = self._session.counted(raw, "state")
         if "vcpu" in groups:
             numbers |= {"vcpu.current": vcpus, "vcpu.maximum": record.definition.vcpus_maximum or vcpus}
         if "balloon" in groups:
@@ -51,30 +64,28 @@ class Singles:
         if "cpu-total" in groups:
             numbers["cpu.time"] = cpu_time
         if "vcpu" in groups:
-            numbers |= _vcpus(await if_told("vcpus"))
+            numbers |= _vcpus(if_told("vcpus"))
         if "balloon" in groups:
-            told = await if_told("memoryStats") or {}
+            told = if_told("memoryStats") or {}
             numbers |= {f"balloon.{_MEMORY[name]}": value for name, value in told.items() if name in _MEMORY}
         if "block" in groups:
             disks = [(disk.target, disk.source) for disk in record.definition.disks if disk.target]
-            numbers |= await _devices(if_told, "block", "blockStats", disks, _BLOCK)
+            numbers |= _devices(if_told, "block", "blockStats", disks, _BLOCK)
         if "interface" in groups:
             nics = [(nic.target, "") for nic in record.definition.interfaces if nic.target]
-            numbers |= await _devices(if_told, "net", "interfaceStats", nics, _NET)
+            numbers |= _devices(if_told, "net", "interfaceStats", nics, _NET)
         return numbers
 
-    async def _if_told(self, raw: Any, method: str, *args: Any) -> Any:
-        """None when this driver, or this device, does not tell. A guest that does not answer is an error."""
+    def _if_told(self, raw: Any, method: str, *args: Any) -> Any:
+        """None when this driver, or this device, does not tell."""
         if method in self._lacking:
             return None
         try:
-            return await self._session.on(raw, method, *args, timeout_s=self._timeout_s)
-        except BridgeError as error:
-            if not error.code:  # not libvirt's: too late, or the connection is lost
-                raise
-            if error.code == libvirt.VIR_ERR_NO_SUPPORT:
+            return self._session.counted(raw, method, *args)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
                 self._lacking.add(method)
-            return None
+            return None  # where it is the connection that is lost, the next domain's first call fails
 
 
 def _vcpus(told: Any) -> Numbers:
@@ -85,7 +96,7 @@ def _vcpus(told: Any) -> Numbers:
     return numbers
 
 
-async def _devices(
+def _devices(
     if_told: Callable[..., Any],
     prefix: str,
     method: str,
@@ -97,7 +108,7 @@ async def _devices(
         numbers[f"{prefix}.{place}.name"] = target
         if path:
             numbers[f"{prefix}.{place}.path"] = path
-        told = await if_told(method, target)
+        told = if_told(method, target)
         # -1 is libvirt's word for not known.
         counters = zip(names, told or (), strict=False)
         numbers |= {f"{prefix}.{place}.{name}": value for name, value in counters if value >= 0}
