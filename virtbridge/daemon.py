@@ -26,6 +26,7 @@ from virtbridge.cache.statistics import Statistics
 from virtbridge.config import Config, ConnectionConfig, LimitsConfig
 from virtbridge.config.files import BadConfig, changed_connections
 from virtbridge.errors import BridgeError
+from virtbridge.interpreter import Collector, share_fairly
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Signal
 from virtbridge.model.keys import Key, Kind
@@ -85,6 +86,7 @@ class _Daemon:
         self._requests = Requests(self._connections, metrics, cache)
         self._statistics = Statistics(self._connections, cache, metrics, config.stats)
         cache.listen(_Status(cache, self._notifier))
+        cache.listen(Collector(cache))
         metrics.gauge("queue.clients", lambda: len(self._clients))
         for what in ("calls", "replies", "errors", "signals"):
             metrics.gauge(f"bus.{what}", partial(getattr, link.counts, what))
@@ -104,6 +106,7 @@ class _Daemon:
         )
 
     async def run(self, ready: Callable[[], None] | None, reload: Callable[[], Config] | None) -> int:
+        share_fairly()
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

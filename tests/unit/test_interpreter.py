@@ -1,0 +1,46 @@
+"""The garbage collector is kept from what is known of a ready connection, and from nothing else."""
+
+import asyncio
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.until import until
+from virtbridge import interpreter
+from virtbridge.cache.cache import Cache
+from virtbridge.interpreter import Collector
+from virtbridge.model.changes import Forget, Put
+from virtbridge.model.keys import connection_key
+from virtbridge.model.records import ConnectionRecord
+
+
+@pytest.fixture(autouse=True)
+def thawed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(interpreter, "_SETTLE_S", 0.01)
+    monkeypatch.setattr(interpreter, "_LOST_S", 0.02)
+    yield
+    gc.unfreeze()
+
+
+def is_now(cache: Cache, name: str, state: str) -> None:
+    cache.apply([Put(connection_key(name), ConnectionRecord(name, "test:///default", state))])
+
+
+async def test_frozen_while_ready_and_thawed_when_one_is_lost() -> None:
+    cache = Cache()
+    cache.listen(Collector(cache))
+    is_now(cache, "a", "syncing")
+    await asyncio.sleep(0.05)
+    assert gc.get_freeze_count() == 0
+    is_now(cache, "a", "ready")
+    await until(lambda: gc.get_freeze_count() > 0)
+    is_now(cache, "b", "connecting")
+    assert gc.get_freeze_count() > 0
+    is_now(cache, "a", "disconnected")
+    assert gc.get_freeze_count() == 0
+    await until(lambda: gc.get_freeze_count() > 0)
+    is_now(cache, "a", "ready")
+    cache.apply([Forget("a")])
+    assert gc.get_freeze_count() == 0
+    await until(lambda: gc.get_freeze_count() > 0)

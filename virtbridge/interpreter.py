@@ -1,0 +1,58 @@
+"""The interpreter's own habits, where they hold up the main loop. Main thread only.
+
+Whoever computes in a worker keeps the interpreter's lock for 5 ms at a time, and the main thread lets go of
+it at every system call: a dozen bus messages would wait a dozen times. And the garbage collector goes through
+everything that has lived for a while, again and again: with the statistics of a thousand domains it took
+60 ms every few seconds. What the cache holds is no garbage, and frozen it is left alone.
+"""
+
+import asyncio
+import gc
+import sys
+
+from virtbridge.cache.cache import Cache
+from virtbridge.model.changes import Signal
+from virtbridge.model.keys import Key, Kind
+from virtbridge.model.records import ConnectionRecord
+
+_SWITCH_S = 0.0005
+_SETTLE_S = 2.0  # from ready to when the bus has made its own of all objects
+_LOST_S = 60.0
+
+
+def share_fairly() -> None:
+    """Once, for the whole process."""
+    sys.setswitchinterval(_SWITCH_S)
+
+
+class Collector:
+    """A Cache's listener: freezes what is there when a connection is ready, and gives it all back when one no
+    longer is, since only then much of it goes.
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._ready: set[str] = set()
+        self._freezing: asyncio.TimerHandle | None = None
+
+    def touched(self, key: Key) -> None:
+        if key.kind is not Kind.CONNECTION:
+            return
+        record = self._cache.get(key)
+        ready = isinstance(record, ConnectionRecord) and record.state == "ready"
+        if ready == (key.connection in self._ready):
+            return
+        self._ready ^= {key.connection}
+        if not ready:
+            gc.unfreeze()  # and the next collections take what was left behind
+        if self._freezing is not None:
+            self._freezing.cancel()
+        self._freezing = asyncio.get_running_loop().call_later(_SETTLE_S if ready else _LOST_S, self._freeze)
+
+    def happened(self, signal: Signal) -> None:
+        pass
+
+    def _freeze(self) -> None:
+        self._freezing = None
+        gc.collect(1)  # not all: that takes as long as what is avoided here
+        gc.freeze()
