@@ -88,6 +88,21 @@ async def test_samples_go_to_their_watchers_alone_until_they_end() -> None:
         assert overheard.drain() == []
 
 
+async def test_a_large_sample_comes_in_pieces_of_the_same_time(tmp_path: Path) -> None:
+    async with daemon_with(node(tmp_path / "node.xml", 400)) as (_, client):
+        heard = await client.signals(wanted=sampled)
+        await watch(client)
+        time_us, domains = (await heard.next()).args
+        pieces = 1
+        while len(domains) < 400:
+            piece = (await heard.next()).args
+            assert piece[0] == time_us
+            assert not domains.keys() & piece[1].keys()
+            domains |= piece[1]
+            pieces += 1
+        assert 1 < pieces < 10
+
+
 async def history_of(client: Client, path: str, **options: Any) -> list[Any]:
     given = {name: client.variant("t", value) for name, value in options.items()}
     found = await client.call(HOST, CONNECTION, "GetStatsHistory", "oa{sv}", [path, given])
