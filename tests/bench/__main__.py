@@ -10,7 +10,8 @@ import time
 
 import libvirt
 
-from tests.bench.cases import CASES, LABELS, PEER, QUICK, Scale
+from tests.bench.cases import CASES
+from tests.bench.cases.common import DIRECT, LABELS, PEER, QUICK, Scale
 from tests.bench.stage import answer_keepalives, missing, staged
 from tests.bench.table import Row, markdown
 
@@ -37,10 +38,15 @@ def main() -> int:
             rows += CASES[name](stage, scale)
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     print(f"\nLinux {platform.release()}, {platform.machine()}, libvirt {libvirt.getVersion()}, medians.\n")
-    print(markdown(rows, LABELS, PEER))
+    for table, others in (
+        ([row for row in rows if DIRECT not in row.values], ()),
+        ([row for row in rows if DIRECT in row.values], (DIRECT,)),
+    ):
+        if table:
+            print(markdown(table, LABELS, PEER, others), end="\n\n")
     missed = [f"{row.name}: {words}" for row in rows for words in row.missed(PEER)]
     if missed:
-        print("\nMissed:\n" + "\n".join(f"- {line}" for line in missed))
+        print("Missed:\n" + "\n".join(f"- {line}" for line in missed))
     return 1 if missed and not options.quick else 0
 
 

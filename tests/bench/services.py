@@ -71,10 +71,10 @@ class Bridge(Service):
     def detail_frames(self, client: RawBus, path: str) -> list[bytes]:
         return [client.frame(self.destination, path, "org.virtbridge1.Domain", "GetXml", "a{sv}", NO_OPTIONS)]
 
-    def select_frame(self, client: RawBus) -> bytes:
-        """The XML of all domains in one reply."""
-        properties = text("Xml")
-        body = text("domain") + b"\0" + len(properties).to_bytes(4, "little") + properties + NO_OPTIONS
+    def select_frame(self, client: RawBus, kind: str, *columns: str) -> bytes:
+        """These properties of all objects of a kind in one reply."""
+        names, body = text(*columns), text(kind)
+        body = _array_behind(body, names)
         return client.frame(
             self.destination, "/org/virtbridge1", "org.virtbridge1.Manager", "Select", "sasa{sv}", body
         )
@@ -91,6 +91,17 @@ class Bridge(Service):
     def follower(self, client: RawBus, final: str, done: Callable[[str], None]) -> Callable[[], bool]:
         _BridgeFollower(client, self.path_pattern, final, done)
         return lambda: False
+
+    def watch_stats(self, client: RawBus, interval_ms: int, group: str) -> None:
+        """StatsSampled from now on."""
+        body = _array_behind(interval_ms.to_bytes(4, "little"), text(group))
+        client.call(self.destination, self.root, "org.virtbridge1.Connection", "WatchStats", "uasa{sv}", body)
+
+    def volumes_frame(self, client: RawBus, pool: str) -> bytes:
+        path = f"{self.root}/pool/_{pool.replace('-', '_')}"
+        return client.frame(
+            self.destination, path, "org.virtbridge1.StoragePool", "ListVolumes", "a{sv}", NO_OPTIONS
+        )
 
     def connection_state(self, client: RawBus) -> str:
         try:
@@ -124,6 +135,13 @@ class Bridge(Service):
             found[name] = int.from_bytes(body[place : place + 8], "little")
             place += 8
         return found
+
+
+def _array_behind(body: bytes, strings: bytes) -> bytes:
+    """An array of strings, and no options."""
+    body += b"\0" * (-len(body) % 4) + len(strings).to_bytes(4, "little") + strings
+    body += b"\0" * (-len(body) % 4) + b"\0" * 4
+    return body + b"\0" * (-len(body) % 8)
 
 
 class _BridgeFollower:
@@ -164,6 +182,26 @@ class Peer(Service):
 
     def state_frame(self, client: RawBus, path: str) -> bytes:
         return client.frame(self.destination, path, "org.libvirt.Domain", "GetState", "u", _ZERO_FLAGS)
+
+    def volumes_frame(self, client: RawBus, pool: str) -> bytes:
+        path = f"{self.root}/storagepool/_{pool.replace('-', '_')}"
+        return client.frame(
+            self.destination, path, "org.libvirt.StoragePool", "ListStorageVolumes", "u", _ZERO_FLAGS
+        )
+
+    def volumes(self, listing: bytes) -> list[str]:
+        """The paths in a reply to volumes_frame."""
+        return [path.decode() for path in re.findall(rb"/org/libvirt/\w+/storagevol/\w+", listing)]
+
+    def volume_frame(self, client: RawBus, path: str) -> bytes:
+        return client.frame(self.destination, path, "org.libvirt.StorageVol", "GetXMLDesc", "u", _ZERO_FLAGS)
+
+    def stats_frame(self, client: RawBus, groups: int, flags: int) -> bytes:
+        """All domains' statistics, in libvirt's own numbers."""
+        body = groups.to_bytes(4, "little") + flags.to_bytes(4, "little")
+        return client.frame(
+            self.destination, self.root, "org.libvirt.Connect", "GetAllDomainStats", "uu", body
+        )
 
     def get_frame(self, client: RawBus, path: str, name: str) -> bytes:
         return client.frame(

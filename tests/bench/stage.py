@@ -37,10 +37,13 @@ def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 20) 
         time.sleep(0.01)
 
 
-def cpu_s(pid: int) -> float:
-    """Seconds of CPU that all threads of a process have used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+def cpu_s(*pids: int) -> float:
+    """Seconds of CPU that all threads of these processes have used."""
+    spent = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        spent += int(fields[11]) + int(fields[12])
+    return spent / _TICKS
 
 
 def resident_mib(pid: int) -> float:
@@ -110,12 +113,16 @@ class Stage:
         wait_for(socket.exists, "dbus-daemon listens")
         return f"unix:path={socket}"
 
-    def libvirtd(self) -> Path:
-        """The socket of a new private libvirtd with nothing defined."""
-        socket = self._stack.enter_context(Libvirtd()).socket
+    def host(self) -> Libvirtd:
+        """A new private libvirtd with nothing defined."""
+        host = self._stack.enter_context(Libvirtd())
         # The test driver's default state lives as long as somebody has it open.
-        self._stack.callback(libvirt.open(uri(socket, "test")).close)
-        return socket
+        self._stack.callback(libvirt.open(uri(host.socket, "test")).close)
+        return host
+
+    def libvirtd(self) -> Path:
+        """The socket of one."""
+        return self.host().socket
 
     def run_directory(self, socket: Path) -> Path:
         """A stand-in for /run in which libvirt's default socket is this one."""

@@ -57,14 +57,12 @@ def shown(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def markdown(rows: Sequence[Row], labels: Sequence[str], peer: str) -> str:
-    """The table, with the ratio to the peer behind each value."""
-    lines = [
-        "| | unit | " + " | ".join([peer, *labels]) + " |",
-        "|---|---|" + "---:|" * (len(labels) + 1),
-    ]
+def markdown(rows: Sequence[Row], labels: Sequence[str], peer: str, others: Sequence[str] = ()) -> str:
+    """The table, with the ratio to the peer behind each value of `labels`; others: columns without."""
+    columns = [*others, peer, *labels]
+    lines = ["| | unit | " + " | ".join(columns) + " |", "|---|---|" + "---:|" * len(columns)]
     for row in rows:
-        cells = [shown(row.median(peer))]
+        cells = [shown(row.median(label)) for label in (*others, peer)]
         for label in labels:
             ratio = row.ratio(label, peer)
             cells.append(shown(row.median(label)) + (f" ({shown(ratio)}×)" if ratio else ""))

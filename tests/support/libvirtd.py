@@ -137,6 +137,15 @@ class Libvirtd:
                     return pids[0]
         raise ProcessLookupError(name)
 
+    def pids(self) -> list[int]:
+        """Everything that runs for this host: libvirtd and the guests' QEMUs."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if self._is_ours(int(entry.name)):
+                    found.append(int(entry.name))
+        return found
+
     def _is_ours(self, pid: int) -> bool:
         return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{self._first_pid()}/ns/pid")
 

@@ -11,6 +11,7 @@ import os
 import selectors
 import socket
 import struct
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -161,6 +162,11 @@ class RawBus:
         (reply,) = pipeline(self, [self.frame(destination, path, interface, member, signature, body)])
         return reply
 
+    def bus_pid(self) -> int:
+        """The bus daemon's."""
+        credentials = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return int.from_bytes(credentials[:4], sys.byteorder)
+
     def add_match(self, rule: str) -> None:
         self.call(BUS, "/org/freedesktop/DBus", BUS, "AddMatch", "s", text(rule))
 
@@ -168,8 +174,8 @@ class RawBus:
         self.sock.close()
 
 
-def spin(clients: Sequence[RawBus], done: Callable[[], bool], timeout_s: float) -> None:
-    """Serve all clients' sockets until done(); TimeoutError after timeout_s."""
+def spin(clients: Sequence[RawBus], done: Callable[[], bool], timeout_s: float, turn_s: float = 0.5) -> None:
+    """Serve all clients' sockets until done(), which is asked every turn_s; TimeoutError after timeout_s."""
     deadline = time.monotonic() + timeout_s
     with selectors.DefaultSelector() as selector:
         for client in clients:
@@ -178,7 +184,7 @@ def spin(clients: Sequence[RawBus], done: Callable[[], bool], timeout_s: float) 
         while not done():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"nothing for {timeout_s} s")
-            for key, events in selector.select(0.5):
+            for key, events in selector.select(turn_s):
                 client = key.data
                 if events & selectors.EVENT_READ:
                     client.feed()
