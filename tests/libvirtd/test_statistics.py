@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack
 from time import monotonic
@@ -203,3 +204,39 @@ async def test_a_lost_host_and_the_next_one(host: Libvirtd, other: Any) -> None:
             lambda: "cpu-host-percent" in watcher.rounds[-1].get(uuid, watcher.rounds[0][uuid]).values
         )
     os.kill(host.qemu_pid("kept"), 9)
+
+
+def rates(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    for key, value in values.items():
+        if isinstance(value, list):
+            for device in value:
+                yield from rates(device)
+        elif key.endswith(("-per-second", "percent")):
+            yield key, value
+
+
+async def test_no_rate_is_negative_while_guests_come_and_go(host: Libvirtd, other: Any) -> None:
+    dice = random.Random(3)
+    domains = []
+    for name in ("r0", "r1", "r2"):
+        devices = await disk(host.folder, name) + NIC
+        domains.append(await asyncio.to_thread(lambda n=name, d=devices: start_qemu(other, n, devices=d)))
+
+    def act(domain: Any) -> None:
+        if not domain.isActive():
+            domain.create()
+        elif domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+            domain.resume()
+        else:
+            dice.choice([domain.destroy, domain.suspend, domain.reset])()
+
+    async with Followed() as source, Watcher(source) as watcher:
+        await source.ready(host.qemu_uri)
+        watcher.watch()
+        for _ in range(60):
+            await asyncio.to_thread(act, dice.choice(domains))
+            await asyncio.sleep(dice.random() / 10)
+        await watcher.next(3)
+        seen = [rate for each in watcher.rounds for sample in each.values() for rate in rates(sample.values)]
+        assert len(seen) > 100
+        assert [rate for rate in seen if not 0 <= rate[1] <= (100 if "percent" in rate[0] else rate[1])] == []
