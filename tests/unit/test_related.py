@@ -42,7 +42,7 @@ class Host:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def load(self, about: Key, kind: Kind) -> None:
+    async def load(self, about: Key, kind: Kind, whole: bool) -> bool:
         self.asked.append(about)
         found = set(self.volumes)
         await self.gate.wait()
@@ -54,6 +54,7 @@ class Host:
             Put(Key("lab", kind, name, UUID), VolumeRecord(VolumeDefinition(name))) for name in found
         ]
         self.cache.apply([Listing("lab", kind, found, UUID), *puts])
+        return True
 
     async def list(self, about: Key = POOL, max_age_s: float = 60) -> set[str]:
         await self.requests.load(about, Kind.VOLUME, max_age_s)
