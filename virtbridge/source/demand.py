@@ -19,12 +19,13 @@ from virtbridge.model.changes import Change, Listing, Patch, Put
 from virtbridge.model.keys import IN_ACTIVE, PARENT_KIND, Key, Kind, parent_key
 from virtbridge.model.records import OnDemand
 from virtbridge.model.xml import BadXml
+from virtbridge.source.batch import IN_TURN
 from virtbridge.source.demand_kinds import DEMAND, DemandSpec, Records
 from virtbridge.source.errors import is_unsupported
 from virtbridge.source.follow import Lookup
 from virtbridge.source.kinds import KINDS, id_of
 from virtbridge.source.live import Live
-from virtbridge.source.reread import IN_TURN, Publish
+from virtbridge.source.reread import Publish
 from virtbridge.source.session import Session, all_of
 from virtbridge.source.share import next_in_turn
 

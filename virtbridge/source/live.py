@@ -18,12 +18,13 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Change, Listing, Patch, Signal
 from virtbridge.model.keys import ON_DEMAND, Key, Kind
 from virtbridge.model.records import Record
+from virtbridge.source.batch import IN_TURN
 from virtbridge.source.derived import derived, may_read_differently
 from virtbridge.source.errors import is_unsupported
 from virtbridge.source.follow import Follower, Lookup
 from virtbridge.source.kinds import KINDS, Handle, KindSpec
 from virtbridge.source.opening import HUNG_LIMIT
-from virtbridge.source.reread import IN_TURN, Publish, Rereader
+from virtbridge.source.reread import Publish, Rereader
 from virtbridge.source.session import LIFECYCLE, Session, all_of
 from virtbridge.source.share import next_in_turn
 from virtbridge.source.sync import Inventory, fetch_glance, fetch_info, fetch_inventory, fetch_rest

@@ -7,7 +7,7 @@ definition; what is gone is left to the event or the audit that will say so. Mai
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Change, Patch
 from virtbridge.model.keys import Key
 from virtbridge.model.xml import BadXml
+from virtbridge.source.batch import Read
 from virtbridge.source.errors import is_unsupported
 from virtbridge.source.kinds import KINDS, Handle
 from virtbridge.source.opening import HUNG_LIMIT
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 # long: a host that stalls refuses a thousand at a time. Then the audit's round robin has to find it.
 AGAIN_S, AGAIN_TIMES = 5.0, 5
 _FOR_GOOD = (ErrorKind.NOT_AUTHORIZED, ErrorKind.NOT_SUPPORTED)
-IN_TURN = 128  # reads that read_all() has asked for at a time: twice the widest window
 
 _NOT_READ = "XML not read conn=%s kind=%s id=%s error=%s"
 
@@ -35,8 +35,11 @@ Publish = Callable[[list[Change]], None]
 
 @dataclass(slots=True, eq=False)
 class _Reading:
-    """again: something happened since the read began. stale: what it brings is known to be out of date."""
+    """over: resolved at its end. task: None while its read is one of many. again: something happened since
+    the read began. stale: what it brings is known to be out of date.
+    """
 
+    over: "asyncio.Future[None]"
     task: "asyncio.Task[None] | None" = None
     again: bool = False
     stale: bool = False
@@ -56,20 +59,20 @@ class Rereader:
     def __len__(self) -> int:
         return len(self._running)
 
-    def want(self, key: Key, *, stale: bool = False) -> "asyncio.Task[None]":
+    def want(self, key: Key, *, stale: bool = False) -> "asyncio.Future[None]":
         """Have the XML read; a read that has begun is followed by another. stale: do not publish that first
-        one.
+        one. Resolved at the end.
         """
         if (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
         reading = self._running.get(key)
-        if reading is not None and reading.task is not None:
+        if reading is None:
+            reading = self._begin(key)
+            self._go_on(key, reading)
+        else:
             reading.again = True
             reading.stale = reading.stale or stale
-            return reading.task
-        reading = self._running[key] = _Reading()
-        reading.task = asyncio.create_task(self._run(key, reading))
-        return reading.task
+        return reading.over
 
     def want_later(self, key: Key, delay_s: float) -> None:
         """The same after a while, once, however often it is asked for; what is being read now is stale."""
@@ -79,36 +82,63 @@ class Rereader:
             loop = asyncio.get_running_loop()
             self._timers[key] = loop.call_later(delay_s, self._due, key)
 
-    async def read_all(self, keys: Collection[Key], wanted: Callable[[], bool] = lambda: True) -> None:
+    async def read_all(self, keys: Iterable[Key], wanted: Callable[[], bool] = lambda: True) -> None:
         """wanted: asked before each, which is left out when it says no."""
-        left = iter(keys)
+        begun: list[Key] = []
+        followed: list[asyncio.Future[None]] = []
 
-        async def one_after_the_other() -> None:
-            for key in left:
-                if wanted():
-                    await self.want(key)
+        def reads() -> Iterator[Read]:
+            for key in keys:
+                if not wanted():
+                    continue
+                if key in self._running:
+                    followed.append(self.want(key))
+                elif (handle := self._session.handles.get(key)) is not None:
+                    self._begin(key)
+                    begun.append(key)
+                    yield key, _reader(handle, key)
 
-        await asyncio.gather(*(one_after_the_other() for _ in range(min(IN_TURN, len(keys)))))
+        def settle(key: Key, fields: Any, error: Exception | None) -> None:
+            reading = self._running[key]
+            if reading.again:
+                self._go_on(key, reading)
+            elif error is not None:
+                self._failed(key, error)
+            elif KINDS[key.kind].asks(fields["definition"]):
+                self._go_on(key, reading, fields)
+            else:
+                self._succeeded(key, fields)
+            if reading.task is None:
+                self._end(key, reading)
+            else:
+                followed.append(reading.over)
+
+        try:
+            await self._session.workers.read_many("XMLDesc", reads(), settle)
+        except BridgeError as error:
+            for key in self._left_of(begun):
+                self._failed(key, error)
+        finally:
+            for key in self._left_of(begun):
+                self._end(key, self._running[key])
+        await asyncio.gather(*followed)
+
+    def _left_of(self, begun: Iterable[Key]) -> list[Key]:
+        """What read_all() began and has not settled."""
+        return [key for key in begun if (reading := self._running.get(key)) and reading.task is None]
 
     async def fetch(self, handle: Handle, key: Key) -> dict[str, Any]:
         """The record's fields that the XML tells. Raises BridgeError; empty when the XML cannot be read."""
-        spec = KINDS[key.kind]
         try:
-            fields: dict[str, Any] = await self._session.on(
-                handle.raw,
-                "XMLDesc",
-                0,
-                short=True,
-                then=lambda xml: {"definition": spec.parse(xml), "xml": xml},
-            )
+            fields = await self._session.workers.call("XMLDesc", _reader(handle, key), short=True)
         except (BadXml, UnicodeError) as error:
-            if key not in self._complained:
-                self._complained.add(key)
-                # Its text: a kept log record would keep the traceback, and the handle in it.
-                log.warning("unreadable XML conn=%s kind=%s id=%s error=%s", *key[:3], str(error))
+            self._complain(key, error)
             return {}
+        return await self._completed(key, handle, fields)
+
+    async def _completed(self, key: Key, handle: Handle, fields: dict[str, Any]) -> dict[str, Any]:
         self._complained.discard(key)
-        if fields and (asks := spec.asks(fields["definition"])):
+        if asks := KINDS[key.kind].asks(fields["definition"]):
             fields |= await self._ask(handle, asks)
         return fields
 
@@ -147,35 +177,78 @@ class Rereader:
             pause_s = AGAIN_S * 2**failures * random.uniform(1.0, 2.0)
             self._timers[key] = asyncio.get_running_loop().call_later(pause_s, self._due, key)
 
-    def _succeeded(self, key: Key) -> None:
-        self._failing = False
-        if self._failures.pop(key, None) is not None and (timer := self._timers.pop(key, None)) is not None:
-            timer.cancel()
+    def _begin(self, key: Key) -> _Reading:
+        reading = self._running[key] = _Reading(asyncio.get_running_loop().create_future())
+        return reading
 
-    async def _run(self, key: Key, reading: _Reading) -> None:
+    def _end(self, key: Key, reading: _Reading) -> None:
+        del self._running[key]
+        if not reading.over.done():  # whoever waited may have been cancelled
+            reading.over.set_result(None)
+
+    def _go_on(self, key: Key, reading: _Reading, fields: dict[str, Any] | None = None) -> None:
+        reading.task = asyncio.create_task(self._run(key, reading, fields))
+
+    async def _run(self, key: Key, reading: _Reading, fields: dict[str, Any] | None) -> None:
+        """fields: what has been read already."""
         try:
             while True:
                 reading.again = reading.stale = False
-                await self._read(key, reading)
+                await self._read(key, reading, fields)
                 if not reading.again:
                     return
+                fields = None
         finally:
-            self._running.pop(key, None)
+            self._end(key, reading)
 
-    async def _read(self, key: Key, reading: _Reading) -> None:
+    async def _read(self, key: Key, reading: _Reading, fields: dict[str, Any] | None) -> None:
         handle = self._session.handles.get(key)
         if handle is None:
             return
         try:
-            fields = await self.fetch(handle, key)
+            if fields is None:
+                fields = await self.fetch(handle, key)
+            else:
+                fields = await self._completed(key, handle, fields)
         except BridgeError as error:
-            if error.code != KINDS[key.kind].gone and not self._session.lost.done():
-                # A host that refuses one usually refuses a thousand: told once.
-                log.log(logging.DEBUG if self._failing else logging.WARNING, _NOT_READ, *key[:3], str(error))
-                self._failing = True
-                if error.kind not in _FOR_GOOD:
-                    self._try_later(key)
-            return
-        self._succeeded(key)
-        if fields and not reading.stale and key in self._session.handles:
-            self._publish([Patch(key, fields)])
+            self._failed(key, error)
+        else:
+            self._succeeded(key, {} if reading.stale else fields)
+
+    def _succeeded(self, key: Key, fields: dict[str, Any]) -> None:
+        """fields: to be published; none of what is out of date."""
+        self._failing = False
+        if self._failures.pop(key, None) is not None and (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
+        if fields:
+            self._complained.discard(key)
+            if key in self._session.handles:
+                self._publish([Patch(key, fields)])
+
+    def _failed(self, key: Key, error: Exception) -> None:
+        if not isinstance(error, BridgeError):
+            self._complain(key, error)
+        elif error.code != KINDS[key.kind].gone and not self._session.lost.done():
+            # A host that refuses one usually refuses a thousand: told once.
+            log.log(logging.DEBUG if self._failing else logging.WARNING, _NOT_READ, *key[:3], str(error))
+            self._failing = True
+            if error.kind not in _FOR_GOOD:
+                self._try_later(key)
+
+    def _complain(self, key: Key, error: Exception) -> None:
+        """Of XML that cannot be read: the last good definition stays."""
+        if key not in self._complained:
+            self._complained.add(key)
+            # Its text: a kept log record would keep the traceback, and the handle in it.
+            log.warning("unreadable XML conn=%s kind=%s id=%s error=%s", *key[:3], str(error))
+
+
+def _reader(handle: Handle, key: Key) -> Callable[[], dict[str, Any]]:
+    """What a worker does: the XML, and the definition that it says."""
+    method, parse = handle.raw.XMLDesc, KINDS[key.kind].parse
+
+    def read() -> dict[str, Any]:
+        xml = method(0)
+        return {"definition": parse(xml), "xml": xml}
+
+    return read

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar, cast
@@ -19,6 +19,7 @@ import libvirt
 
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
+from virtbridge.source.batch import Batch, Item, Read, Settle
 from virtbridge.source.errors import MAYBE_LOST, bridge_error, lost
 from virtbridge.source.inbox import Inbox
 from virtbridge.source.window import Window
@@ -35,7 +36,7 @@ IDLE_S = 10.0  # then a thread ends: 64 of them are for the first sync only
 class _Job:
     name: str
     function: Callable[[], Any]
-    answer: "asyncio.Future[Any]"
+    answer: "asyncio.Future[Any] | Item"
     short: bool
     counter: str
 
@@ -103,37 +104,55 @@ class Workers:
         the call itself still runs and its thread stays busy with it.
         """
         lane = self._urgent if urgent else self._short if short else self._slow
+        job = _Job(name, function, self._answer(), short, f"libvirt.{name}")
+        return cast(T, await self._wait(job, lane, timeout_s))
+
+    async def read_many(self, name: str, reads: Iterator[Read], settle: Settle) -> None:
+        """Short reads, as many as there are, all counted under this name; see batch.py. settle: told each
+        answer on the main thread. Raises BridgeError when it ended before all were settled.
+        """
         counter = f"libvirt.{name}"
-        return cast(T, await self._wait(self._job(name, function, short, counter), lane, timeout_s))
+
+        def submit(items: list[tuple[Item, Callable[[], Any]]]) -> None:
+            self._submit([_Job(name, read, item, True, counter) for item, read in items], self._short)
+
+        over = self._answer()
+        self._open.add(over)
+        try:
+            await Batch(reads, submit, settle, over).run(self._timeout_s)
+        finally:
+            self._open.discard(over)
 
     async def probe(self, name: str, function: Callable[[], T], timeout_s: float) -> bool:
         """Whether the host answered this call, or any other meanwhile; it waits behind nothing here."""
         began = monotonic()
+        job = _Job(name, function, self._answer(), False, "source.keepalives")
         try:
-            await self._wait(self._job(name, function, False, "source.keepalives"), self._urgent, timeout_s)
+            await self._wait(job, self._urgent, timeout_s)
         except BridgeError as error:
             return error.kind is not ErrorKind.TIMEOUT or self.answered_at >= began
         return True
 
-    def _job(self, name: str, function: Callable[[], Any], short: bool, counter: str) -> _Job:
+    def _answer(self) -> "asyncio.Future[Any]":
         if self._ended:
             raise lost("the connection was closed")
-        return _Job(name, function, asyncio.get_running_loop().create_future(), short, counter)
+        return asyncio.get_running_loop().create_future()
 
     async def _wait(self, job: _Job, lane: deque[_Job], timeout_s: float | None) -> Any:
-        self._open.add(job.answer)
-        self._submit(job, lane)
+        answer = cast("asyncio.Future[Any]", job.answer)
+        self._open.add(answer)
+        self._submit([job], lane)
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                return await job.answer
+                return await answer
         except TimeoutError:
             raise BridgeError(ErrorKind.TIMEOUT, f"libvirt did not answer within {limit_s:g} s") from None
         finally:
-            self._open.discard(job.answer)
-            # An error's traceback holds this frame, and the job's answer the error: left to the garbage
-            # collector, that circle would keep a handle, and through it the connection, long after the end.
-            del job
+            self._open.discard(answer)
+            # An error's traceback holds this frame, and the answer the error: left to the garbage collector,
+            # that circle would keep a handle, and through it the connection, long after the end.
+            del job, answer
 
     def abandon(self) -> None:
         """Let everyone who waits go with NotConnected, and the threads end as soon as libvirt lets them."""
@@ -147,9 +166,10 @@ class Workers:
             if not answer.done():
                 answer.set_exception(lost("the connection was closed"))
 
-    def _submit(self, job: _Job, lane: deque[_Job]) -> None:
+    def _submit(self, jobs: Sequence[_Job], lane: deque[_Job]) -> None:
+        """One thread is started or woken; it does so for the next."""
         with self._changed:
-            lane.append(job)
+            lane.extend(jobs)
             self._another_thread()
 
     def _another_thread(self) -> None:
@@ -245,11 +265,11 @@ class Workers:
                 self._slow_running -= 1
 
 
-def _answer(answer: "asyncio.Future[Any]", value: Any) -> None:
+def _answer(answer: "asyncio.Future[Any] | Item", value: Any) -> None:
     if not answer.done():
         answer.set_result(value)
 
 
-def _refuse(answer: "asyncio.Future[Any]", error: Exception) -> None:
+def _refuse(answer: "asyncio.Future[Any] | Item", error: Exception) -> None:
     if not answer.done():
         answer.set_exception(error.with_traceback(None))  # the worker's frames hold handles too
