@@ -5,7 +5,7 @@ compared; what the D-Bus library wants is made from them by to_bus(). Signatures
 never from here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, get_args
@@ -45,9 +45,15 @@ class ManagerRecord:
     connections: tuple[str, ...]
 
 
-def _field(name: str) -> Getter:
-    get = attrgetter(name)
-    return lambda _key, record: get(record)
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A record's field by its dotted name: all of an interface's are read in one go."""
+
+    name: str
+
+
+def _field(name: str) -> _Field:
+    return _Field(name)
 
 
 def _connection(key: Key, _record: Any) -> str:
@@ -74,13 +80,13 @@ def _children(key: Key, record: Any) -> tuple[str, ...]:
 
 
 # What every kind has that is read on demand.
-_READ_ON_DEMAND: Mapping[str, Getter] = {
+_READ_ON_DEMAND: Mapping[str, _Field | Getter] = {
     "LastRefresh": _field("last_refresh_us"),
     "Stale": _field("stale"),
     "Connection": _connection,
 }
 
-_GETTERS: Mapping[str, Mapping[str, Getter]] = {
+_GETTERS: Mapping[str, Mapping[str, _Field | Getter]] = {
     MANAGER: {"Version": _field("version"), "Connections": _field("connections")},
     METRICS: {},
     INTERFACE_OF[Kind.CONNECTION]: {
@@ -295,18 +301,24 @@ _GETTERS: Mapping[str, Mapping[str, Getter]] = {
 class Shape:
     """One interface's properties, in the contract's order: names, signatures and where the values come from.
 
-    places: each name's index in the tuples. silent: the places of those whose changes are not announced.
+    fields: what gives all that are a record's fields, in order. others: the places of the rest, ascending,
+    and what gives each. places: each name's index in the tuples. silent: the places of those whose changes
+    are not announced.
     """
 
     interface: str
     names: tuple[str, ...]
     signatures: tuple[str, ...]
-    getters: tuple[Getter, ...]
+    fields: Callable[[Any], tuple[Any, ...]]
+    others: tuple[tuple[int, Getter], ...]
     places: Mapping[str, int]
     silent: frozenset[int] = frozenset()
 
     def values(self, key: Key, record: Any) -> tuple[Any, ...]:
-        return tuple([get(key, record) for get in self.getters])
+        values = list(self.fields(record))
+        for place, get in self.others:
+            values.insert(place, get(key, record))
+        return tuple(values)
 
 
 def shapes(contract: Mapping[str, Interface]) -> dict[str, Shape]:
@@ -318,19 +330,30 @@ def shapes(contract: Mapping[str, Interface]) -> dict[str, Shape]:
     return {name: _shape(interface, _GETTERS[name]) for name, interface in contract.items()}
 
 
-def _shape(interface: Interface, getters: Mapping[str, Getter]) -> Shape:
+def _shape(interface: Interface, getters: Mapping[str, _Field | Getter]) -> Shape:
     if interface.properties.keys() != getters.keys():
         odd = sorted(interface.properties.keys() ^ getters.keys())
         raise BadContract(f"{interface.name}: in the contract or in the table, but not in both: {odd}")
+    sources = [getters[name] for name in interface.properties]
     return Shape(
         interface=interface.name,
         names=tuple(interface.properties),
         signatures=tuple(each.signature for each in interface.properties.values()),
-        getters=tuple(getters[name] for name in interface.properties),
+        fields=_getter([each.name for each in sources if isinstance(each, _Field)]),
+        others=tuple((place, each) for place, each in enumerate(sources) if not isinstance(each, _Field)),
         places={name: place for place, name in enumerate(interface.properties)},
         silent=frozenset(
             place for place, each in enumerate(interface.properties.values()) if each.emits == "false"
         ),
+    )
+
+
+def _getter(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """What gives these fields; an attrgetter() of less than two gives no tuple."""
+    return (
+        attrgetter(*names)
+        if len(names) > 1
+        else lambda record: tuple(getattr(record, name) for name in names)
     )
 
 

@@ -66,7 +66,8 @@ class Handle:
 
 @dataclass(frozen=True, slots=True)
 class KindSpec:
-    """flags: record field to the listing flag that selects the objects where it is true.
+    """flags: record field to the listing flag that selects the objects where it is true; lacking: those of
+    them whose flag selects where it is false, since of most hosts' objects that selects few.
 
     number_field: the record field that the handle's number goes to, empty for none. bulk_states: whether
     state and reason come from virConnectGetAllDomainStats(). gone: the code of a call on an object that is no
@@ -90,6 +91,7 @@ class KindSpec:
     newborn: Callable[[Handle], dict[str, Any]]
     record: Callable[..., Any]
     parse: Callable[[str], Any]
+    lacking: frozenset[str] = frozenset()
     id_field: str = "uuid"
     asks: Callable[[Any], Mapping[str, str]] = lambda _definition: {}
 
@@ -163,11 +165,12 @@ KINDS: Mapping[Kind, KindSpec] = {
         Kind.DOMAIN,
         list_all="listAllDomains",
         flags={
-            "persistent": libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT,
+            "persistent": libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT,
             "autostart": libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART,
             "has_managed_save": libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE,
             "has_snapshots": libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT,
         },
+        lacking=frozenset({"persistent"}),
         number_field="id",
         bulk_states=True,
         gone=libvirt.VIR_ERR_NO_DOMAIN,

@@ -74,15 +74,19 @@ class Live:
         fields.
         """
         self._announce = announce
-        await self._set_up(config)
+        self._publish([announce(state="syncing")])
+        self._note(*await self._session.set_up(config))
         info = asyncio.create_task(
             fetch_info(self._session)
         )  # which may take longer than all states together
         try:
-            await all_of(self._list_first(spec) for spec in KINDS.values())
+            # What the other events tell is in the XML, and that is read after all are registered.
+            await all_of(
+                [*(self._list_first(spec) for spec in KINDS.values()), self._register_others(config)]
+            )
             if self.failures and not self._listed:
                 raise _as_one(self.failures.values())
-            self._publish([announce(state="syncing", **self._kinds())])
+            self._publish([announce(**self._kinds())])
             self.follower.release()
             await self.rereader.read_all(list(self._session.handles))
             self._publish([announce(**await info)])
@@ -183,8 +187,13 @@ class Live:
         # A new one: the traceback would keep handles.
         self.failures[kind] = BridgeError(error.kind, f"{kind}: {error.message}", error.code)
 
-    async def _set_up(self, config: ConnectionConfig) -> None:
-        announced, failures = await self._session.set_up(config)
+    async def _register_others(self, config: ConnectionConfig) -> None:
+        if config.events:
+            kinds = [spec for spec in KINDS.values() if spec.kind not in self._unregistered]
+            self._note(frozenset(), await self._session.register_others(kinds))
+
+    def _note(self, announced: frozenset[Kind], failures: Mapping[Kind, BridgeError]) -> None:
+        """Whose lifecycle is announced, and what could not be registered."""
         self._announced |= announced
         self._unregistered |= failures.keys()
         for kind, error in failures.items():

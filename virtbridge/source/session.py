@@ -147,31 +147,41 @@ class Session:
         return getattr(target, name)(*args)
 
     async def set_up(self, config: ConnectionConfig) -> tuple[frozenset[Kind], dict[Kind, BridgeError]]:
-        """Keepalive, close callback and events, all in parallel; the kinds whose lifecycle is announced, and
-        why it is not known of some.
+        """Keepalive, close callback and lifecycle events, all in parallel; the kinds whose lifecycle is
+        announced, and why it is not known of some.
         """
         failures: dict[Kind, BridgeError] = {}
         kinds = list(KINDS.values()) if config.events else []
-        jobs: list[Coroutine[Any, Any, bool]] = [self._try_to_register(spec, failures) for spec in kinds]
-        jobs += [self._register_close(), self._keep_alive(config)]
-        answers = await all_of(jobs)
+        jobs = [self._try(spec, self._register_lifecycle(spec), failures) for spec in kinds]
+        answers = await all_of([*jobs, self._register_close(), self._keep_alive(config)])
         announced = (spec.kind for spec, answer in zip(kinds, answers, strict=False) if answer)
         return frozenset(announced), failures
 
-    async def _try_to_register(self, spec: KindSpec, failures: dict[Kind, BridgeError]) -> bool:
+    async def register_others(self, kinds: Iterable[KindSpec]) -> dict[Kind, BridgeError]:
+        """Of these kinds all events but lifecycle; why some could not be had."""
+        failures: dict[Kind, BridgeError] = {}
+        await all_of([self._try(spec, self._register_others(spec), failures) for spec in kinds])
+        return failures
+
+    async def register(self, spec: KindSpec) -> bool:
+        """A kind's events, or what is still missing of them; whether its lifecycle is among them."""
+        answers = await all_of([self._register_lifecycle(spec), self._register_others(spec)])
+        return answers[0]
+
+    async def _register_others(self, spec: KindSpec) -> bool:
+        await all_of([self._register_event(spec, event) for event in spec.events])
+        return True
+
+    async def _try(
+        self, spec: KindSpec, job: Coroutine[Any, Any, bool], failures: dict[Kind, BridgeError]
+    ) -> bool:
         try:
-            return await self.register(spec)
+            return await job
         except BridgeError as error:
             if self.lost.done():
                 raise
             failures[spec.kind] = error
             return False
-
-    async def register(self, spec: KindSpec) -> bool:
-        """A kind's events, or what is still missing of them; whether its lifecycle is among them."""
-        events = [self._register_event(spec, event) for event in spec.events]
-        answers = await all_of([self._register_lifecycle(spec), *events])
-        return answers[0]
 
     async def _keep_alive(self, config: ConnectionConfig) -> bool:
         """libvirt's own keepalive, or in its place ours; nothing for drivers that have none, as they are

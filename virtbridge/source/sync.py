@@ -37,7 +37,7 @@ States = Mapping[str, tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All objects of one kind: handles by id, the ids where each flag is true, and domains' states."""
+    """All objects of one kind: handles by id, the ids that each flag's listing has, and domains' states."""
 
     spec: KindSpec
     handles: Mapping[str, Handle]
@@ -48,7 +48,8 @@ class Inventory:
         """What the listing tells of one object, by its record's field names."""
         handle = self.handles[key_id]
         fields: dict[str, Any] = {"name": handle.name}
-        fields |= {flag: key_id in ids for flag, ids in self.flags.items()}
+        for flag, ids in self.flags.items():
+            fields[flag] = (key_id in ids) is not (flag in self.spec.lacking)
         if self.spec.number_field:
             fields[self.spec.number_field] = handle.number
         if key_id in self.states:
@@ -107,7 +108,7 @@ async def _fetch_handles(session: Session, spec: KindSpec) -> Any:
 async def fetch_glance(session: Session, spec: KindSpec, lookup: Callable[[Key], Record | None]) -> Inventory:
     """What a poll costs while nothing happens: one bulk listing and one bulk state read.
 
-    Domains: the statistics tell all that there are, with ids and states, and the listing which are
+    Domains: the statistics tell all that there are, with ids and states, and the listing which are not
     persistent. Others: what is active and what is persistent are two listings, and together all there is.
     """
     selected = [_PERSISTENT] if spec.bulk_states else [_ACTIVE, _PERSISTENT]
@@ -126,7 +127,7 @@ async def fetch_glance(session: Session, spec: KindSpec, lookup: Callable[[Key],
     handles, words = ({**found[0], **found[-1]}, {}) if states is None else states
     flags = {flag: frozenset(chosen) for flag, chosen in zip(selected, found, strict=True)}
     if spec.bulk_states:  # the two reads are two moments; what is off is persistent, or it would not be there
-        flags[_PERSISTENT] |= {handle.id for handle in handles.values() if handle.number < 0}
+        flags[_PERSISTENT] -= {handle.id for handle in handles.values() if handle.number < 0}
     return Inventory(spec, handles, flags, words)
 
 
