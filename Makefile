@@ -30,6 +30,9 @@ INSTALLED := $(BINDIR)/virtbridge $(LIBDIR) $(UNITDIR)/virtbridge.service $(SYSU
 	$(DBUSDIR)/system-services/org.virtbridge1.service $(DBUSDIR)/interfaces/org.virtbridge1.*.xml \
 	$(POLICYDIR)/org.virtbridge1.conf
 
+# The tests and the benchmark start some hundred daemons, and compiling virtbridge takes longer than its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 SETUP = PYTHON='$(PYTHON)' VENV='$(VENV)' ./.ci/setup
 
 .PHONY: help setup setup-run setup-test setup-bench setup-system \

@@ -92,10 +92,8 @@ def to_bus(signature: str, value: Any) -> Any:
 
 
 def variants(shape: Shape, key: Key, record: Any) -> dict[str, Any]:
-    return {
-        name: Variant(signature, to_bus(signature, get(key, record)))
-        for name, signature, get in zip(shape.names, shape.signatures, shape.getters, strict=True)
-    }
+    values = zip(shape.names, shape.signatures, shape.values(key, record), strict=True)
+    return {name: Variant(signature, to_bus(signature, value)) for name, signature, value in values}
 
 
 @given(st.lists(objects, max_size=4, unique_by=lambda each: each[0]))
@@ -108,6 +106,18 @@ def test_managed_objects(all_of: list[tuple[Key, Any]]) -> None:
     body = pieces.array_body(entries)
     assert body == marshal("a{oa{sa{sv}}}", [whole])
     assert plain(unmarshal("a{oa{sa{sv}}}", body)) == plain([whole])
+
+
+@given(domains, domains)
+def test_one_made_like_another_is_the_same(first: DomainRecord, second: DomainRecord) -> None:
+    key = Key("lab", Kind.DOMAIN, second.uuid)
+    shape, path = SHAPES[INTERFACE_OF[key.kind]], path_of(key)
+    like = made(Key("lab", Kind.DOMAIN, first.uuid), first)
+    before = list(like.entries)
+    known = pieces.Pieces(key, path, shape, second, like)
+    assert (known.entries, known.values) == (made(key, second).entries, made(key, second).values)
+    assert known.object_entry() == made(key, second).object_entry()
+    assert like.entries == before
 
 
 @given(objects)

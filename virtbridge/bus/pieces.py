@@ -100,9 +100,11 @@ def _with_devices(head: bytes, devices: Iterable[Any]) -> bytes:
     made += _EMPTY_ARRAY
     for device in devices:
         block = join(
-            property_entry(key, signature, value)
-            for field, key, signature in device_fields(device)
-            if (value := getattr(device, field))
+            [
+                property_entry(key, signature, value)
+                for field, key, signature in device_fields(device)
+                if (value := getattr(device, field))
+            ]
         )
         made += _PADS[-len(made) & 3]
         made += _U32.pack(len(block))
@@ -159,34 +161,39 @@ def _before_block(key: str, size: int) -> bytes:
 class Pieces:
     """One object on the bus: the values that clients know, and their bytes."""
 
+    entries: list[bytes]
+    _entry: bytes | None  # the whole object's, once somebody has asked for it
     __slots__ = ("_entry", "entries", "key", "path", "shape", "values")
 
-    def __init__(self, key: Key, path: str, shape: Shape, record: Any) -> None:
+    def __init__(self, key: Key, path: str, shape: Shape, record: Any, like: "Pieces | None" = None) -> None:
+        """like: one of the same shape. Most values of an object are those of the one before it."""
         self.key = key
         self.path = path
         self.shape = shape
         self.values = shape.values(key, record)
-        self.entries = [
-            property_entry(*each) for each in zip(shape.names, shape.signatures, self.values, strict=True)
-        ]
-        self._entry: bytes | None = None
+        self.entries = list(like.entries) if like else [b""] * len(self.values)
+        self._make(like.differing(self.values) if like else range(len(self.values)))
 
     def update(self, record: Any) -> list[bytes]:
         """The entries of the properties that differ from what clients know and are announced; they know them
         now.
         """
         values = self.shape.values(self.key, record)
-        changed = [
-            place for place, pair in enumerate(zip(values, self.values, strict=True)) if pair[0] != pair[1]
-        ]
-        self.values = values
-        for place in changed:
-            self.entries[place] = property_entry(
-                self.shape.names[place], self.shape.signatures[place], values[place]
-            )
+        changed = self.differing(values)
         if changed:
-            self._entry = None
+            self.values = values
+            self._make(changed)
         return [self.entries[place] for place in changed if place not in self.shape.silent]
+
+    def differing(self, values: Sequence[Any]) -> list[int]:
+        """The places at which these values are others."""
+        return [place for place, (old, new) in enumerate(zip(self.values, values, strict=True)) if old != new]
+
+    def _make(self, places: Iterable[int]) -> None:
+        names, signatures = self.shape.names, self.shape.signatures
+        for place in places:
+            self.entries[place] = property_entry(names[place], signatures[place], self.values[place])
+        self._entry = None
 
     def object_entry(self) -> bytes:
         """`{oa{sa{sv}}}`, not padded: kept, as every GetManagedObjects wants it."""

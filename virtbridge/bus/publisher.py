@@ -58,6 +58,7 @@ class Publisher:
         self._scheduled = False
         self._dropping = False
         self._objects: dict[Key, Pieces] = {}
+        self._newest: dict[Kind, Pieces] = {}
         self._manager = ManagerRecord(version, ())
         self._root = Pieces(_ROOT_KEY, ROOT, shapes[MANAGER], self._manager)
         self.by_path: dict[str, Pieces] = {ROOT: self._root}
@@ -143,13 +144,14 @@ class Publisher:
             return False
         known = self._objects.get(key)
         if known is None:
-            self._publish_new(Pieces(key, path_of(key), self._shapes[INTERFACE_OF[key.kind]], record))
+            shape = self._shapes[INTERFACE_OF[key.kind]]
+            self._publish_new(Pieces(key, path_of(key), shape, record, self._newest.get(key.kind)))
         else:
             self._publish_change(known, known.update(record))
         return True
 
     def _publish_new(self, new: Pieces) -> None:
-        self._objects[new.key] = new
+        self._objects[new.key] = self._newest[new.key.kind] = new
         self.by_path[new.path] = new
         self.tree.add(new.path)
         self._signal(ROOT, OBJECT_MANAGER, "InterfacesAdded", "oa{sa{sv}}", new.object_entry())
