@@ -212,7 +212,6 @@ _TREES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(PARSERS.items())), st.lists(_TREES, max_size=4))
 def test_odd_values_never_raise(parser: tuple[str, Callable[[str], Any]], inner: list[str]) -> None:
     tag, parse = parser

@@ -234,7 +234,7 @@ def mutate(root: Any, chance: random.Random) -> None:
         *(("secrets", name) for name in SECRETS),
     ],
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.randoms(use_true_random=False), st.integers(1, 8))
 def test_a_mutated_document(folder: str, name: str, chance: random.Random, changes: int) -> None:
     text = document(folder, name)
