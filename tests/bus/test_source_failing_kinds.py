@@ -9,7 +9,7 @@ from typing import Any
 import libvirt
 import pytest
 
-from tests.support.followed import Followed
+from tests.support.followed import WAIT_S, Followed
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Put
@@ -166,12 +166,19 @@ async def test_when_every_kind_fails_the_connection_does(failing: Failing) -> No
         assert source.connection().last_error == ("", "")
 
 
-async def test_a_kind_that_hangs_does_not_use_up_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def hanging_networks(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Networks cannot be listed until this is set."""
     released = threading.Event()
     real = libvirt.virConnect.listAllNetworks
     monkeypatch.setattr(
         libvirt.virConnect, "listAllNetworks", lambda *args: real(*args) if released.wait() else None
     )
+    yield released
+    released.set()
+
+
+async def test_a_kind_that_hangs_does_not_use_up_the_threads(hanging_networks: threading.Event) -> None:
     async with Followed(audit_interval_s=0.02, call_timeout_s=0.2) as source:
         try:
             await source.ready(URI)
@@ -180,9 +187,22 @@ async def test_a_kind_that_hangs_does_not_use_up_the_threads(monkeypatch: pytest
             await source.until(lambda: source.metrics.snapshot().get("source.audits", 0) > audits + 5)
             assert source.calls()["listAllNetworks"] <= 8  # one try takes four
         finally:
-            released.set()
+            hanging_networks.set()
         await source.until(lambda: source.named(Kind.NETWORK, "default"))
         await source.until(lambda: source.connection().last_error == ("", ""))
+
+
+async def test_a_kind_that_hangs_holds_up_no_other(other: Any, hanging_networks: threading.Event) -> None:
+    async with Followed(call_timeout_s=WAIT_S) as source:
+        source.connections.open(ConnectionConfig("c", URI))
+        await source.until(lambda: (known := source.named(Kind.DOMAIN, "test")) and known.xml)
+        other.lookupByName("test").suspend()
+        await source.until(lambda: source.named(Kind.DOMAIN, "test").state == "paused")
+        assert "domain" in source.connection().event_kinds
+        assert source.connection().state == "syncing"
+        hanging_networks.set()
+        await source.until_state("ready")
+        assert source.named(Kind.NETWORK, "default")
 
 
 async def test_a_driver_without_pools_has_no_volumes(other: Any, failing: Failing) -> None:

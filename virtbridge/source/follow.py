@@ -13,9 +13,9 @@ from typing import Any
 
 from virtbridge.errors import BridgeError
 from virtbridge.model.changes import Change, Drop, Patch, Put, Signal
-from virtbridge.model.keys import Key
+from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord, Record
-from virtbridge.source.kinds import Handle, KindSpec
+from virtbridge.source.kinds import KINDS, Handle, KindSpec
 from virtbridge.source.reread import Publish, Rereader
 from virtbridge.source.session import LIFECYCLE, Happening, Session
 
@@ -34,14 +34,14 @@ class Follower:
         self._rereader = rereader
         self._publish = publish
         self._lookup = lookup
-        self._held: list[Happening] | None = []
+        self._held: dict[Kind, list[Happening]] = {kind: [] for kind in KINDS}
         self._newborn: dict[Key, list[Happening]] = {}
         self._touched: list[set[Key]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     def happened(self, happening: Happening) -> None:
-        if self._held is not None:
-            self._held.append(happening)
+        if (held := self._held.get(happening.spec.kind)) is not None:
+            held.append(happening)
             return
         key = self._key(happening)
         self.touch(key)
@@ -52,10 +52,9 @@ class Follower:
         elif _may_bear(happening):
             self._bear(key, happening)
 
-    def release(self) -> None:
-        """The listing has been published: apply what came meanwhile, and from now on at once."""
-        held, self._held = self._held or [], None
-        for happening in held:
+    def release(self, kind: Kind) -> None:
+        """Its listing has been published: apply what came meanwhile, and from now on at once."""
+        for happening in self._held.pop(kind):
             self.happened(happening)
 
     def touch(self, key: Key) -> None:
@@ -77,7 +76,7 @@ class Follower:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._newborn.clear()
-        self._held = None
+        self._held.clear()
 
     def _key(self, happening: Happening) -> Key:
         return Key(self._session.name, happening.spec.kind, happening.handle.id)

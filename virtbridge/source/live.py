@@ -76,23 +76,28 @@ class Live:
         self._announce = announce
         self._publish([announce(state="syncing")])
         self._note(*await self._session.set_up(config))
-        info = asyncio.create_task(
-            fetch_info(self._session)
-        )  # which may take longer than all states together
+        others = asyncio.create_task(self._register_others(config))
+        # This may take longer than all states together.
+        info = asyncio.create_task(fetch_info(self._session))
         try:
-            # What the other events tell is in the XML, and that is read after all are registered.
-            await all_of(
-                [*(self._list_first(spec) for spec in KINDS.values()), self._register_others(config)]
-            )
+            await all_of(self._sync_kind(spec, others) for spec in KINDS.values())
+            await others
             if self.failures and not self._listed:
                 raise _as_one(self.failures.values())
-            self._publish([announce(**self._kinds())])
-            self.follower.release()
-            await self.rereader.read_all(list(self._session.handles))
             self._publish([announce(**await info)])
         finally:
-            info.cancel()
-            await asyncio.gather(info, return_exceptions=True)
+            await _ended(others, info)
+
+    async def _sync_kind(self, spec: KindSpec, others: "asyncio.Task[None]") -> None:
+        """A kind that hangs holds up no other. others: what registers all events but lifecycle; what they
+        tell is in the XML, and that is read after them.
+        """
+        assert self._announce is not None
+        await self._list_first(spec)
+        self._publish([self._announce(**self._kinds())])
+        self.follower.release(spec.kind)
+        await asyncio.wait([others])
+        await self.rereader.read_all([key for key in self._session.handles if key.kind is spec.kind])
 
     def has_to_be_audited(self, watched: frozenset[Kind]) -> bool:
         return bool(self.event_kinds or self.failures or self.demand_kinds & watched)
@@ -387,6 +392,12 @@ class Live:
         if share:
             self._cursors[kind] = share[-1]
         return [Key(self._session.name, kind, key_id) for key_id in share]
+
+
+async def _ended(*tasks: "asyncio.Task[Any]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _as_one(failures: Iterable[BridgeError]) -> BridgeError:
