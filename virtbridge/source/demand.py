@@ -1,9 +1,8 @@
 """Reading the kinds that no event tells of, when somebody asks: a listing, and the XML of each, in parallel;
 or, while somebody watches, of what is new, what the listing shows to differ, and a share of the rest in turn.
 
-One object that cannot be read is left out, or stays as it was known, marked stale; it is logged once and
-spoils nothing. A listing that failed raises and publishes nothing. Who asks, how often, and who shares an
-answer is the cache's business. Main thread; no libvirt here.
+A listing that failed raises and publishes nothing. Who asks, how often, and who shares an answer is the
+cache's business. Main thread; no libvirt here.
 """
 
 import logging
@@ -11,20 +10,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
-from time import time_ns
 from typing import Any
 
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Change, Listing, Patch, Put
 from virtbridge.model.keys import IN_ACTIVE, PARENT_KIND, Key, Kind, parent_key
 from virtbridge.model.records import OnDemand
-from virtbridge.model.xml import BadXml
 from virtbridge.source.batch import IN_TURN
 from virtbridge.source.demand_kinds import DEMAND, DemandSpec, Records
 from virtbridge.source.errors import is_unsupported
 from virtbridge.source.follow import Lookup
 from virtbridge.source.kinds import KINDS, id_of
 from virtbridge.source.live import Live
+from virtbridge.source.reading import Listed, Reader, is_homeless
 from virtbridge.source.reread import Publish
 from virtbridge.source.session import Session, all_of
 from virtbridge.source.share import next_in_turn
@@ -60,6 +58,7 @@ class Loader:
         self._publish = publish
         self._lookup = lookup
         self._complained = complained
+        self._reader = Reader(session, lookup, complained)
         self._turns = count(1)
         self._published: dict[tuple[Kind, str], int] = {}
         self._seen: dict[tuple[Kind, str], Collection[str]] = {}  # the ids of each last listing
@@ -139,7 +138,7 @@ class Loader:
         try:
             await self._load(spec, raw, parent, look)
         except BridgeError as error:
-            if not _is_homeless(spec, error):
+            if not is_homeless(spec, error):
                 raise
 
     async def _load(self, spec: DemandSpec, raw: Any, parent: str, look: _Look) -> None:
@@ -147,7 +146,7 @@ class Loader:
         turn = next(self._turns)
         scope = Key(self._session.name, spec.kind, "", parent)
         with self._while_active(scope):
-            whole, seen = await self._read_all(spec, raw, scope, look)
+            whole, seen = await self._read_all(scope, raw, look)
         self._publish(self._listing(spec, parent, whole, turn, seen=seen))
 
     @contextmanager
@@ -170,37 +169,26 @@ class Loader:
         if not is_active and (was_active or holder in touched):
             raise BridgeError(ErrorKind.OPERATION_INVALID, f"the {holder.kind} is not active")
 
-    async def _read_all(
-        self, spec: DemandSpec, raw: Any, scope: Key, look: _Look
-    ) -> tuple[Records, frozenset[str]]:
+    async def _read_all(self, scope: Key, raw: Any, look: _Look) -> tuple[Records, frozenset[str]]:
         """The records by id, and the ids that libvirt has listed, readable or not."""
-        handles: dict[str, Any]
-        handles, *flags = await all_of(
-            [
-                self._list(raw, spec, 0, scope),
-                *(self._list(raw, spec, mask, scope) for mask in spec.flags.values()),
-            ]
-        )
-        now_us = time_ns() // 1000
-        marked: dict[str, Collection[str]] = dict(zip(spec.flags, flags, strict=True))
+        spec = DEMAND[scope.kind]
+        listed = await self._reader.list(scope, raw)
+        handles, flags = listed.handles, dict(listed.flags)
         keys = {key_id: scope._replace(id=key_id) for key_id in handles}
         if look.turns is not None:
             turns = look.turns.get(scope.parent, ())
             keys = {
                 key_id: key
                 for key_id, key in keys.items()
-                if key_id in turns or self._may_differ(spec, key, handles, marked)
+                if key_id in turns or self._may_differ(spec, key, listed)
             }
         look.left_out += len(handles) - len(keys)
-        records: dict[str, OnDemand] = {}
-        readings = _in_turn(
-            [(self._read, (spec, handles[key_id], key, now_us, records)) for key_id, key in keys.items()]
-        )
+        reading = self._reader.read({key: handles[key_id] for key_id, key in keys.items()})
         if spec.current and handles:
-            answers: list[Any] = await all_of([self._current(spec, raw), readings])
-            marked["current"] = answers[0]
+            answers: list[Any] = await all_of([reading, self._reader.current(scope, raw)])
+            records, flags["current"] = answers
         else:
-            await readings
+            records = await reading
         for key in (scope._replace(id=key_id) for key_id in handles.keys() - keys.keys()):
             if isinstance(kept := self._lookup(key), OnDemand):
                 records[key.id] = kept
@@ -208,70 +196,19 @@ class Loader:
                     look.well.append(key)
         whole: dict[str, OnDemand] = {}
         for key_id, record in sorted(records.items()):
-            fields: dict[str, Any] = {field: key_id in ids for field, ids in marked.items()}
+            fields: dict[str, Any] = {field: key_id in ids for field, ids in flags.items()}
             whole[key_id] = _with(record, fields)
         return spec.finish(whole), frozenset(handles)
 
-    def _may_differ(
-        self, spec: DemandSpec, key: Key, there: Collection[str], marked: Mapping[str, Collection[str]]
-    ) -> bool:
+    def _may_differ(self, spec: DemandSpec, key: Key, listed: Listed) -> bool:
         """What this session has not read yet, too: it may have changed while nobody was connected."""
         if key.id not in self._seen.get((spec.kind, key.parent), ()):
             return True
         known: Any = self._lookup(key)
         if known is None:
             return key not in self._complained
-        moved = any(getattr(known, field) != (key.id in ids) for field, ids in marked.items())
-        return moved or spec.doubtful(known.definition, there)
-
-    async def _list(self, raw: Any, spec: DemandSpec, mask: int, scope: Key) -> dict[str, Any]:
-        found, unreadable = await self._on(
-            raw, spec.list_all, mask, then=lambda raws: _identified(raws, spec.identify)
-        )
-        if unreadable:
-            self._complain(scope, f"{unreadable} of them have a name that is not UTF-8")
-        return dict(found)
-
-    async def _current(self, spec: DemandSpec, raw: Any) -> Any:
-        """The ids of those that are current: one or none."""
-        try:
-            return {await self._on(raw, spec.current, 0, then=spec.identify)}
-        except BridgeError as error:
-            if error.code != spec.gone:
-                raise
-        except UnicodeError:
-            pass
-        return frozenset()
-
-    async def _read(
-        self, spec: DemandSpec, raw: Any, key: Key, now_us: int, records: dict[str, OnDemand]
-    ) -> None:
-        try:
-            definition, xml = await self._session.on(
-                raw, spec.xml, 0, short=True, then=lambda text: (spec.parse(text), text)
-            )
-        except BridgeError as error:
-            if error.code == spec.gone:
-                return
-            if self._session.lost.done() or error.kind in (ErrorKind.NOT_CONNECTED, ErrorKind.TIMEOUT):
-                raise
-            if _is_homeless(spec, error):
-                raise
-            problem = error.message
-        except (BadXml, UnicodeError) as error:
-            problem = str(error)
-        else:
-            self._complained.discard(key)
-            records[key.id] = spec.record(definition=definition, xml=xml, last_refresh_us=now_us)
-            return
-        self._complain(key, problem)
-        if isinstance(known := self._lookup(key), OnDemand):
-            records[key.id] = replace(known, stale=True)
-
-    def _complain(self, key: Key, problem: str) -> None:
-        if key not in self._complained:
-            self._complained.add(key)
-            log.warning("unreadable conn=%s kind=%s id=%s parent=%s error=%s", *key, problem)
+        moved = any(getattr(known, field) != (key.id in ids) for field, ids in listed.flags.items())
+        return moved or spec.doubtful(known.definition, listed.handles.keys())
 
     def _listing(
         self, spec: DemandSpec, parent: str, records: Any, turn: int, *, seen: Collection[str] = frozenset()
@@ -295,19 +232,6 @@ class Loader:
                 changes.append(Patch(holder, {spec.holder_field: holds}))
         return changes
 
-    async def _on(self, raw: Any, method: str, *args: Any, then: Callable[[Any], Any]) -> Any:
-        if raw is None:
-            return await self._session.call(method, *args, short=True, then=then)
-        return await self._session.on(raw, method, *args, short=True, then=then)
-
-
-def _is_homeless(spec: DemandSpec, error: BridgeError) -> bool:
-    """Whether what the objects live in went or was stopped, and they with it."""
-    if spec.kind not in PARENT_KIND:
-        return False
-    stopped = spec.kind in IN_ACTIVE and error.kind is ErrorKind.OPERATION_INVALID
-    return stopped or error.code == KINDS[PARENT_KIND[spec.kind]].gone
-
 
 async def _in_turn(jobs: Collection[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
     """All of them, so many at a time; the first error once those under way have ended."""
@@ -325,18 +249,3 @@ def _with(record: OnDemand, fields: Mapping[str, Any]) -> OnDemand:
     if all(getattr(record, field) == value for field, value in fields.items()):
         return record
     return replace(record, **fields)
-
-
-# In a worker.
-
-
-def _identified(raws: list[Any], identify: Callable[[Any], str]) -> tuple[dict[str, Any], int]:
-    """By id, and how many have none that can be read: libvirt-python gives no way to a name's bytes."""
-    found: dict[str, Any] = {}
-    unreadable = 0
-    for raw in raws:
-        try:
-            found[identify(raw)] = raw
-        except UnicodeError:
-            unreadable += 1
-    return found, unreadable

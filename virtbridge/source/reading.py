@@ -1,0 +1,153 @@
+"""One listing of a kind that no event tells of, and the definitions of what is in it.
+
+One object that cannot be read is left out, or stays as it was known, marked stale; it is logged once and
+spoils nothing. What becomes of the answer is demand.py's business. Main thread, apart from the functions at
+the end.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from time import time_ns
+from typing import Any
+
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.model.keys import IN_ACTIVE, PARENT_KIND, Key
+from virtbridge.model.records import OnDemand
+from virtbridge.source.batch import Read
+from virtbridge.source.demand_kinds import DEMAND, DemandSpec
+from virtbridge.source.follow import Lookup
+from virtbridge.source.kinds import KINDS
+from virtbridge.source.session import Session, all_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """handles: all there are, by id, readable or not. flags: the ids where each of the record's fields is
+    true.
+    """
+
+    handles: Mapping[str, Any]
+    flags: Mapping[str, Collection[str]]
+
+
+class Reader:
+    """scope: a key without id, of the kind and the object that is listed. raw: that object's handle, None for
+    the connection. complained: objects that could not be read; kept by the connection.
+    """
+
+    def __init__(self, session: Session, lookup: Lookup, complained: set[Key]) -> None:
+        self._session = session
+        self._lookup = lookup
+        self._complained = complained
+
+    async def list(self, scope: Key, raw: Any) -> Listed:
+        """Raises BridgeError."""
+        spec = DEMAND[scope.kind]
+        masks = [0, *spec.flags.values()]
+        handles, *flags = await all_of(self._list(scope, raw, mask) for mask in masks)
+        return Listed(handles, dict(zip(spec.flags, flags, strict=True)))
+
+    async def current(self, scope: Key, raw: Any) -> Collection[str]:
+        """The ids of those that are current: one or none."""
+        spec = DEMAND[scope.kind]
+        try:
+            return {await self._on(raw, spec.current, 0, then=spec.identify)}
+        except BridgeError as error:
+            if error.code != spec.gone:
+                raise
+        except UnicodeError:
+            pass
+        return frozenset()
+
+    async def read(self, handles: Mapping[Key, Any]) -> dict[str, OnDemand]:
+        """The records by id, of those that can be read or were known; all are of one kind. Raises BridgeError
+        when something is wrong with more than one of them.
+        """
+        if not handles:
+            return {}
+        spec = DEMAND[next(iter(handles)).kind]
+        now_us = time_ns() // 1000
+        records: dict[str, OnDemand] = {}
+        failures: list[BridgeError] = []
+
+        def reads() -> Iterator[Read]:
+            for key, raw in handles.items():
+                if failures:
+                    return
+                yield key, _reader(spec, raw, now_us)
+
+        def settle(key: Key, record: Any, error: Exception | None) -> None:
+            if error is None:
+                self._complained.discard(key)
+                records[key.id] = record
+            elif isinstance(error, BridgeError) and self._concerns_all(spec, error):
+                failures.append(error)
+            elif not isinstance(error, BridgeError) or error.code != spec.gone:
+                self._complain(key, str(error))
+                if isinstance(known := self._lookup(key), OnDemand):
+                    records[key.id] = replace(known, stale=True)
+
+        await self._session.workers.read_many(spec.xml, reads(), settle)
+        if failures:
+            raise failures[0]
+        return records
+
+    def _concerns_all(self, spec: DemandSpec, error: BridgeError) -> bool:
+        if self._session.lost.done() or error.kind in (ErrorKind.NOT_CONNECTED, ErrorKind.TIMEOUT):
+            return True
+        return is_homeless(spec, error)
+
+    async def _list(self, scope: Key, raw: Any, mask: int) -> dict[str, Any]:
+        spec = DEMAND[scope.kind]
+        found, unreadable = await self._on(
+            raw, spec.list_all, mask, then=lambda raws: _identified(raws, spec.identify)
+        )
+        if unreadable:
+            self._complain(scope, f"{unreadable} of them have a name that is not UTF-8")
+        return dict(found)
+
+    def _complain(self, key: Key, problem: str) -> None:
+        if key not in self._complained:
+            self._complained.add(key)
+            log.warning("unreadable conn=%s kind=%s id=%s parent=%s error=%s", *key, problem)
+
+    async def _on(self, raw: Any, method: str, *args: Any, then: Callable[[Any], Any]) -> Any:
+        if raw is None:
+            return await self._session.call(method, *args, short=True, then=then)
+        return await self._session.on(raw, method, *args, short=True, then=then)
+
+
+def is_homeless(spec: DemandSpec, error: BridgeError) -> bool:
+    """Whether what the objects live in went or was stopped, and they with it."""
+    if spec.kind not in PARENT_KIND:
+        return False
+    stopped = spec.kind in IN_ACTIVE and error.kind is ErrorKind.OPERATION_INVALID
+    return stopped or error.code == KINDS[PARENT_KIND[spec.kind]].gone
+
+
+# In a worker.
+
+
+def _reader(spec: DemandSpec, raw: Any, now_us: int) -> Callable[[], OnDemand]:
+    method = getattr(raw, spec.xml)
+
+    def read() -> OnDemand:
+        xml = method(0)
+        return spec.record(definition=spec.parse(xml), xml=xml, last_refresh_us=now_us)
+
+    return read
+
+
+def _identified(raws: list[Any], identify: Callable[[Any], str]) -> tuple[dict[str, Any], int]:
+    """By id, and how many have none that can be read: libvirt-python gives no way to a name's bytes."""
+    found: dict[str, Any] = {}
+    unreadable = 0
+    for raw in raws:
+        try:
+            found[identify(raw)] = raw
+        except UnicodeError:
+            unreadable += 1
+    return found, unreadable
