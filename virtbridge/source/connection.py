@@ -257,6 +257,7 @@ class Connection:
         self._be_ready()
         self._tell_failures(live)
         async with asyncio.TaskGroup() as group:
+            group.create_task(live.tell_version())
             group.create_task(self._polling.run(live))
             if self._refresh.audit_interval_s > 0:
                 group.create_task(self._audit_now_and_then(live))

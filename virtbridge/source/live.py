@@ -7,7 +7,7 @@ here.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from types import MappingProxyType
@@ -27,7 +27,14 @@ from virtbridge.source.opening import HUNG_LIMIT
 from virtbridge.source.reread import Publish, Rereader
 from virtbridge.source.session import LIFECYCLE, Session, all_of
 from virtbridge.source.share import next_in_turn
-from virtbridge.source.sync import Inventory, fetch_glance, fetch_info, fetch_inventory, fetch_rest
+from virtbridge.source.sync import (
+    Inventory,
+    fetch_glance,
+    fetch_info,
+    fetch_inventory,
+    fetch_rest,
+    fetch_version,
+)
 
 log = logging.getLogger(__name__)
 
@@ -77,16 +84,23 @@ class Live:
         self._publish([announce(state="syncing")])
         self._note(*await self._session.set_up(config))
         others = asyncio.create_task(self._register_others(config))
-        # This may take longer than all states together.
-        info = asyncio.create_task(fetch_info(self._session))
         try:
-            await all_of(self._sync_kind(spec, others) for spec in KINDS.values())
+            await all_of(
+                [*(self._sync_kind(spec, others) for spec in KINDS.values()), self._tell_of_host(fetch_info)]
+            )
             await others
-            if self.failures and not self._listed:
-                raise _as_one(self.failures.values())
-            self._publish([announce(**await info)])
         finally:
-            await _ended(others, info)
+            await _ended(others)
+        if self.failures and not self._listed:
+            raise _as_one(self.failures.values())
+
+    async def tell_version(self) -> None:
+        """After the sync, as it would hold that up."""
+        await self._tell_of_host(fetch_version)
+
+    async def _tell_of_host(self, fetch: Callable[[Session], Coroutine[Any, Any, dict[str, Any]]]) -> None:
+        assert self._announce is not None
+        self._publish([self._announce(**await fetch(self._session))])
 
     async def _sync_kind(self, spec: KindSpec, others: "asyncio.Task[None]") -> None:
         """A kind that hangs holds up no other. others: what registers all events but lifecycle; what they

@@ -278,31 +278,36 @@ def _handles_and_states(stats: list[tuple[Any, dict[str, Any]]]) -> tuple[dict[s
 
 
 # ConnectionRecord's field, the method that tells it, and how to read the answer.
-_INFO: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
+_Fact = tuple[str, str, Callable[[Any], Any]]
+_INFO: tuple[_Fact, ...] = (
     ("driver", "getType", str),
-    ("hypervisor_version", "getVersion", int),
     ("daemon_version", "getLibVersion", int),
     ("hostname", "getHostname", str),
     ("encrypted", "isEncrypted", bool),
     ("secure", "isSecure", bool),
 )
+_VERSION: _Fact = ("hypervisor_version", "getVersion", int)
 
 
 async def fetch_info(session: Session) -> dict[str, Any]:
     """ConnectionRecord's fields about the host; those that it does not tell are left out."""
-    answers = await all_of(_fetch_fact(session, method, read) for _, method, read in _INFO)
-    facts = zip((field for field, _, _ in _INFO), answers, strict=True)
-    return {field: value for field, value in facts if value is not None} | {
+    answers = await all_of(_fetch_fact(session, fact, short=True) for fact in _INFO)
+    return {field: value for answer in answers for field, value in answer.items()} | {
         "libvirt_version": libvirt.getVersion()
     }
 
 
-async def _fetch_fact(session: Session, method: str, read: Callable[[Any], Any]) -> Any:
+async def fetch_version(session: Session) -> dict[str, Any]:
+    """The hypervisor's: QEMU looks at the emulators first, which takes longer than a first sync."""
+    return await _fetch_fact(session, _VERSION, short=False)
+
+
+async def _fetch_fact(session: Session, fact: _Fact, *, short: bool) -> dict[str, Any]:
+    field, method, read = fact
     try:
-        # Not as a short read: QEMU's getVersion() looks at the emulators first, which takes a second.
-        return await session.call(method, then=read)
+        return {field: await session.call(method, short=short, then=read)}
     except BridgeError as error:
         if session.lost.done():
             raise
         log.debug("fact not available conn=%s call=%s error=%s", session.name, method, error)
-        return None
+        return {}
