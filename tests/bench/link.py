@@ -1,12 +1,10 @@
 """A slow link: a socket that forwards to another one, every byte later by a fixed delay, in order.
 
-`python -m tests.bench.link FRONT BACK DELAY_MS`: the delay of one way. It ends with SIGTERM. Accepts are
-noted in FRONT.accepted as monotonic times, so that a reader knows when a connection began.
+`python -m tests.bench.link FRONT BACK DELAY_MS`: the delay of one way. It ends with SIGTERM.
 """
 
 import asyncio
 import sys
-import time
 from collections import deque
 
 
@@ -44,8 +42,6 @@ async def serve(front: str, back: str, delay_s: float) -> None:
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
             assert isinstance(transport, asyncio.Transport)
-            with open(f"{front}.accepted", "a") as notes:
-                notes.write(f"{time.monotonic()}\n")
             transport.pause_reading()
             self.joining = loop.create_task(self._join(transport))
 
