@@ -58,6 +58,7 @@ class Headers:
 
     def __init__(self) -> None:
         self._replies: dict[tuple[str, str, int], _Tail] = {}
+        self._paths: dict[str, _Tail] = {}
         self._messages: dict[tuple[Any, ...], _Tail] = {}
         self._names: dict[str, _Tail] = {}
 
@@ -118,17 +119,17 @@ class Headers:
     def _message(
         self, path: str, interface: str, member: str, destination: str, signature: str, fds: int
     ) -> tuple[bytes, int]:
-        key = (path, interface, member, destination, signature, fds)
-        known = self._messages.get(key)
-        if known is not None:
-            return known
-        fields = [_field(PATH, "o", path)]
-        if interface:
-            fields.append(_field(INTERFACE, "s", interface))
-        fields.append(_field(MEMBER, "s", member))
-        return self._remember(
-            self._messages, key, _join_fields(fields + self._ends(destination, signature, fds))
-        )
+        """The path's field, then all others: of a thousand objects' signals only the first differs."""
+        first = self._paths.get(path)
+        if first is None:
+            first = self._remember(self._paths, path, _join_fields([_field(PATH, "o", path)]))
+        key = (interface, member, destination, signature, fds)
+        rest = self._messages.get(key)
+        if rest is None:
+            fields = [_field(INTERFACE, "s", interface)] if interface else []
+            fields += [_field(MEMBER, "s", member), *self._ends(destination, signature, fds)]
+            rest = self._remember(self._messages, key, _join_fields(fields))
+        return first[0] + rest[0], len(first[0]) + rest[1]
 
     def _reply_tail(self, destination: str, signature: str, fds: int) -> _Tail:
         """What follows REPLY_SERIAL, and the length of all fields from REPLY_SERIAL on."""

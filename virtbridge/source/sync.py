@@ -265,16 +265,23 @@ def _ids(raws: list[Any]) -> frozenset[str]:
     return frozenset(map(id_of, raws))
 
 
-def _states(stats: list[tuple[Any, dict[str, Any]]]) -> dict[str, tuple[str, str]]:
-    return {
-        raw.UUIDString(): state_words(values["state.state"], values.get("state.reason", 0))
-        for raw, values in stats
-        if "state.state" in values
-    }
+def _states(stats: list[tuple[Any, dict[str, Any]]]) -> States:
+    return {raw.UUIDString(): _words(values) for raw, values in stats if "state.state" in values}
 
 
 def _handles_and_states(stats: list[tuple[Any, dict[str, Any]]]) -> tuple[dict[str, Handle], States]:
-    return _handles([raw for raw, _ in stats]), _states(stats)
+    handles: dict[str, Handle] = {}
+    states: dict[str, tuple[str, str]] = {}
+    for raw, values in stats:
+        handle = handle_of(raw)
+        handles[handle.id] = handle
+        if "state.state" in values:
+            states[handle.id] = _words(values)
+    return handles, states
+
+
+def _words(values: Mapping[str, Any]) -> tuple[str, str]:
+    return state_words(values["state.state"], values.get("state.reason", 0))
 
 
 # ConnectionRecord's field, the method that tells it, and how to read the answer.
