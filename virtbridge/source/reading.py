@@ -1,13 +1,13 @@
 """One listing of a kind that no event tells of, and the definitions of what is in it.
 
 One object that cannot be read is left out, or stays as it was known, marked stale; it is logged once and
-spoils nothing. What becomes of the answer is demand.py's business. Main thread, apart from the functions at
-the end.
+spoils nothing. What becomes of the answer is demand.py's business. Main thread.
 """
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from time import time_ns
 from typing import Any
 
@@ -77,7 +77,7 @@ class Reader:
             for key, raw in handles.items():
                 if failures:
                     return
-                yield key, _reader(spec, raw, now_us)
+                yield Read(key, partial(getattr(raw, spec.xml), 0), partial(_record, spec, now_us))
 
         def settle(key: Key, record: Any, error: Exception | None) -> None:
             if error is None:
@@ -128,21 +128,14 @@ def is_homeless(spec: DemandSpec, error: BridgeError) -> bool:
     return stopped or error.code == KINDS[PARENT_KIND[spec.kind]].gone
 
 
-# In a worker.
-
-
-def _reader(spec: DemandSpec, raw: Any, now_us: int) -> Callable[[], OnDemand]:
-    method = getattr(raw, spec.xml)
-
-    def read() -> OnDemand:
-        xml = method(0)
-        return spec.record(definition=spec.parse(xml), xml=xml, last_refresh_us=now_us)
-
-    return read
+def _record(spec: DemandSpec, now_us: int, xml: str) -> OnDemand:
+    return spec.record(definition=spec.parse(xml), xml=xml, last_refresh_us=now_us)
 
 
 def _identified(raws: list[Any], identify: Callable[[Any], str]) -> tuple[dict[str, Any], int]:
-    """By id, and how many have none that can be read: libvirt-python gives no way to a name's bytes."""
+    """In a worker: by id, and how many have none that can be read: libvirt-python gives no way to a name's
+    bytes.
+    """
     found: dict[str, Any] = {}
     unreadable = 0
     for raw in raws:

@@ -1,6 +1,6 @@
 """Reading definitions: one XML read in flight per object, and one more if something happened meanwhile.
 
-The XML is read and parsed in a worker and published as a patch. What cannot be parsed keeps its last good
+The XML is read in a worker, parsed and published as a patch. What cannot be parsed keeps its last good
 definition; what is gone is left to the event or the audit that will say so. Main thread.
 """
 
@@ -9,6 +9,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from virtbridge.errors import BridgeError, ErrorKind
@@ -17,7 +18,7 @@ from virtbridge.model.keys import Key
 from virtbridge.model.xml import BadXml
 from virtbridge.source.batch import Read
 from virtbridge.source.errors import is_unsupported
-from virtbridge.source.kinds import KINDS, Handle
+from virtbridge.source.kinds import KINDS, Handle, KindSpec
 from virtbridge.source.opening import HUNG_LIMIT
 from virtbridge.source.session import Session
 
@@ -96,7 +97,7 @@ class Rereader:
                 elif (handle := self._session.handles.get(key)) is not None:
                     self._begin(key)
                     begun.append(key)
-                    yield key, _reader(handle, key)
+                    yield Read(key, partial(handle.raw.XMLDesc, 0), partial(_fields, KINDS[key.kind]))
 
         def settle(key: Key, fields: Any, error: Exception | None) -> None:
             reading = self._running[key]
@@ -130,7 +131,9 @@ class Rereader:
     async def fetch(self, handle: Handle, key: Key) -> dict[str, Any]:
         """The record's fields that the XML tells. Raises BridgeError; empty when the XML cannot be read."""
         try:
-            fields = await self._session.workers.call("XMLDesc", _reader(handle, key), short=True)
+            fields = await self._session.on(
+                handle.raw, "XMLDesc", 0, short=True, then=partial(_fields, KINDS[key.kind])
+            )
         except (BadXml, UnicodeError) as error:
             self._complain(key, error)
             return {}
@@ -243,12 +246,5 @@ class Rereader:
             log.warning("unreadable XML conn=%s kind=%s id=%s error=%s", *key[:3], str(error))
 
 
-def _reader(handle: Handle, key: Key) -> Callable[[], dict[str, Any]]:
-    """What a worker does: the XML, and the definition that it says."""
-    method, parse = handle.raw.XMLDesc, KINDS[key.kind].parse
-
-    def read() -> dict[str, Any]:
-        xml = method(0)
-        return {"definition": parse(xml), "xml": xml}
-
-    return read
+def _fields(spec: KindSpec, xml: str) -> dict[str, Any]:
+    return {"definition": spec.parse(xml), "xml": xml}

@@ -113,8 +113,8 @@ class Workers:
         """
         counter = f"libvirt.{name}"
 
-        def submit(items: list[tuple[Item, Callable[[], Any]]]) -> None:
-            self._submit([_Job(name, read, item, True, counter) for item, read in items], self._short)
+        def submit(items: list[Item]) -> None:
+            self._submit([_Job(name, item.work, item, True, counter) for item in items], self._short)
 
         over = self._answer()
         self._open.add(over)

@@ -1,0 +1,131 @@
+"""Reads by the hundred, with the threads of a connection but no libvirt."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from time import sleep
+from typing import Any
+
+import pytest
+
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.metrics import Metrics
+from virtbridge.source.batch import IN_TURN, SHORT, Read
+from virtbridge.source.inbox import Inbox
+from virtbridge.source.workers import Workers
+
+COUNT = 3 * IN_TURN
+
+
+def workers(metrics: Metrics | None = None, timeout_s: float = 10.0) -> Workers:
+    inbox = Inbox(asyncio.get_running_loop())
+    return Workers("t", inbox, metrics or Metrics(), timeout_s, alive=lambda: True, on_lost=lambda _: None)
+
+
+class Answers:
+    """What was settled: a value or an error by key."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, Any] = {}
+
+    def __call__(self, key: int, value: Any, error: Exception | None) -> None:
+        assert key not in self.found
+        self.found[key] = value if error is None else error
+
+
+def reads(call: Callable[[int], str], count: int = COUNT) -> Iterator[Read]:
+    return (Read(key, lambda key=key: call(key), str.upper) for key in range(count))
+
+
+async def test_all_are_read_and_counted() -> None:
+    metrics, answers = Metrics(), Answers()
+    await workers(metrics).read_many("XMLDesc", reads(lambda key: f"x{key}"), answers)
+    assert answers.found == {key: f"X{key}" for key in range(COUNT)}
+    assert metrics.snapshot()["libvirt.XMLDesc"] == COUNT
+
+
+async def test_none_is_nothing() -> None:
+    await workers().read_many("XMLDesc", iter(()), Answers())
+
+
+async def test_what_fails_spoils_nothing() -> None:
+    def call(key: int) -> str:
+        if key % 3 == 0:
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "odd")
+        return "" if key % 3 == 1 else "x"
+
+    answers = Answers()
+    await workers().read_many("XMLDesc", reads(call), answers)
+    assert [type(answers.found[key]) for key in range(3)] == [UnicodeDecodeError, str, str]
+    assert len(answers.found) == COUNT
+
+
+async def test_what_cannot_be_parsed_is_an_answer_too() -> None:
+    answers = Answers()
+    for text in ("x", "x" * (SHORT + 1)):
+        await workers().read_many("XMLDesc", iter([Read(len(text), lambda t=text: t, int)]), answers)
+    assert [type(each) for each in answers.found.values()] == [ValueError, ValueError]
+
+
+@pytest.mark.parametrize(("size", "here"), [(SHORT, True), (SHORT + 1, False)])
+async def test_only_what_is_short_is_parsed_on_the_main_thread(size: int, here: bool) -> None:
+    answers = Answers()
+    read = Read(0, lambda: "x" * size, lambda _: threading.current_thread() is threading.main_thread())
+    await workers().read_many("XMLDesc", iter([read]), answers)
+    assert answers.found == {0: here}
+
+
+async def test_the_iterator_is_asked_little_ahead() -> None:
+    taken = 0
+    most_ahead = 0
+    answers = Answers()
+
+    def counted() -> Iterator[Read]:
+        nonlocal taken, most_ahead
+        for read in reads(lambda _: "x"):
+            taken += 1
+            most_ahead = max(most_ahead, taken - len(answers.found))
+            yield read
+
+    await workers().read_many("XMLDesc", counted(), answers)
+    assert taken == COUNT
+    assert most_ahead <= IN_TURN
+
+
+async def test_without_progress_it_ends_and_what_comes_late_is_dropped() -> None:
+    released = threading.Event()
+
+    def call(key: int) -> str:
+        if key >= 10:
+            released.wait(10)
+        return "x"
+
+    answers, pool = Answers(), workers(timeout_s=0.2)
+    with pytest.raises(BridgeError) as failure:
+        await pool.read_many("XMLDesc", reads(call), answers)
+    assert failure.value.kind is ErrorKind.TIMEOUT
+    assert sorted(answers.found) == list(range(10))
+    assert pool.hung() > 0
+    released.set()
+    while pool.running():  # noqa: ASYNC110 (threads end, and tell nobody)
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
+    assert len(answers.found) == 10
+
+
+async def test_slow_is_not_stuck() -> None:
+    answers = Answers()
+    await workers(timeout_s=0.2).read_many("XMLDesc", reads(lambda _: sleep(0.03) or "x", 16 * 20), answers)
+    assert len(answers.found) == 16 * 20
+
+
+async def test_the_end_of_the_connection_ends_it() -> None:
+    released = threading.Event()
+    pool = workers()
+    asyncio.get_running_loop().call_later(0.1, pool.abandon)
+    try:
+        with pytest.raises(BridgeError) as failure:
+            await pool.read_many("XMLDesc", reads(lambda _: str(released.wait(10))), Answers())
+        assert failure.value.kind is ErrorKind.NOT_CONNECTED
+    finally:
+        released.set()
