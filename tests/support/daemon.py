@@ -82,8 +82,14 @@ class Daemon:
             await wait_until(lambda: self._named(client), "the daemon has its name", timeout_s)
             for name in self.connections if ready else ():
                 await self.wait_state(client, name, "ready", timeout_s)
+            if ready:
+                await wait_until(lambda: self._settled(client), "the last call is made", timeout_s)
         finally:
             await client.close()
+
+    async def _settled(self, client: Client) -> bool:
+        """Whether the only call that comes after a sync by itself has come, so that tests can count calls."""
+        return (await client.counters()).get("libvirt.getVersion", 0) >= len(self.connections)
 
     async def _named(self, client: Client) -> bool:
         assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}"

@@ -76,8 +76,11 @@ class Followed:
         return self.cache.get(connection_key(name))
 
     async def ready(self, uri: str, name: str = "c", **config: Any) -> None:
+        """Until the last call that comes by itself has come, too."""
+        before = self.calls().get("getVersion", 0)
         self.connections.open(ConnectionConfig(name, uri, **config))
         await self.until_state("ready", name)
+        await self.until(lambda: self.calls().get("getVersion", 0) > before)
 
     async def until_state(self, state: str, name: str = "c", wait_s: float = WAIT_S) -> None:
         await self.until(lambda: self.connection(name).state == state, wait_s)
