@@ -91,6 +91,8 @@ class Live:
             await others
         finally:
             await _ended(others)
+        if self.lost:  # reading definitions ends quietly then
+            raise self._session.lost.result()
         if self.failures and not self._listed:
             raise _as_one(self.failures.values())
 
