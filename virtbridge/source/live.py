@@ -1,31 +1,28 @@
 """A session at work: the first sync, then events, audits and refreshes, until the host is lost or it is
 closed.
 
-It joins the parts (session, sync, follow, reread) and decides what is published when. Main thread; no libvirt
-here.
+It joins the parts (session, sync, differences, follow, reread) and decides what is done when. Main thread;
+no libvirt here.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
-from itertools import islice
-from types import MappingProxyType
 from typing import Any
 
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.model.changes import Change, Listing, Patch, Signal
+from virtbridge.model.changes import Change
 from virtbridge.model.keys import ON_DEMAND, Key, Kind
-from virtbridge.model.records import Record
-from virtbridge.source.batch import IN_TURN
-from virtbridge.source.derived import derived, may_read_differently
+from virtbridge.source.derived import may_read_differently
+from virtbridge.source.differences import Differences
 from virtbridge.source.errors import is_unsupported
 from virtbridge.source.follow import Follower, Lookup
-from virtbridge.source.kinds import KINDS, Handle, KindSpec
+from virtbridge.source.kinds import KINDS, KindSpec
 from virtbridge.source.opening import HUNG_LIMIT
 from virtbridge.source.reread import Publish, Rereader
-from virtbridge.source.session import LIFECYCLE, Session, all_of
+from virtbridge.source.session import Session, all_of
 from virtbridge.source.share import next_in_turn
 from virtbridge.source.sync import (
     Inventory,
@@ -39,13 +36,12 @@ from virtbridge.source.sync import (
 log = logging.getLogger(__name__)
 
 LISTINGS = 4  # that a refresh makes at most, where events of what they list come in between
-SLICE = 128  # objects of a listing that are published in one step: a few milliseconds
 
 
 class Live:
     """event_kinds, demand_kinds: known once sync() has announced them; without those that no event tells of
-    anywhere. failures: why a kind cannot be listed
-    or followed for now; it is a demand kind until it can, and what was known of it stays.
+    anywhere. failures: why a kind cannot be listed or followed for now; it is a demand kind until it can, and
+    what was known of it stays.
     """
 
     def __init__(self, session: Session, publish: Publish, lookup: Lookup, complained: set[Key]) -> None:
@@ -54,6 +50,7 @@ class Live:
         self._lookup = lookup
         self.rereader = Rereader(session, publish, complained)
         self.follower = Follower(session, self.rereader, publish, lookup)
+        self._differences = Differences(session, publish, lookup, self.rereader, self._is_told_of_by_looking)
         self.event_kinds: frozenset[Kind] = frozenset()
         self.demand_kinds: frozenset[Kind] = frozenset()
         self.failures: dict[Kind, BridgeError] = {}
@@ -64,7 +61,6 @@ class Live:
         self._listed: set[Kind] = set()
         self._announce: Callable[..., Change] | None = None
         self._cursors: dict[Kind, str] = {}
-        self._passed_over: set[Kind] = set()  # some of whose objects the last listing left as events told
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -183,7 +179,11 @@ class Live:
             for _ in range(LISTINGS):
                 await all_of(self._list_again(KINDS[kind]) for kind in left)
                 # An event says nothing of autostart, which may have changed before this refresh.
-                left = [kind for kind in left if kind in self._passed_over and kind not in self.failures]
+                left = [
+                    kind
+                    for kind in left
+                    if kind in self._differences.passed_over and kind not in self.failures
+                ]
             await self.rereader.read_all([key for key in self._session.handles if key.kind in wanted])
         if failed := [self.failures[kind] for kind in wanted if kind in self.failures]:
             raise _as_one(failed)
@@ -270,9 +270,9 @@ class Live:
                 self._unregistered.discard(spec.kind)
                 self.failures.pop(spec.kind, None)
                 # What another driver had here is gone.
-                return await self._publish_inventory(Inventory(spec, {}, {}, {}), touched)
-            whole = await self._read_new(inventory)
-            unread = await self._publish_inventory(inventory, touched, whole)
+                return await self._differences.publish(Inventory(spec, {}, {}, {}), touched)
+            whole = await self._differences.read_new(inventory)
+            unread = await self._differences.publish(inventory, touched, whole)
             self._listed.add(spec.kind)
             return unread
         finally:
@@ -288,118 +288,24 @@ class Live:
             held = {key.id for key in self._session.handles if key.kind is spec.kind}
             missing = held - glance.handles.keys()
             if not missing and not any(may_read_differently(*pair) for pair in changed.values()):
-                self._publish_states({key: pair for key, pair in changed.items() if key not in touched})
+                self._differences.publish_states(
+                    {key: pair for key, pair in changed.items() if key not in touched}
+                )
                 return []
             if not wanted():
                 return []
             inventory, there = await fetch_rest(self._session, glance, bool(missing))
             if not wanted():
                 return []
-            whole = await self._read_new(inventory)
-            touched.update(self._key(spec, key_id) for key_id in missing.intersection(there))
-            return await self._publish_inventory(inventory, touched, whole)
+            whole = await self._differences.read_new(inventory)
+            touched.update(Key(name, spec.kind, key_id) for key_id in missing.intersection(there))
+            return await self._differences.publish(inventory, touched, whole)
         finally:
             self.follower.forget_touched(touched)
-
-    def _publish_states(self, changed: Mapping[Key, tuple[Any, Any]]) -> None:
-        if changed:
-            patches = [
-                Patch(key, {"state": new.state, "state_reason": new.state_reason})
-                for key, (_, new) in changed.items()
-            ]
-            signals = [
-                Signal(key, LIFECYCLE, words) for key, pair in changed.items() for words in derived(*pair)
-            ]
-            self._publish([*patches, *signals])
-
-    async def _read_new(self, inventory: Inventory) -> Mapping[str, dict[str, Any] | None]:
-        """XML and definition of what is new, None when it is gone already: where no event announces it, it
-        appears whole all the same.
-        """
-        spec, turns = inventory.spec, asyncio.Semaphore(IN_TURN)
-        if not self._is_told_of_by_looking(spec.kind):
-            return {}
-
-        async def read(key_id: str, handle: Handle) -> tuple[str, dict[str, Any] | None]:
-            async with turns:
-                try:
-                    return key_id, await self.rereader.fetch(handle, self._key(spec, key_id))
-                except BridgeError as error:  # one that cannot be read does not spoil the listing
-                    return key_id, None if error.code == spec.gone else {}
-
-        new = [each for each in inventory.handles.items() if self._lookup(self._key(spec, each[0])) is None]
-        return dict(await all_of(read(*each) for each in new))
 
     def _is_told_of_by_looking(self, kind: Kind) -> bool:
         """Else the listing is the first one here, or events tell of what happens."""
         return kind in self.demand_kinds and kind in self._listed
-
-    def _key(self, spec: KindSpec, key_id: str) -> Key:
-        return Key(self._session.name, spec.kind, key_id)
-
-    async def _publish_inventory(
-        self,
-        inventory: Inventory,
-        touched: set[Key],
-        whole: Mapping[str, dict[str, Any] | None] = MappingProxyType({}),
-    ) -> list[Key]:
-        """In slices, between which the bus has its turns; the keys whose XML is to be read after it.
-
-        touched: what an event told of meanwhile, until the last slice, is newer and stays as it is. whole: of
-        what is new, as _read_new() found it.
-        """
-        name, kind = self._session.name, inventory.spec.kind
-        self._passed_over.discard(kind)
-        found = {
-            each: handle for each, handle in inventory.handles.items() if whole.get(each, {}) is not None
-        }
-        stay = found.keys() | {key.id for key in touched if key.kind is kind}
-        held = self._session.handles
-        gone = {key: self._lookup(key) for key in held if key.kind is kind and key.id not in stay}
-        self._publish([Listing(name, kind, stay)])
-        self._tell(gone)
-        for key in gone:
-            del held[key]
-        unread: list[Key] = []
-        left = iter(found.items())
-        while some := list(islice(left, SLICE)):
-            changes: list[Change] = []
-            before: dict[Key, Record | None] = {}
-            for key_id, handle in some:
-                key = Key(name, kind, key_id)
-                if key in touched:
-                    self._passed_over.add(kind)
-                    continue
-                held[key] = handle
-                before[key] = known = self._lookup(key)
-                change = inventory.change(key, known)
-                if fields := whole.get(key_id):
-                    changes += [change, Patch(key, fields)]
-                else:
-                    changes.append(change)
-                    if known is None:
-                        unread.append(key)
-            self._publish(changes)
-            unread += self._tell(before)
-            await asyncio.sleep(0)
-        return unread
-
-    def _tell(self, before: Mapping[Key, Record | None]) -> list[Key]:
-        """Of kinds without events: signal what follows from these readings and the ones that are published;
-        the keys whose XML may read differently.
-        """
-        pairs = {
-            key: (old, self._lookup(key))
-            for key, old in before.items()
-            if self._is_told_of_by_looking(key.kind)
-        }
-        changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-        signals: list[Change] = [
-            Signal(key, LIFECYCLE, words) for key, pair in changed.items() for words in derived(*pair)
-        ]
-        if signals:
-            self._publish(signals)
-        return [key for key, pair in changed.items() if None not in pair and may_read_differently(*pair)]
 
     def _share(self, kind: Kind) -> list[Key]:
         """The next few objects, round robin, so that what only the XML shows is found in the end."""

@@ -9,9 +9,10 @@ from virtbridge.cache.cache import Cache
 from virtbridge.model.changes import Change, Drop, Patch, Put
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord
-from virtbridge.source import live as live_module
+from virtbridge.source import differences
+from virtbridge.source.differences import SLICE, Differences
 from virtbridge.source.kinds import KINDS, Handle
-from virtbridge.source.live import SLICE, Live
+from virtbridge.source.reread import Rereader
 from virtbridge.source.sync import Inventory
 
 SPEC = KINDS[Kind.DOMAIN]
@@ -27,13 +28,16 @@ def inventory(count: int, name: str = "d") -> Inventory:
 
 
 class Bench:
-    """A Live whose session holds handles and nothing else: no call is made here."""
+    """With a session that holds handles and nothing else: no call is made here."""
 
     def __init__(self) -> None:
         self.cache = Cache()
         self.session: Any = SimpleNamespace(name="lab", handles={})
         self.steps: list[int] = []
-        self.live = Live(self.session, self.publish, self.cache.get, set())
+        rereader = Rereader(self.session, self.publish, set())
+        self.differences = Differences(
+            self.session, self.publish, self.cache.get, rereader, by_looking=lambda _: False
+        )
 
     def publish(self, changes: list[Change]) -> None:
         self.steps.append(len(changes))
@@ -42,7 +46,7 @@ class Bench:
 
 async def test_a_large_listing_is_published_in_steps_with_turns_between() -> None:
     bench, known = Bench(), []
-    task = asyncio.create_task(bench.live._publish_inventory(inventory(1000), set()))
+    task = asyncio.create_task(bench.differences.publish(inventory(1000), set()))
     while not task.done():
         known.append(len(bench.cache))
         await asyncio.sleep(0)
@@ -52,30 +56,23 @@ async def test_a_large_listing_is_published_in_steps_with_turns_between() -> Non
     assert len(bench.cache) == len(bench.session.handles) == 1000
     # What is known already is patched: the definition stays, and what is gone goes.
     bench.cache.apply([Patch(key(1), {"xml": "<domain/>"})])
-    assert await bench.live._publish_inventory(inventory(2, "new"), set()) == []
+    assert await bench.differences.publish(inventory(2, "new"), set()) == []
     assert bench.cache.get(key(1)) == DomainRecord(key(1).id, "new1", xml="<domain/>")
     assert len(bench.cache) == len(bench.session.handles) == 2
 
 
 async def test_what_an_event_tells_between_two_steps_stays(monkeypatch: Any) -> None:
-    monkeypatch.setattr(live_module, "SLICE", 1)
+    monkeypatch.setattr(differences, "SLICE", 1)
     bench = Bench()
     bench.cache.apply([Put(key(each), DomainRecord(key(each).id, "old")) for each in range(4)])
-    touched = bench.live.follower.watch_touched()
-    task = asyncio.create_task(bench.live._publish_inventory(inventory(3), touched))
+    touched: set[Key] = set()
+    task = asyncio.create_task(bench.differences.publish(inventory(3), touched))
     await asyncio.sleep(0)
-    for each in (1, 2):
-        bench.live.follower.touch(key(each))
+    touched |= {key(1), key(2)}
     bench.cache.apply([Drop(key(1)), Patch(key(2), {"name": "renamed"})])
     await task
     assert {each.id: record.name for each, record in bench.cache.records(Kind.DOMAIN)} == {
         key(0).id: "d0",
         key(2).id: "renamed",
     }
-
-
-async def test_the_share_goes_round() -> None:
-    bench = Bench()
-    await bench.live._publish_inventory(inventory(6), set())
-    shares = [[int(each.id[-2:]) for each in bench.live._share(Kind.DOMAIN)] for _ in range(3)]
-    assert shares == [[0, 1, 2, 3], [4, 5, 0, 1], [2, 3, 4, 5]]
+    assert bench.differences.passed_over == {Kind.DOMAIN}
