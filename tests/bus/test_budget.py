@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.client import ROOT, SERVICE, Client, wait_until
+from tests.support.costs import spent
 from tests.support.daemon import Daemon
 from tests.support.dbus_daemon import dbus_daemon
 from tests.support.libvirtd import Libvirtd, is_available
@@ -24,12 +25,6 @@ MANAGER = f"{SERVICE}.Manager"
 def calls(counters: dict[str, int]) -> dict[str, int]:
     """The libvirt calls among the counters."""
     return {name: count for name, count in counters.items() if name.startswith("libvirt.")}
-
-
-def spent(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
-    return {
-        name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name, 0)
-    }
 
 
 def node(path: Path, domains: int) -> str:

@@ -1,16 +1,13 @@
 """Demand reads over the bus: objects that appear when asked for, ages, and what fifty clients cost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import libvirt
 import pytest
-import pytest_asyncio
 
-from tests.support.client import ROOT, SERVICE, CallFailed, Client, wait_until
+from tests.support.client import ROOT, SERVICE, Client, error_of, wait_until
+from tests.support.costs import calls, spent
 from tests.support.daemon import Daemon
-from tests.support.dbus_daemon import dbus_daemon
 from tests.support.libvirtd import Libvirtd, is_available
 from tests.support.stopped import stopped
 from virtbridge.bus.contract import load_contract
@@ -28,38 +25,8 @@ AGE_MS = 4000
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[Libvirtd]:
-    libvirt.registerErrorHandler(lambda *_: None, None)
-    with Libvirtd() as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def daemon(host: Libvirtd) -> AsyncIterator[Daemon]:
-    with dbus_daemon() as bus:
-        running = await Daemon.start(bus.address, {"host": host.uri()})
-        yield running
-        await running.stop()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def client(daemon: Daemon) -> AsyncIterator[Client]:
-    connected = await Client.connect(daemon.address)
-    yield connected
-    await connected.close()
-
-
-@pytest.fixture
-def domain(host: Libvirtd) -> Iterator[Any]:
-    """The test driver's own, of another client, without snapshots before and after."""
-    conn = libvirt.open(host.uri())
-    found = conn.lookupByName("test")
-    yield found
-    for each in found.listAllSnapshots():
-        each.delete()
-        del each
-    del found
-    conn.close()
+def daemon(remote: Daemon) -> Daemon:
+    return remote
 
 
 def take(domain: Any, *names: str) -> None:
@@ -78,21 +45,6 @@ async def listed(client: Client, domain: Any, **options: int) -> list[str]:
 
 def leaves(paths: list[str]) -> list[str]:
     return [path.rpartition("/")[2] for path in paths]
-
-
-async def calls(client: Client) -> dict[str, int]:
-    counters = await client.counters()
-    return {name[8:]: count for name, count in counters.items() if name.startswith("libvirt.")}
-
-
-def spent(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
-    return {name: count - before.get(name, 0) for name, count in after.items() if count > before.get(name, 0)}
-
-
-async def error_of(client: Client, *call: Any) -> str:
-    with pytest.raises(CallFailed) as caught:
-        await client.call(*call)
-    return caught.value.name.removeprefix(f"{SERVICE}.Error.")
 
 
 async def test_snapshots_appear_when_asked_for_and_are_whole(client: Client, domain: Any) -> None:

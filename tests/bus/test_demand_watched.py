@@ -1,17 +1,17 @@
 """Watching what is read on demand, over a real bus: what clients see, what it costs, and when it ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import libvirt
 import pytest
 import pytest_asyncio
 
-from tests.bus.test_demand import CONNECTION, HOST, SNAPSHOT, calls, leaves, path_of, spent, take
+from tests.bus.test_demand import CONNECTION, HOST, SNAPSHOT, leaves, path_of, take
 from tests.bus.test_watches import over, refused, unwatch, watch
 from tests.support.client import SERVICE, Client, wait_until
+from tests.support.costs import calls, spent
 from tests.support.daemon import Daemon
 from tests.support.dbus_daemon import dbus_daemon
 from tests.support.libvirtd import Libvirtd, is_available
@@ -23,13 +23,6 @@ pytestmark = [
 
 CROWD = 50
 KINDS = ["snapshot", "interface"]
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[Libvirtd]:
-    libvirt.registerErrorHandler(lambda *_: None, None)
-    with Libvirtd() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +46,6 @@ async def client(daemon: Daemon) -> AsyncIterator[Client]:
     await daemon.wait_state(connected, "host", "ready")
     yield connected
     await connected.close()
-
-
-@pytest.fixture
-def domain(host: Libvirtd) -> Iterator[Any]:
-    """The test driver's own, of another client, without snapshots before and after."""
-    conn = libvirt.open(host.uri())
-    found = conn.lookupByName("test")
-    yield found
-    for each in found.listAllSnapshots():
-        each.delete()
-        del each
-    del found
-    conn.close()
 
 
 async def snapshots(client: Client) -> list[str]:

@@ -7,8 +7,9 @@ import libvirt
 import pytest
 import pytest_asyncio
 
-from tests.bus.test_demand import DOMAIN, HOST, calls, error_of, spent
-from tests.support.client import Client, wait_until
+from tests.bus.test_demand import DOMAIN, HOST
+from tests.support.client import Client, error_of, wait_until
+from tests.support.costs import calls, spent
 from tests.support.daemon import Daemon
 from tests.support.dbus_daemon import dbus_daemon
 from tests.support.guest_agent import GuestAgent
@@ -50,13 +51,6 @@ ANSWERS = {
         },
     ],
 }
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[Libvirtd]:
-    libvirt.registerErrorHandler(lambda *_: None, None)
-    with Libvirtd() as running:
-        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -7,8 +7,9 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from tests.bus.test_demand import CONNECTION, HOST, calls, error_of, spent
-from tests.support.client import SERVICE, Client, wait_until
+from tests.bus.test_demand import CONNECTION, HOST
+from tests.support.client import SERVICE, Client, error_of, wait_until
+from tests.support.costs import calls, spent
 from tests.support.daemon import Daemon
 from tests.support.dbus_daemon import dbus_daemon
 

@@ -4,10 +4,8 @@
 """
 
 import asyncio
-import gc
 import logging
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,6 @@ import pytest
 from tests.support.followed import Followed
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import ON_DEMAND, Kind
-from virtbridge.source.eventloop import install
 from virtbridge.source.session import Session
 from virtbridge.source.share import SHARE_MIN
 
@@ -25,15 +22,6 @@ URI = "test:///default"
 EXTRA = "<domain type='test'><name>{name}</name><memory>1024</memory><os><type>hvm</type></os></domain>"
 NETWORK = "<network><name>extra</name><bridge name='extra0'/></network>"
 FAST = dict.fromkeys((Kind.DOMAIN, Kind.NETWORK), 0.02)
-
-
-@pytest.fixture
-def other() -> Iterator[Any]:
-    install()
-    conn = libvirt.open(URI)
-    yield conn
-    gc.collect()
-    conn.close()
 
 
 def polls(source: Followed) -> int:

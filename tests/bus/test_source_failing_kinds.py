@@ -15,20 +15,11 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Put
 from virtbridge.model.keys import ON_DEMAND, Key, Kind, connection_key
 from virtbridge.model.records import NetworkRecord
-from virtbridge.source.eventloop import install
 from virtbridge.source.kinds import KINDS
 
 URI = "test:///default"
 NO_DAEMON = "Failed to connect socket to '/run/libvirt/virtnetworkd-sock'"
 OLD = Key("c", Kind.NETWORK, "00000000-0000-0000-0000-000000000001")
-
-
-@pytest.fixture
-def other() -> Iterator[Any]:
-    install()
-    conn = libvirt.open(URI)
-    yield conn
-    conn.close()
 
 
 class Failing:

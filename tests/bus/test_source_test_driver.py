@@ -5,10 +5,8 @@ nothing.
 """
 
 import asyncio
-import gc
 import logging
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,20 +20,10 @@ from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import ON_DEMAND, Key, Kind
 from virtbridge.source import reread
-from virtbridge.source.eventloop import install
 from virtbridge.source.sync import fetch_inventory
 
 URI = "test:///default"
 EXTRA = "<domain type='test'><name>extra</name><memory>1024</memory><os><type>hvm</type></os></domain>"
-
-
-@pytest.fixture
-def other() -> Iterator[Any]:
-    install()
-    conn = libvirt.open(URI)
-    yield conn
-    gc.collect()
-    conn.close()
 
 
 def uuid_of(other: Any, name: str = "test") -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.bus.test_budget import calls, daemon_with, node, spent
+from tests.bus.test_budget import calls, daemon_with, node
 from tests.support.client import ROOT, SERVICE, CallFailed, Client, plain, wait_until
+from tests.support.costs import spent
 from tests.support.daemon import Daemon
 from tests.support.dbus_daemon import dbus_daemon
 

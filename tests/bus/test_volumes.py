@@ -4,16 +4,15 @@ On libvirt's test driver; real directories and files are in tests/libvirtd.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import libvirt
 import pytest
-import pytest_asyncio
 
-from tests.support.client import ROOT, SERVICE, CallFailed, Client, wait_until
+from tests.support.client import ROOT, SERVICE, Client, error_of, wait_until
+from tests.support.costs import calls, spent
 from tests.support.daemon import Daemon
-from tests.support.dbus_daemon import dbus_daemon
 from tests.support.libvirtd import Libvirtd, is_available
 from virtbridge.bus.contract import load_contract
 
@@ -32,25 +31,8 @@ UNKNOWN = "org.freedesktop.DBus.Error.UnknownObject"
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[Libvirtd]:
-    libvirt.registerErrorHandler(lambda *_: None, None)
-    with Libvirtd() as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def daemon(host: Libvirtd) -> AsyncIterator[Daemon]:
-    with dbus_daemon() as bus:
-        running = await Daemon.start(bus.address, {"host": host.uri()})
-        yield running
-        await running.stop()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def client(daemon: Daemon) -> AsyncIterator[Client]:
-    connected = await Client.connect(daemon.address)
-    yield connected
-    await connected.close()
+def daemon(remote: Daemon) -> Daemon:
+    return remote
 
 
 @pytest.fixture
@@ -81,22 +63,6 @@ def path_of(pool: Any) -> str:
 async def listed(client: Client, pool: Any, **options: int) -> list[str]:
     made = {name.replace("_", "-"): client.variant("t", value) for name, value in options.items()}
     return list(await client.call(path_of(pool), POOL, "ListVolumes", "a{sv}", [made]))
-
-
-async def spent(client: Client, before: dict[str, int]) -> dict[str, int]:
-    after = await calls(client)
-    return {name: count - before.get(name, 0) for name, count in after.items() if count > before.get(name, 0)}
-
-
-async def calls(client: Client) -> dict[str, int]:
-    counters = await client.counters()
-    return {name[8:]: count for name, count in counters.items() if name.startswith("libvirt.")}
-
-
-async def error_of(client: Client, *call: Any) -> str:
-    with pytest.raises(CallFailed) as caught:
-        await client.call(*call)
-    return caught.value.name.removeprefix(f"{SERVICE}.Error.")
 
 
 async def test_volumes_appear_when_asked_for_and_are_whole(client: Client, pool: Any) -> None:
@@ -155,25 +121,25 @@ async def test_fifty_clients_cost_what_one_costs(daemon: Daemon, client: Client,
     add(pool, *(f"v{number}" for number in range(20)))
     before = await calls(client)
     paths = await listed(client, pool, max_age=0)
-    one = await spent(client, before)
+    one = spent(before, await calls(client))
     assert one == {"listAllVolumes": 1, "XMLDesc": 20}
     crowd = [await Client.connect(daemon.address) for _ in range(CROWD)]
     await asyncio.sleep(AGE_MS / 1000)  # what is known is too old then, and what is being read is not
     before = await calls(client)
     answers = await asyncio.gather(*(listed(each, pool, max_age=AGE_MS) for each in crowd))
     assert all(answer == paths for answer in answers)
-    assert await spent(client, before) == one
+    assert spent(before, await calls(client)) == one
     before = await calls(client)
     await asyncio.gather(*(listed(each, pool, max_age=60_000) for each in crowd))
     kind = ["volume", {"max-age": client.variant("t", 0)}]
     await client.call(HOST, CONNECTION, "List", "sa{sv}", kind)
-    assert await spent(client, before) == {"listAllStoragePools": 1, **one}
+    assert spent(before, await calls(client)) == {"listAllStoragePools": 1, **one}
     before = await calls(client)
     for each in crowd:
         lasting = ["volume", {"max-age": each.variant("t", 60_000)}]
         assert await each.call(HOST, CONNECTION, "List", "sa{sv}", lasting) == paths
         await each.get_all(paths[0], VOLUME)
-    assert await spent(client, before) == {}
+    assert spent(before, await calls(client)) == {}
     for each in crowd:
         await each.close()
 
@@ -189,7 +155,7 @@ async def test_a_pool_s_events_are_its_volumes_too(client: Client, pool: Any) ->
         return len([path for path in await client.managed_objects() if "/volume/" in path]) == count
 
     await wait_until(lambda: known(2), "the new volume is there without being asked for")
-    cost = await spent(client, before)
+    cost = spent(before, await calls(client))
     assert cost == {"listAllVolumes": 1, "XMLDesc": 3}  # the pool's own is one of them
     pool.destroy()
     await wait_until(lambda: known(0), "the volumes went with the pool")

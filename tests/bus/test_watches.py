@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.bus.test_budget import calls, node, spent
+from tests.bus.test_budget import calls, node
 from tests.support.client import ROOT, SERVICE, CallFailed, Client, wait_until
+from tests.support.costs import spent
 from tests.support.daemon import Daemon
 from tests.support.dbus_daemon import dbus_daemon
 

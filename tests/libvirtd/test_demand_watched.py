@@ -15,7 +15,7 @@ from tests.libvirtd.test_demand import disk, take
 from tests.libvirtd.test_volumes import MIB, Pool, shown
 from tests.support.asked import CONNECTION, Asked
 from tests.support.followed import Followed
-from tests.support.libvirtd import Libvirtd, is_available, qemu_xml
+from tests.support.libvirtd import Libvirtd, is_available, own_domain, qemu_xml
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import Key, Kind
 from virtbridge.source.share import SHARE_MIN
@@ -42,14 +42,8 @@ async def source() -> AsyncIterator[Asked]:
 @pytest.fixture
 def tested(host: Libvirtd) -> Iterator[Any]:
     """The test driver's own domain, of another client, without snapshots before and after."""
-    conn = libvirt.open(host.uri())
-    domain = conn.lookupByName("test")
-    yield domain
-    for each in domain.listAllSnapshots():
-        each.delete()
-        del each
-    del domain
-    conn.close()
+    with own_domain(host) as domain:
+        yield domain
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import product
 
@@ -43,12 +43,6 @@ ANNOUNCED = [operation.name for operation in OPERATIONS if operation.fits(TEST) 
 @pytest.fixture(autouse=True)
 def _quiet_libvirt() -> None:
     libvirt.registerErrorHandler(lambda *_: None, None)
-
-
-@pytest.fixture
-def host() -> Iterator[Libvirtd]:
-    with Libvirtd() as running:
-        yield running
 
 
 class Watched:

@@ -3,12 +3,12 @@
 import asyncio
 import os
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import libvirt
 import pytest
 
+from tests.support.costs import spent
 from tests.support.followed import QUICK, Followed
 from tests.support.libvirtd import Libvirtd, is_available, qemu_xml, start_qemu
 from tests.support.slow_link import SlowLink
@@ -20,20 +20,6 @@ from virtbridge.source.enums import state_words
 from virtbridge.source.kinds import KINDS
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs root, libvirtd and namespaces")
-
-
-@pytest.fixture
-def host() -> Iterator[Libvirtd]:
-    with Libvirtd() as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def other(host: Libvirtd) -> Iterator[Any]:
-    """Another client of the same host."""
-    conn = libvirt.open(host.qemu_uri)
-    yield conn
-    conn.close()
 
 
 async def told(source: Followed, domain: Any) -> None:
@@ -74,12 +60,9 @@ async def test_a_domain_s_life_is_told_by_events_alone(host: Libvirtd, other: An
         await source.until(lambda: source.domain(uuid) is None)
         assert source.lifecycles(uuid)[-1] == ("undefined", "removed")
         assert source.puts.count(Key("c", Kind.DOMAIN, uuid)) == 1
-        after = source.calls()
-        spent = {
-            name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name)
-        }
-        assert set(spent) <= {"XMLDesc", "hasManagedSaveImage"}
-        assert spent["hasManagedSaveImage"] == 1
+        cost = spent(before, source.calls())
+        assert set(cost) <= {"XMLDesc", "hasManagedSaveImage"}
+        assert cost["hasManagedSaveImage"] == 1
 
 
 async def test_a_transient_domain_comes_and_goes(host: Libvirtd, other: Any) -> None:

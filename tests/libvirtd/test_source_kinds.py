@@ -4,12 +4,12 @@ The random sequences are in test_mirror.py; here is what each step means and how
 """
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import libvirt
 import pytest
 
+from tests.support.costs import spent
 from tests.support.followed import Followed
 from tests.support.libvirtd import Libvirtd, is_available
 from virtbridge.errors import BridgeError, ErrorKind
@@ -27,27 +27,6 @@ VPORT = (
     "<device><parent>scsi_host1</parent><capability type='scsi_host'><capability type='fc_host'>"
     "<wwnn>1000000023452345</wwnn><wwpn>2000000023452345</wwpn></capability></capability></device>"
 )
-
-
-@pytest.fixture
-def host() -> Iterator[Libvirtd]:
-    with Libvirtd() as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def other(host: Libvirtd) -> Iterator[Any]:
-    """Another client of the same host."""
-    conn = libvirt.open(host.qemu_uri)
-    yield conn
-    conn.close()
-
-
-def spent(source: Followed, before: dict[str, int]) -> dict[str, int]:
-    after = source.calls()
-    return {
-        name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name, 0)
-    }
 
 
 async def test_a_pool_s_life_is_told_by_events(host: Libvirtd, other: Any) -> None:
@@ -88,7 +67,7 @@ async def test_a_pool_s_life_is_told_by_events(host: Libvirtd, other: Any) -> No
         ]  # fmt: skip
         assert ("refresh", {}) in [each.args for each in source.signals if each.member == "Event"]
         # At most one reading for each of define, build, start, refresh, stop.
-        cost = spent(source, before)
+        cost = spent(before, source.calls())
         assert set(cost) == {"XMLDesc"}
         assert cost["XMLDesc"] <= 5
 
@@ -142,7 +121,7 @@ async def test_a_secret_s_life_is_told_and_its_value_never_asked(host: Libvirtd,
         before = source.calls()
         await asyncio.to_thread(secret.setValue, b"open sesame")
         await source.until(lambda: ("value-changed", {}) in [each.args for each in source.signals])
-        assert spent(source, before) == {}
+        assert spent(before, source.calls()) == {}
         xml = SECRET.format(private="no", text="new").replace(
             "<description>", f"<uuid>{key.id}</uuid><description>"
         )
@@ -186,7 +165,7 @@ async def test_a_device_made_and_destroyed_by_another_client(host: Libvirtd) -> 
         known = source.named(Kind.NODEDEV, name)
         assert (known.active, known.definition.parent) == (True, "scsi_host1")
         assert known.definition.details[0].wwpn == "2000000023452345"
-        assert spent(source, before) == {"XMLDesc": 1}
+        assert spent(before, source.calls()) == {"XMLDesc": 1}
         await asyncio.to_thread(device.destroy)
         await source.until(lambda: source.named(Kind.NODEDEV, name) is None)
         assert [event for event, _ in source.lifecycles(name)] == ["created", "deleted"]

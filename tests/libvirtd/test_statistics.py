@@ -26,19 +26,6 @@ pytestmark = pytest.mark.skipif(not is_available(), reason="needs root, libvirtd
 NIC = "<interface type='user'><model type='virtio'/></interface>"
 
 
-@pytest.fixture
-def host() -> Iterator[Libvirtd]:
-    with Libvirtd() as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def other(host: Libvirtd) -> Iterator[Any]:
-    conn = libvirt.open(host.qemu_uri)
-    yield conn
-    conn.close()
-
-
 class Watcher:
     """A source, its statistics, and the rounds that came."""
 

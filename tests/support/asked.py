@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tests.support.costs import spent
 from tests.support.followed import Followed
 from virtbridge.cache.chains import Chains
 from virtbridge.model.keys import Key, Kind, connection_key
@@ -21,11 +22,7 @@ class Asked(Followed):
         """The libvirt calls that loading a kind took."""
         before = self.calls()
         await self.requests.load(about, kind, max_age_s)
-        return {
-            name: count - before.get(name, 0)
-            for name, count in self.calls().items()
-            if count != before.get(name, 0)
-        }
+        return spent(before, self.calls())
 
     def found(self, kind: Kind) -> dict[str, Any]:
         return {key.id: record for key, record in self.cache.records(kind)}

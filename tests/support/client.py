@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 SERVICE = "org.virtbridge1"
 ROOT = "/org/virtbridge1"
 PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -213,6 +215,15 @@ class Client:
     async def close(self) -> None:
         self.bus.disconnect()
         await asyncio.wait_for(self.bus.wait_for_disconnect(), 5)
+
+
+async def error_of(client: Client, *call: Any) -> str:
+    """The error's name, one of our own without its prefix; it must show nothing of the code."""
+    with pytest.raises(CallFailed) as caught:
+        await client.call(*call)
+    assert "Traceback" not in caught.value.text
+    assert ".py" not in caught.value.text
+    return caught.value.name.removeprefix(f"{SERVICE}.Error.")
 
 
 def plain(value: Any) -> Any:

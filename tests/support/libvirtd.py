@@ -13,9 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from uuid import uuid4
 
 import libvirt
@@ -232,3 +234,16 @@ def start_qemu(conn: libvirt.virConnect, name: str, **more: str) -> libvirt.virD
     domain = conn.defineXML(qemu_xml(name, **more))
     domain.create()
     return domain
+
+
+@contextmanager
+def own_domain(host: Libvirtd) -> Iterator[Any]:
+    """The test driver's own, of another client, without snapshots before and after."""
+    conn = libvirt.open(host.uri())
+    found = conn.lookupByName("test")
+    yield found
+    for each in found.listAllSnapshots():
+        each.delete()
+        del each
+    del found
+    conn.close()
