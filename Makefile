@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 # Debian's packages, by what they are needed for.
 PACKAGES_run := python3-venv python3-dev gcc pkg-config libvirt-dev dbus-daemon systemd libglib2.0-bin
 PACKAGES_test := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils \
-	dbus-broker python3-libvirt python3-dbus-next python3-lxml python3-gi gir1.2-glib-2.0
+	dnsmasq-base iptables iproute2 dbus-broker python3-libvirt python3-dbus-next python3-lxml python3-gi gir1.2-glib-2.0
 PACKAGES_bench := libvirt-dbus
 PACKAGES_system := debootstrap systemd-container
 

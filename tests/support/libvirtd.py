@@ -62,8 +62,21 @@ remember_owner = 0
 """
 
 
+# The QEMU driver does not start without its user, whatever qemu.conf says. Debian makes it with a package
+# that also enables the machine's own libvirtd; the namespace has it for itself.
+_USER = """
+id libvirt-qemu >/dev/null 2>&1 || {
+    cp /etc/passwd /etc/group /run/libvirt
+    echo 'libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin' >> /run/libvirt/passwd
+    echo 'libvirt-qemu:x:64055:' >> /run/libvirt/group
+    mount --bind /run/libvirt/passwd /etc/passwd
+    mount --bind /run/libvirt/group /etc/group
+}
+"""
+
+
 def is_available() -> bool:
-    needed = ("libvirtd", "virtlogd", "unshare", "nsenter")
+    needed = ("libvirtd", "virtlogd", "unshare", "nsenter", "ip")
     return os.geteuid() == 0 and all(shutil.which(program) for program in needed)
 
 
@@ -161,7 +174,8 @@ class Libvirtd:
     def _make_namespace(self) -> None:
         mounts = "".join(f"mkdir -p {place} && mount -t tmpfs tmpfs {place} && " for place in _PRIVATE)
         files = f"cat > /etc/libvirt/qemu.conf <<'END'\n{_QEMU_CONF}END\n"
-        script = f"{mounts} true || exit 1\n{files}ip link set lo up\nexec {sys.executable} -c '{_REAPER}'"
+        commands = f"{mounts} true || exit 1\n{files}{_USER}ip link set lo up\n"
+        script = f"{commands}exec {sys.executable} -c '{_REAPER}'"
         with (self.folder / "namespace.out").open("ab") as log:  # unshare complains when its child is killed
             self._namespace = subprocess.Popen(
                 [
