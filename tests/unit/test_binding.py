@@ -77,6 +77,18 @@ def test_a_handler_that_the_contract_does_not_name_stops_the_start(tmp_path: Pat
         bind(interface(tmp_path), LeftOver())
 
 
+def test_an_inherited_handler_that_the_contract_does_not_name_does_too(tmp_path: Path) -> None:
+    class Common(Handlers):
+        def set_off(self, call: Any, value: bool) -> None:
+            pass
+
+    class Inheriting(Common):
+        pass
+
+    with pytest.raises(BadContract, match="set_off"):
+        bind(interface(tmp_path), Inheriting())
+
+
 def test_a_method_without_a_stated_access_stops_the_start(tmp_path: Path) -> None:
     silent = XML.replace('<annotation name="org.virtbridge1.Access" value="control"/>', "")
     with pytest.raises(BadContract, match="DoIt"):

@@ -54,7 +54,7 @@ def _handler(interface: Interface, handlers: object, member: str) -> Handler:
 
 
 def _public(handlers: object) -> set[str]:
-    return {name for name in vars(type(handlers)) if not name.startswith("_")}
+    return {name for name in dir(type(handlers)) if not name.startswith("_")}
 
 
 def _snake(member: str) -> str:

@@ -8,12 +8,9 @@ from virtbridge.bus.binding import Bound, bind
 from virtbridge.bus.clients import Clients
 from virtbridge.bus.contract import Interface, load_contract, load_standard
 from virtbridge.bus.handlers.demand import (
-    CheckpointHandlers,
     InterfaceHandlers,
-    NWFilterBindingHandlers,
-    NWFilterHandlers,
-    SnapshotHandlers,
-    StorageVolumeHandlers,
+    PlainHandlers,
+    SecretiveHandlers,
 )
 from virtbridge.bus.handlers.manager import ManagerHandlers, MetricsHandlers
 from virtbridge.bus.handlers.objects import (
@@ -90,14 +87,14 @@ class BusFace:
             INTERFACE_OF[Kind.DOMAIN]: DomainHandlers(cache, publisher, requests, statistics),
             INTERFACE_OF[Kind.NETWORK]: NetworkHandlers(cache, publisher, requests),
             INTERFACE_OF[Kind.POOL]: StoragePoolHandlers(cache, publisher, requests),
-            INTERFACE_OF[Kind.VOLUME]: StorageVolumeHandlers(cache, publisher, requests),
+            INTERFACE_OF[Kind.VOLUME]: PlainHandlers(cache, publisher, requests),
             INTERFACE_OF[Kind.NODEDEV]: NodeDeviceHandlers(cache, publisher, requests),
             INTERFACE_OF[Kind.SECRET]: SecretHandlers(cache, publisher, requests),
             INTERFACE_OF[Kind.INTERFACE]: InterfaceHandlers(cache, publisher, requests),
-            INTERFACE_OF[Kind.NWFILTER]: NWFilterHandlers(cache, publisher, requests),
-            INTERFACE_OF[Kind.NWFILTERBINDING]: NWFilterBindingHandlers(cache, publisher, requests),
-            INTERFACE_OF[Kind.SNAPSHOT]: SnapshotHandlers(cache, publisher, requests),
-            INTERFACE_OF[Kind.CHECKPOINT]: CheckpointHandlers(cache, publisher, requests),
+            INTERFACE_OF[Kind.NWFILTER]: PlainHandlers(cache, publisher, requests),
+            INTERFACE_OF[Kind.NWFILTERBINDING]: PlainHandlers(cache, publisher, requests),
+            INTERFACE_OF[Kind.SNAPSHOT]: SecretiveHandlers(cache, publisher, requests),
+            INTERFACE_OF[Kind.CHECKPOINT]: SecretiveHandlers(cache, publisher, requests),
         }
         bound = {name: bind(contract[name], handlers) for name, handlers in ours.items()}
         # Beside its main interface: what the root has more, and what every object has.

@@ -1,9 +1,17 @@
 """Options: the a{sv} that ends every method. What a method does not name is an error, not ignored."""
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 from virtbridge.errors import BridgeError, ErrorKind
+
+T = TypeVar("T")
+
+FRESHNESS = {"max-age": "t", "timeout": "t"}  # of what may be answered from the cache
+MOVING_MS = 1000  # without max-age: what may change at any moment
+TIMEOUT_MS = 30_000  # without timeout
+TIMEOUT_MAX_MS = 600_000
 
 # The contract's types of options, as plain values. Any integer type serves for u and t, as scripts send
 # what they can.
@@ -31,10 +39,21 @@ def checked(options: Mapping[str, Any], known: Mapping[str, str]) -> Mapping[str
     return options
 
 
-def timeout_s(options: Mapping[str, Any], default_ms: int, limit_ms: int | None = None) -> float:
+def timeout_s(
+    options: Mapping[str, Any], default_ms: int = TIMEOUT_MS, limit_ms: int = TIMEOUT_MAX_MS
+) -> float:
     """The option `timeout`, given in milliseconds, in seconds."""
     timeout_ms: int = options.get("timeout", default_ms)
-    return (timeout_ms if limit_ms is None else min(timeout_ms, limit_ms)) / 1000
+    return min(timeout_ms, limit_ms) / 1000
+
+
+async def within(seconds: float, work: Callable[[], Awaitable[T]]) -> T:
+    """Raises Timeout."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await work()
+    except TimeoutError:
+        raise BridgeError(ErrorKind.TIMEOUT, f"libvirt did not answer within {seconds:g} s") from None
 
 
 def max_age_s(options: Mapping[str, Any], default_ms: float) -> float:

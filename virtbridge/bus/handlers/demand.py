@@ -2,13 +2,12 @@
 them or have answers of their own. max-age decides whether the cache may answer.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from virtbridge.bus.call import Call
-from virtbridge.bus.options import checked, max_age_s, timeout_s
+from virtbridge.bus.options import FRESHNESS, MOVING_MS, checked, max_age_s, timeout_s, within
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.values import dictionaries, figures, sizes
 from virtbridge.cache.cache import Cache
@@ -17,14 +16,8 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import OnDemand
 
-T = TypeVar("T")
-
-_MOVING_MS = 1000  # without max-age: what may change at any moment
-_SETTLED_MS = 60_000  # and what changes when somebody rebuilds the host
-_TIMEOUT_MS = 30_000
-_LOAD_MS = 60_000
-_MAX_MS = 600_000
-_COMMON = {"max-age": "t", "timeout": "t"}
+_SETTLED_MS = 60_000  # without max-age: what changes when somebody rebuilds the host
+_LOAD_MS = 60_000  # without timeout: what reads many objects
 
 # VIR_DOMAIN_SNAPSHOT_XML_SECURE, VIR_DOMAIN_CHECKPOINT_XML_SECURE: 1. VIR_INTERFACE_XML_INACTIVE: 1.
 _SECURE = 1
@@ -55,25 +48,31 @@ class Questions:
         self, call: Call, what: str, options: Mapping[str, Any], default_ms: int, **args: Any
     ) -> Any:
         work = partial(self._requests.ask, call.key, what, max_age_s(options, default_ms), **args)
-        return await within(timeout_s(options, _TIMEOUT_MS, _MAX_MS), work)
+        return await within(timeout_s(options), work)
 
     async def _ask_xml(self, call: Call, flags: int, options: Mapping[str, Any]) -> str:
         read = partial(self._requests.read_xml, call.key, flags)
-        return await within(timeout_s(options, _TIMEOUT_MS, _MAX_MS), read)
+        return await within(timeout_s(options), read)
 
-    async def _load(
-        self, about: Key, kind: Kind, options: Mapping[str, Any], default_ms: float = _MOVING_MS
-    ) -> None:
-        """Until clients know of the objects."""
+    async def _load(self, about: Key, kind: Kind, options: Mapping[str, Any]) -> None:
+        age_s = max_age_s(options, MOVING_MS)
+        await self._until_known(options, partial(self._requests.load, about, kind, age_s))
+
+    async def _until_known(self, options: Mapping[str, Any], read: Callable[[], Awaitable[None]]) -> None:
+        """Until clients know of what was read."""
 
         async def work() -> None:
-            await self._requests.load(about, kind, max_age_s(options, default_ms))
+            await read()
             await self._publisher.caught_up()
 
-        await within(timeout_s(options, _LOAD_MS, _MAX_MS), work)
+        await within(timeout_s(options, _LOAD_MS), work)
+
+    async def _ask_secret_xml(self, call: Call, flags: int, options: Mapping[str, Any]) -> str:
+        await call.require("read-secrets")
+        return await self._ask_xml(call, flags, options)
 
     async def _children(self, call: Call, kind: Kind, options: Mapping[str, Any]) -> list[str]:
-        checked(options, _COMMON)
+        checked(options, FRESHNESS)
         await self._load(call.key, kind, options)
         found = (self._publisher.get(key) for key in self._cache.children(call.key, kind))
         return sorted(known.path for known in found if known is not None)
@@ -81,40 +80,40 @@ class Questions:
 
 class ConnectionQuestions(Questions):
     async def get_capabilities(self, call: Call, options: Mapping[str, Any]) -> str:
-        checked(options, _COMMON)
+        checked(options, FRESHNESS)
         return str(await self._ask(call, "capabilities", options, _SETTLED_MS))
 
     async def get_domain_capabilities(self, call: Call, options: Mapping[str, Any]) -> str:
         names = ("emulator", "arch", "machine", "type")
-        checked(options, _COMMON | dict.fromkeys(names, "s"))
+        checked(options, FRESHNESS | dict.fromkeys(names, "s"))
         args = {name: options[name] for name in names if name in options}
         return str(await self._ask(call, "domain-capabilities", options, _SETTLED_MS, **args))
 
     async def get_sysinfo(self, call: Call, options: Mapping[str, Any]) -> str:
-        checked(options, _COMMON)
+        checked(options, FRESHNESS)
         return str(await self._ask(call, "sysinfo", options, _SETTLED_MS))
 
     async def get_node_info(self, call: Call, options: Mapping[str, Any]) -> dict[str, Any]:
-        checked(options, _COMMON)
+        checked(options, FRESHNESS)
         return sizes(await self._ask(call, "node-info", options, _SETTLED_MS))
 
     async def get_node_stats(self, call: Call, options: Mapping[str, Any]) -> dict[str, Any]:
-        checked(options, _COMMON)
-        return sizes(await self._ask(call, "node-stats", options, _MOVING_MS))
+        checked(options, FRESHNESS)
+        return sizes(await self._ask(call, "node-stats", options, MOVING_MS))
 
 
 class DomainQuestions(Questions):
     async def get_interface_addresses(self, call: Call, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-        checked(options, _COMMON | {"source": "s"})
+        checked(options, FRESHNESS | {"source": "s"})
         source = options.get("source", "lease")
         if source not in _ADDRESS_SOURCES:
             raise BridgeError(
                 ErrorKind.INVALID_ARGUMENT, f"source: {source!r} is not one of {', '.join(_ADDRESS_SOURCES)}"
             )
-        return dictionaries(await self._ask(call, "interface-addresses", options, _MOVING_MS, source=source))
+        return dictionaries(await self._ask(call, "interface-addresses", options, MOVING_MS, source=source))
 
     async def get_guest_info(self, call: Call, options: Mapping[str, Any]) -> dict[str, Any]:
-        checked(options, _COMMON | {"types": "as"})
+        checked(options, FRESHNESS | {"types": "as"})
         types = 0
         for name in options.get("types", ()):
             if name not in _GUEST_INFO:
@@ -122,12 +121,12 @@ class DomainQuestions(Questions):
                     ErrorKind.INVALID_ARGUMENT, f"types: {name!r} is not one of {', '.join(_GUEST_INFO)}"
                 )
             types |= _GUEST_INFO[name]
-        return figures(await self._ask(call, "guest-info", options, _MOVING_MS, types=types))
+        return figures(await self._ask(call, "guest-info", options, MOVING_MS, types=types))
 
     async def get_job_info(self, call: Call, options: Mapping[str, Any]) -> dict[str, Any]:
-        checked(options, _COMMON | {"completed": "b"})
+        checked(options, FRESHNESS | {"completed": "b"})
         completed = options.get("completed", False)
-        return figures(await self._ask(call, "job-info", options, _MOVING_MS, completed=completed))
+        return figures(await self._ask(call, "job-info", options, MOVING_MS, completed=completed))
 
     async def list_snapshots(self, call: Call, options: Mapping[str, Any]) -> list[str]:
         return await self._children(call, Kind.SNAPSHOT, options)
@@ -138,12 +137,12 @@ class DomainQuestions(Questions):
 
 class NetworkQuestions(Questions):
     async def get_dhcp_leases(self, call: Call, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-        checked(options, _COMMON)
-        return dictionaries(await self._ask(call, "dhcp-leases", options, _MOVING_MS))
+        checked(options, FRESHNESS)
+        return dictionaries(await self._ask(call, "dhcp-leases", options, MOVING_MS))
 
     async def list_ports(self, call: Call, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-        checked(options, _COMMON)
-        return dictionaries(await self._ask(call, "ports", options, _MOVING_MS))
+        checked(options, FRESHNESS)
+        return dictionaries(await self._ask(call, "ports", options, MOVING_MS))
 
 
 class PoolQuestions(Questions):
@@ -159,22 +158,12 @@ class _ReadHandlers(Questions):
         return record.xml
 
 
-class _PlainHandlers(_ReadHandlers):
+class PlainHandlers(_ReadHandlers):
+    """Of volumes, filters and bindings."""
+
     def get_xml(self, call: Call, options: Mapping[str, Any]) -> str:
         checked(options, {})
         return self._xml(call)
-
-
-class StorageVolumeHandlers(_PlainHandlers):
-    pass
-
-
-class NWFilterHandlers(_PlainHandlers):
-    pass
-
-
-class NWFilterBindingHandlers(_PlainHandlers):
-    pass
 
 
 class InterfaceHandlers(_ReadHandlers):
@@ -183,27 +172,9 @@ class InterfaceHandlers(_ReadHandlers):
         return self._ask_xml(call, _INACTIVE, options) if options.get("inactive") else self._xml(call)
 
 
-class _SecretiveHandlers(_ReadHandlers):
+class SecretiveHandlers(_ReadHandlers):
+    """Of snapshots and checkpoints, which hold the XML of domains."""
+
     def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
         checked(options, {"secure": "b", "timeout": "t"})
-        return self._secure_xml(call, options) if options.get("secure") else self._xml(call)
-
-    async def _secure_xml(self, call: Call, options: Mapping[str, Any]) -> str:
-        await call.require("read-secrets")
-        return await self._ask_xml(call, _SECURE, options)
-
-
-class SnapshotHandlers(_SecretiveHandlers):
-    pass
-
-
-class CheckpointHandlers(_SecretiveHandlers):
-    pass
-
-
-async def within(seconds: float, work: Callable[[], Awaitable[T]]) -> T:
-    try:
-        async with asyncio.timeout(seconds):
-            return await work()
-    except TimeoutError:
-        raise BridgeError(ErrorKind.TIMEOUT, f"libvirt did not answer within {seconds:g} s") from None
+        return self._ask_secret_xml(call, _SECURE, options) if options.get("secure") else self._xml(call)

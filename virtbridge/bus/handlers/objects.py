@@ -11,10 +11,9 @@ from virtbridge.bus.handlers.demand import (
     NetworkQuestions,
     PoolQuestions,
     Questions,
-    within,
 )
 from virtbridge.bus.handlers.statistics import ConnectionStatistics, DomainStatistics
-from virtbridge.bus.options import checked, timeout_s
+from virtbridge.bus.options import FRESHNESS, checked
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.stats_watches import StatsWatches
 from virtbridge.bus.watches import Watches
@@ -25,15 +24,10 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import OBJECT_KINDS, ON_DEMAND, Kind
 from virtbridge.model.records import ConnectionRecord
 
-_REFRESH_MS = 60_000
-_MAX_MS = 600_000
-
 # The option's name and libvirt's flag, the same numbers in every libvirt: VIR_DOMAIN_XML_*,
 # VIR_NETWORK_XML_*, VIR_STORAGE_XML_*, VIR_NODE_DEVICE_XML_*.
 _DOMAIN_XML_FLAGS = {"secure": 1, "inactive": 2, "migratable": 8}
-_NETWORK_XML_FLAGS = {"inactive": 1}
-_POOL_XML_FLAGS = {"inactive": 1}
-_NODE_DEVICE_XML_FLAGS = {"inactive": 1}
+_INACTIVE_XML_FLAGS = {"inactive": 1}
 # Inactive and update-cpu: all that is known to show no password. `migratable` does show them.
 _WITHOUT_SECRETS = 2 | 4
 
@@ -56,7 +50,7 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
     def list(
         self, call: Call, kind: str, options: Mapping[str, Any]
     ) -> Sequence[str] | Coroutine[Any, Any, Sequence[str]]:
-        checked(options, {"max-age": "t", "timeout": "t"})
+        checked(options, FRESHNESS)
         (chosen,) = self._kinds(call, [kind])
         if "max-age" in options or self._is_read_on_demand(call, chosen):
             return self._loaded(call, chosen, options)
@@ -77,8 +71,7 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
         checked(options, {"timeout": "t"})
         everything = self._known(call) - (ON_DEMAND - self._requests.loaded(call.key.connection))
         chosen = self._kinds(call, kinds or sorted(everything))
-        refresh = partial(self._requests.refresh, call.key.connection, chosen)
-        await within(timeout_s(options, _REFRESH_MS, _MAX_MS), refresh)
+        await self._until_known(options, partial(self._requests.refresh, call.key.connection, chosen))
 
     def watch(self, call: Call, kinds: Sequence[str], interval_ms: int, options: Mapping[str, Any]) -> int:
         checked(options, {})
@@ -111,9 +104,6 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
 class _DefinedHandlers(Questions):
     """What all that events tell of and libvirt has XML of have in common."""
 
-    async def set_autostart(self, call: Call, value: bool) -> None:
-        await self._requests.set_autostart(call.key, value)
-
     def _xml(self, call: Call, flags: int, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
         """At once what the cache holds; with flags, what libvirt answers."""
         if flags:
@@ -124,7 +114,14 @@ class _DefinedHandlers(Questions):
         return xml
 
 
-class DomainHandlers(DomainQuestions, DomainStatistics, _DefinedHandlers):
+class _StartedHandlers(_DefinedHandlers):
+    """Of what libvirt can start by itself."""
+
+    async def set_autostart(self, call: Call, value: bool) -> None:
+        await self._requests.set_autostart(call.key, value)
+
+
+class DomainHandlers(DomainQuestions, DomainStatistics, _StartedHandlers):
     def __init__(
         self, cache: Cache, publisher: Publisher, requests: Requests, statistics: Statistics
     ) -> None:
@@ -134,27 +131,27 @@ class DomainHandlers(DomainQuestions, DomainStatistics, _DefinedHandlers):
     def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
         flags = _flags(options, _DOMAIN_XML_FLAGS)
         if flags & ~_WITHOUT_SECRETS:
-            return self._secure_xml(call, flags, options)
+            return self._ask_secret_xml(call, flags, options)
         return self._xml(call, flags, options)
 
-    async def _secure_xml(self, call: Call, flags: int, options: Mapping[str, Any]) -> str:
-        await call.require("read-secrets")
-        return await self._ask_xml(call, flags, options)
 
+class _InactiveHandlers(_StartedHandlers):
+    """Of what has another definition for its next start."""
 
-class NetworkHandlers(NetworkQuestions, _DefinedHandlers):
     def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
-        return self._xml(call, _flags(options, _NETWORK_XML_FLAGS), options)
+        return self._xml(call, _flags(options, _INACTIVE_XML_FLAGS), options)
 
 
-class StoragePoolHandlers(PoolQuestions, _DefinedHandlers):
-    def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
-        return self._xml(call, _flags(options, _POOL_XML_FLAGS), options)
+class NetworkHandlers(NetworkQuestions, _InactiveHandlers):
+    pass
 
 
-class NodeDeviceHandlers(_DefinedHandlers):
-    def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
-        return self._xml(call, _flags(options, _NODE_DEVICE_XML_FLAGS), options)
+class StoragePoolHandlers(PoolQuestions, _InactiveHandlers):
+    pass
+
+
+class NodeDeviceHandlers(_InactiveHandlers):
+    pass
 
 
 class SecretHandlers(_DefinedHandlers):

@@ -1,23 +1,19 @@
 """Statistics: what Connection and Domain can be asked of them. Their handlers inherit this."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from virtbridge.bus.call import Call, Marshalled
-from virtbridge.bus.options import checked, timeout_s
+from virtbridge.bus.options import FRESHNESS, MOVING_MS, checked, timeout_s, within
 from virtbridge.bus.samples import history_body, values_body
 from virtbridge.bus.stats_watches import StatsWatches
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.statistics import Statistics, Wish
 from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.model.keys import Key, Kind
+from virtbridge.model.keys import Kind
 from virtbridge.model.paths import key_of
-from virtbridge.model.statistics import GROUPS, USUAL_GROUPS
-
-_MAX_AGE_MS = 1000
-_TIMEOUT_MS = 30_000
-_TIMEOUT_MAX_MS = 600_000
+from virtbridge.model.statistics import GROUPS, USUAL_GROUPS, Sample
 
 
 class ConnectionStatistics:
@@ -52,23 +48,18 @@ class DomainStatistics:
     _statistics: Statistics
 
     def get_stats(self, call: Call, groups: Sequence[str], options: Mapping[str, Any]) -> Any:
-        checked(options, {"max-age": "t", "timeout": "t"})
+        checked(options, FRESHNESS)
         wanted = _groups(groups)
-        max_age_ms: int = options.get("max-age", _MAX_AGE_MS)
+        max_age_ms: int = options.get("max-age", MOVING_MS)
         sample = self._statistics.known(call.key, wanted, max_age_ms)
         if sample is not None:
             return Marshalled(values_body(sample.values))
-        limit_s = timeout_s(options, _TIMEOUT_MS, _TIMEOUT_MAX_MS)
-        return self._read_stats(call.key, wanted, max_age_ms, limit_s)
+        return self._read_stats(partial(self._statistics.read, call.key, wanted, max_age_ms), options)
 
     async def _read_stats(
-        self, key: Key, groups: frozenset[str], max_age_ms: int, limit_s: float
+        self, read: Callable[[], Awaitable[Sample]], options: Mapping[str, Any]
     ) -> Marshalled:
-        try:
-            async with asyncio.timeout(limit_s):
-                sample = await self._statistics.read(key, groups, max_age_ms)
-        except TimeoutError:
-            raise BridgeError(ErrorKind.TIMEOUT, f"libvirt did not answer within {limit_s:g} s") from None
+        sample = await within(timeout_s(options), read)
         return Marshalled(values_body(sample.values))
 
 
