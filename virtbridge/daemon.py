@@ -28,7 +28,6 @@ from virtbridge.config.files import BadConfig, changed_connections
 from virtbridge.errors import BridgeError
 from virtbridge.interpreter import Collector, share_fairly
 from virtbridge.metrics import Metrics
-from virtbridge.model.changes import Signal
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import ConnectionRecord
 from virtbridge.notify import Notifier
@@ -85,8 +84,8 @@ class _Daemon:
         )
         self._requests = Requests(self._connections, metrics, cache)
         self._statistics = Statistics(self._connections, cache, metrics, config.stats)
-        cache.listen(_Status(cache, self._notifier))
-        cache.listen(Collector(cache))
+        _Status(cache, self._notifier)
+        Collector(cache)
         metrics.gauge("queue.clients", lambda: len(self._clients))
         for what in ("calls", "replies", "errors", "signals"):
             metrics.gauge(f"bus.{what}", partial(getattr, link.counts, what))
@@ -201,18 +200,15 @@ class _Daemon:
 
 
 class _Status:
-    """A Cache's listener: the service's state in words, for `systemctl status`."""
+    """The service's state in words, for `systemctl status`."""
 
     def __init__(self, cache: Cache, notifier: Notifier) -> None:
         self._cache = cache
         self._notifier = notifier
+        cache.listen([Kind.CONNECTION], touched=self._tell)
 
-    def touched(self, key: Key) -> None:
-        if key.kind is Kind.CONNECTION:
-            self._notifier.status(self._words())
-
-    def happened(self, signal: Signal) -> None:
-        pass
+    def _tell(self, _key: Key) -> None:
+        self._notifier.status(self._words())
 
     def _words(self) -> str:
         records = [record for _, record in self._cache.records(Kind.CONNECTION)]

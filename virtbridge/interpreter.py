@@ -11,7 +11,6 @@ import gc
 import sys
 
 from virtbridge.cache.cache import Cache
-from virtbridge.model.changes import Signal
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import ConnectionRecord
 
@@ -26,18 +25,17 @@ def share_fairly() -> None:
 
 
 class Collector:
-    """A Cache's listener: freezes what is there when a connection is ready, and gives it all back when one no
-    longer is, since only then much of it goes.
+    """Freezes what is there when a connection is ready, and gives it all back when one no longer is, since
+    only then much of it goes.
     """
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
+        cache.listen([Kind.CONNECTION], touched=self._touched)
         self._ready: set[str] = set()
         self._freezing: asyncio.TimerHandle | None = None
 
-    def touched(self, key: Key) -> None:
-        if key.kind is not Kind.CONNECTION:
-            return
+    def _touched(self, key: Key) -> None:
         record = self._cache.get(key)
         ready = isinstance(record, ConnectionRecord) and record.state == "ready"
         if ready == (key.connection in self._ready):
@@ -48,9 +46,6 @@ class Collector:
         if self._freezing is not None:
             self._freezing.cancel()
         self._freezing = asyncio.get_running_loop().call_later(_SETTLE_S if ready else _LOST_S, self._freeze)
-
-    def happened(self, signal: Signal) -> None:
-        pass
 
     def _freeze(self) -> None:
         self._freezing = None

@@ -33,13 +33,25 @@ class Notes:
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
         self.heard: list[tuple[str, object, Record | None]] = []
-        cache.listen(self)
+        cache.listen(touched=self._touched, happened=self._happened)
 
-    def touched(self, key: Key) -> None:
+    def _touched(self, key: Key) -> None:
         self.heard.append(("touched", key, self.cache.get(key)))
 
-    def happened(self, signal: Signal) -> None:
+    def _happened(self, signal: Signal) -> None:
         self.heard.append(("happened", signal, None))
+
+
+def test_who_asks_for_some_kinds_hears_of_no_others_and_of_ends_apart() -> None:
+    cache = Cache()
+    heard: list[tuple[str, object]] = []
+    cache.listen([Kind.DOMAIN], dropped=lambda key: heard.append(("dropped", key)))
+    cache.listen([Kind.NETWORK], touched=lambda key: heard.append(("touched", key)))
+    network = Key("lab", Kind.NETWORK, UUIDS[0])
+    cache.apply([Put(key(), domain()), Put(network, NetworkRecord(UUIDS[0], "n"))])
+    assert heard == [("touched", network)]
+    cache.apply([Drop(key()), Drop(key())])
+    assert heard == [("touched", network), ("dropped", key())]
 
 
 def domain(uuid: str = UUIDS[0], name: str = "a", **fields: object) -> DomainRecord:

@@ -29,7 +29,7 @@ def is_now(cache: Cache, name: str, state: str) -> None:
 
 async def test_frozen_while_ready_and_thawed_when_one_is_lost() -> None:
     cache = Cache()
-    cache.listen(Collector(cache))
+    Collector(cache)
     is_now(cache, "a", "syncing")
     await asyncio.sleep(0.05)
     assert gc.get_freeze_count() == 0

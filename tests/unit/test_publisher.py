@@ -58,7 +58,6 @@ class Bench:
         self.metrics = Metrics()
         link: Any = self.link
         self.publisher = Publisher(link, self.cache, SHAPES, self.metrics, "1")
-        self.cache.listen(self.publisher)
 
     async def turns(self, count: int = 4) -> None:
         for _ in range(count):

@@ -74,9 +74,7 @@ class BusFace:
         standard = load_standard()
         shape_of = shapes(contract)
         publisher = Publisher(link, cache, shape_of, metrics, __version__)
-        cache.listen(publisher)
         watches = Watches(cache, requests, clients, metrics, limits, refresh)
-        cache.listen(watches)
         self._stats_watches = StatsWatches(link, publisher, statistics, clients, metrics, stats)
         ours = {
             MANAGER: ManagerHandlers(cache, publisher, requests, shape_of, limits),

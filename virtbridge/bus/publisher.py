@@ -43,7 +43,7 @@ _SIGNALS: Mapping[str, tuple[str, Callable[..., bytes]]] = {
 
 
 class Publisher:
-    """A Cache's listener. by_path: every object on the bus, the root included."""
+    """by_path: every object on the bus, the root included."""
 
     def __init__(
         self, link: Link, cache: Cache, shapes: Mapping[str, Shape], metrics: Metrics, version: str
@@ -65,14 +65,15 @@ class Publisher:
         self.tree = Tree()
         self.tree.add(ROOT)
         link.on_drained = self._schedule
+        cache.listen(touched=self._touch, happened=self._happened)
         metrics.gauge("queue.touched", lambda: len(self._touched))
         metrics.gauge("queue.signals", lambda: len(self._signals))
 
-    def touched(self, key: Key) -> None:
+    def _touch(self, key: Key) -> None:
         self._touched[key] = None
         self._schedule()
 
-    def happened(self, signal: Signal) -> None:
+    def _happened(self, signal: Signal) -> None:
         if len(self._signals) >= _MAX_WAITING:
             if not self._dropping:
                 log.warning("clients read too slowly, events are lost queue=%d", len(self._signals))

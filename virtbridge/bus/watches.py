@@ -9,13 +9,10 @@ from virtbridge.cache.interest import Interests, Watch
 from virtbridge.cache.requests import Requests
 from virtbridge.config import LimitsConfig, RefreshConfig
 from virtbridge.metrics import Metrics
-from virtbridge.model.changes import Signal
-from virtbridge.model.keys import Key, Kind
+from virtbridge.model.keys import Kind
 
 
 class Watches:
-    """A Cache's listener, too."""
-
     def __init__(
         self,
         cache: Cache,
@@ -25,12 +22,12 @@ class Watches:
         limits: LimitsConfig,
         refresh: RefreshConfig,
     ) -> None:
-        self._cache = cache
         self._floor_s = refresh.poll_floor_s
         interests = self._interests = Interests(
             requests.watch, per_client=limits.watches_per_client, total=limits.watches
         )
         clients.vanished.append(interests.end_client)
+        cache.listen([Kind.CONNECTION], dropped=lambda key: interests.end_connection(key.connection))
         metrics.gauge("queue.watches", lambda: len(interests))
 
     def begin(self, client: str, connection: str, kinds: frozenset[Kind], interval_ms: int) -> int:
@@ -41,10 +38,3 @@ class Watches:
     def end(self, client: str, connection: str, number: int) -> None:
         """Raises NoSuchObject."""
         self._interests.end(client, connection, number)
-
-    def touched(self, key: Key) -> None:
-        if key.kind is Kind.CONNECTION and self._cache.get(key) is None:
-            self._interests.end_connection(key.connection)
-
-    def happened(self, signal: Signal) -> None:
-        pass

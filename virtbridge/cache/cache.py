@@ -1,27 +1,21 @@
 """The cache: every record by its key, and who is told when one changes.
 
-It applies a source's changes in their order, keeps the indexes right, and tells its listener which keys to
-look at again. It never asks libvirt, and nothing here waits. Main thread only.
+It applies a source's changes in their order, keeps the indexes right, and tells its listeners which keys to
+look at again, each of the kinds that it asked for. It never asks libvirt, and nothing here waits. Main thread
+only.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from virtbridge.cache.indexes import Indexes
 from virtbridge.model.changes import Change, Drop, Forget, Listing, Patch, Put, Signal
 from virtbridge.model.keys import IN_ACTIVE, OBJECT_KINDS, Key, Kind, connection_key, parent_key
 from virtbridge.model.records import Record
 
-
-class Listener(Protocol):
-    """Called after the cache holds the new state, so a reader that hears of it finds at least that."""
-
-    def touched(self, key: Key) -> None:
-        """The record of this key is new, differs, or is gone."""
-
-    def happened(self, signal: Signal) -> None:
-        """Something to pass on, after the states that were touched before it."""
+Touched = Callable[[Key], None]
+Happened = Callable[[Signal], None]
 
 
 class Cache:
@@ -30,7 +24,9 @@ class Cache:
         self._groups: dict[tuple[str, Kind], dict[Key, None]] = {}
         self._children: dict[Key, dict[Key, None]] = {}
         self._indexes = Indexes()
-        self._listeners: list[Listener] = []
+        self._touched: dict[Kind, list[Touched]] = {kind: [] for kind in Kind}
+        self._dropped: dict[Kind, list[Touched]] = {kind: [] for kind in Kind}
+        self._happened: dict[Kind, list[Happened]] = {kind: [] for kind in Kind}
         self._appliers: dict[type, Callable[[Any], None]] = {
             Put: self._apply_put,
             Patch: self._apply_patch,
@@ -40,8 +36,26 @@ class Cache:
             Forget: self._apply_forget,
         }
 
-    def listen(self, listener: Listener) -> None:
-        self._listeners.append(listener)
+    def listen(
+        self,
+        kinds: Collection[Kind] = tuple(Kind),
+        *,
+        touched: Touched | None = None,
+        dropped: Touched | None = None,
+        happened: Happened | None = None,
+    ) -> None:
+        """Have these called for keys of these kinds, after the cache holds the new state, so that who hears
+        of it finds at least that.
+
+        touched: the record is new, differs, or is gone. dropped: it is gone. happened: something to pass on,
+        after the states that were touched before it.
+        """
+        for kind in kinds:
+            for hooks, hook in ((self._touched, touched), (self._dropped, dropped)):
+                if hook is not None:
+                    hooks[kind].append(hook)
+            if happened is not None:
+                self._happened[kind].append(happened)
 
     def apply(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -96,6 +110,8 @@ class Cache:
             del self._groups[change.key[:2]]
         self._indexes.update(change.key, known, None)
         self._touch(change.key)
+        for tell in self._dropped[change.key.kind]:
+            tell(change.key)
 
     def _apply_listing(self, change: Listing) -> None:
         for key in list(self._listed(change)):
@@ -116,8 +132,8 @@ class Cache:
         self._apply_drop(Drop(connection_key(change.connection)))
 
     def _apply_signal(self, change: Signal) -> None:
-        for listener in self._listeners:
-            listener.happened(change)
+        for tell in self._happened[change.key.kind]:
+            tell(change)
 
     def _store(self, key: Key, record: Record) -> None:
         known = self._records.get(key)
@@ -147,5 +163,5 @@ class Cache:
             del self._children[parent]
 
     def _touch(self, key: Key) -> None:
-        for listener in self._listeners:
-            listener.touched(key)
+        for tell in self._touched[key.kind]:
+            tell(key)

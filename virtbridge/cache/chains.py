@@ -6,7 +6,7 @@ thread only.
 """
 
 from virtbridge.cache.cache import Cache
-from virtbridge.model.changes import Patch, Signal
+from virtbridge.model.changes import Patch
 from virtbridge.model.domain import normal_source
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.paths import ObjectPath, path_of
@@ -17,19 +17,15 @@ _Place = tuple[str, str]  # a connection, and a path there in its normal spellin
 
 
 class Chains:
-    """A Cache's listener."""
-
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._links: dict[Key, tuple[ObjectPath, VolumeLink]] = {}
         self._chains: dict[Key, tuple[BackingVolume, ...]] = {}
         self._at: dict[_Place, set[Key]] = {}  # who is there
         self._above: dict[_Place, set[Key]] = {}  # whose chain leads there
-        cache.listen(self)
+        cache.listen([Kind.VOLUME], touched=self._touched)
 
-    def touched(self, key: Key) -> None:
-        if key.kind is not Kind.VOLUME:
-            return
+    def _touched(self, key: Key) -> None:
         record = self._cache.get(key)
         _, known = self._links.get(key, (None, None))
         link = link_of(record.definition) if isinstance(record, VolumeRecord) else None
@@ -37,9 +33,6 @@ class Chains:
             self._move(key, known, link)
         elif link is not None:
             self._show(key)
-
-    def happened(self, signal: Signal) -> None:
-        pass
 
     def _move(self, key: Key, old: VolumeLink | None, new: VolumeLink | None) -> None:
         if old is not None:

@@ -19,7 +19,7 @@ from virtbridge.cache.cache import Cache
 from virtbridge.cache.flight import SingleFlight
 from virtbridge.errors import BridgeError
 from virtbridge.metrics import Metrics
-from virtbridge.model.changes import Change, Patch, Signal
+from virtbridge.model.changes import Change, Patch
 from virtbridge.model.keys import IN_ACTIVE, Key, Kind, connection_key
 from virtbridge.model.records import OnDemand
 
@@ -70,7 +70,7 @@ class _Reading:
 
 
 class Demand:
-    """A Cache's listener: what was known of an object goes with it."""
+    """What was known of an object goes with it."""
 
     def __init__(self, cache: Cache, flights: SingleFlight, metrics: Metrics) -> None:
         self._cache = cache
@@ -80,7 +80,7 @@ class Demand:
         self._loaded: dict[Key, dict[Kind, _Loaded]] = {}
         self._outdated: dict[Key, dict[Kind, float]] = {}
         self._rest_until_s: dict[Hashable, float] = {}
-        cache.listen(self)
+        cache.listen(dropped=self._dropped)
 
     async def answer(self, about: Key, question: Hashable, max_age_s: float, work: Work) -> Any:
         """What is known of an object, no older than this; else what work brings."""
@@ -132,14 +132,10 @@ class Demand:
             kind for about, kinds in self._loaded.items() if about.connection == connection for kind in kinds
         )
 
-    def touched(self, key: Key) -> None:
-        if self._cache.get(key) is None:
-            self._answers.pop(key, None)
-            self._loaded.pop(key, None)
-            self._outdated.pop(key, None)
-
-    def happened(self, signal: Signal) -> None:
-        pass
+    def _dropped(self, key: Key) -> None:
+        self._answers.pop(key, None)
+        self._loaded.pop(key, None)
+        self._outdated.pop(key, None)
 
     def _age_s(self, about: Key, kind: Kind) -> float:
         """Those in one object are read with those of the whole connection, too."""

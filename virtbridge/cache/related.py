@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
+from virtbridge.cache.cache import Cache
 from virtbridge.cache.demand import Demand
 from virtbridge.errors import BridgeError
 from virtbridge.model.changes import Signal
@@ -26,18 +27,16 @@ Load = Callable[[Key, Kind, float], Awaitable[None]]
 
 
 class Related:
-    """A Cache's listener. load: has the objects of a kind in one object read, no older than this."""
+    """load: has the objects of a kind in one object read, no older than this."""
 
-    def __init__(self, demand: Demand, load: Load) -> None:
+    def __init__(self, cache: Cache, demand: Demand, load: Load) -> None:
         self._demand = demand
         self._load = load
         self._again: dict[tuple[Key, Kind], bool] = {}  # of those that are being read
         self._tasks: set[asyncio.Task[None]] = set()
+        cache.listen({kind for kind, _, _ in _RELATED}, happened=self._happened)
 
-    def touched(self, key: Key) -> None:
-        pass
-
-    def happened(self, signal: Signal) -> None:
+    def _happened(self, signal: Signal) -> None:
         kind = _RELATED.get((signal.key.kind, signal.member, str(signal.args[0])))
         if kind is None or not self._demand.was_asked(signal.key, kind):
             return

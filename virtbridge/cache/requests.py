@@ -46,8 +46,7 @@ class Requests:
         self._flights = SingleFlight(metrics)
         self._rested_at: dict[str, float] = {}  # when the next refresh of a connection may begin
         self._demand = Demand(cache, self._flights, metrics)
-        self._related = Related(self._demand, self.load)
-        cache.listen(self._related)
+        self._related = Related(cache, self._demand, self.load)
 
     def open(self, config: ConnectionConfig) -> None:
         self._source.open(config)

@@ -17,7 +17,6 @@ from virtbridge.cache.history import History
 from virtbridge.config import StatsConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
-from virtbridge.model.changes import Signal
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.statistics import USUAL_GROUPS, Sample
 
@@ -52,8 +51,6 @@ class Wish(NamedTuple):
 
 
 class Statistics:
-    """A Cache's listener, for what is gone."""
-
     def __init__(self, source: SampleSource, cache: Cache, metrics: Metrics, config: StatsConfig) -> None:
         self._source = source
         self._cache = cache
@@ -65,7 +62,10 @@ class Statistics:
         self._answers: dict[Key, dict[frozenset[str], Sample]] = {}
         self._history = History(config.history_samples)
         self._listeners: list[Listener] = []
-        cache.listen(self)
+        cache.listen([Kind.DOMAIN], dropped=self._domain_dropped)
+        cache.listen([Kind.CONNECTION], dropped=lambda key: self._forget(key.connection))
+        if config.always_interval_ms:
+            cache.listen([Kind.CONNECTION], touched=self._connection_touched)
         metrics.gauge("queue.stats-history", lambda: len(self._history))
 
     def listen(self, listener: Listener) -> None:
@@ -125,21 +125,16 @@ class Statistics:
         """Times in microseconds since the epoch, after since_us, and what the ring keeps; oldest first."""
         return [row for row in self._history.rows(key) if row[0] > since_us]
 
-    # -- a Cache's listener ---------------------------------------------------------------------------------
+    # -- what the cache tells of ----------------------------------------------------------------------------
 
-    def touched(self, key: Key) -> None:
-        gone = self._cache.get(key) is None
-        if key.kind is Kind.DOMAIN and gone:
-            self._history.drop(key)
-            self._last.pop(key, None)
-            self._answers.pop(key, None)
-        elif key.kind is Kind.CONNECTION and gone:
-            self._forget(key.connection)
-        elif key.kind is Kind.CONNECTION and self._config.always_interval_ms:
+    def _domain_dropped(self, key: Key) -> None:
+        self._history.drop(key)
+        self._last.pop(key, None)
+        self._answers.pop(key, None)
+
+    def _connection_touched(self, key: Key) -> None:
+        if self._cache.get(key) is not None:
             self.want(key.connection, _ALWAYS, Wish(self._config.always_interval_ms, USUAL_GROUPS))
-
-    def happened(self, signal: Signal) -> None:
-        pass
 
     def _forget(self, connection: str) -> None:
         rounds = self._rounds.pop(connection, None)
