@@ -78,6 +78,7 @@ class _Daemon:
             lookup=cache.get,
             watched=self._clients.present,
             look=lambda *args: self._requests.look(*args),
+            on_batch=lambda: self._face.publish(),
             metrics=metrics,
             refresh=config.refresh,
             stats=config.stats,

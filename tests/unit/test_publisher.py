@@ -34,10 +34,14 @@ class Link:
     def __init__(self) -> None:
         self.sent: list[tuple[str, str, list[Any]]] = []
         self.congested = False
+        self.flushed = False
         self.on_drained: Callable[[], None] | None = None
 
     def signal(self, path: str, _interface: str, member: str, signature: str, body: bytes) -> None:
         self.sent.append((path, member, plain(unmarshal(signature, body))))
+
+    def flush(self) -> None:
+        self.flushed = bool(self.sent)
 
     def drain(self) -> None:
         self.congested = False
@@ -170,6 +174,20 @@ async def test_events_that_nobody_takes_are_bounded_and_counted(monkeypatch: Any
     await bench.turns()
     assert [body[0] for _, _, body in bench.link.taken()] == [str(number) for number in range(15, 25)]
     assert bench.metrics.snapshot()["bus.signals.dropped"] == 15
+
+
+async def test_who_knows_that_no_more_comes_need_not_wait_for_the_next_turn() -> None:
+    bench = Bench()
+    bench.cache.apply([Put(key(), domain())])
+    await bench.turns()
+    bench.link.taken()
+    bench.cache.apply([Patch(key(), {"state": "paused"}), lifecycle("suspended")])
+    bench.publisher.publish()
+    assert [member for _, member, _ in bench.link.taken()] == ["PropertiesChanged", "Lifecycle"]
+    assert bench.link.flushed
+    bench.publisher.publish()
+    await bench.turns()
+    assert bench.link.taken() == []
 
 
 async def test_many_removals_take_bounded_turns_and_do_not_wait_for_ever(monkeypatch: Any) -> None:

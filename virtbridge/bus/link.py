@@ -102,7 +102,7 @@ class Link:
         self._emptied: asyncio.Future[None] | None = None  # someone waits in drain()
         self._writing = False  # the socket is full: the loop tells when it is not
         self._gathering = False  # inside a turn that ends with a write
-        self._flush_due = False
+        self._flush_due: asyncio.Handle | None = None
         self._turn_due = False
         self.passes_fds = passes_fds
         self.unique_name = ""
@@ -153,10 +153,14 @@ class Link:
         outgoing = self._outgoing
         outgoing.push(frame, fds)
         if not (self._gathering or self._flush_due or self._writing):
-            self._flush_due = True
-            self._loop.call_soon(self._flush)
+            self._flush_due = self._loop.call_soon(self._flush)
         if outgoing.queued_bytes > self._high_water_bytes and not self.congested:
             self._set_congested(True)
+
+    def flush(self) -> None:
+        """What was sent in this turn leaves now: for who knows that nothing else is to be sent with it."""
+        if self._flush_due is not None:
+            self._flush()
 
     def reply(self, call: Incoming, signature: str = "", body: bytes = b"", fds: Sequence[int] = ()) -> None:
         """Answer a call with body bytes that are already marshalled. Nothing is sent if it wants no reply."""
@@ -255,7 +259,9 @@ class Link:
 
     def _flush(self) -> None:
         """Write what is queued; what does not fit goes when the loop says that there is room."""
-        self._flush_due = False
+        if self._flush_due is not None:
+            self._flush_due.cancel()
+            self._flush_due = None
         if self._ended:
             return
         try:

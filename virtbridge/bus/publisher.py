@@ -55,7 +55,7 @@ class Publisher:
         self._touched: OrderedDict[Key, None] = OrderedDict()  # a dict is slow to take its first keys from
         self._gone: OrderedDict[Key, None] = OrderedDict()  # removals that are still to be told
         self._signals: deque[Signal] = deque()
-        self._scheduled = False
+        self._due: asyncio.Handle | None = None
         self._dropping = False
         self._objects: dict[Key, Pieces] = {}
         self._newest: dict[Kind, Pieces] = {}
@@ -102,17 +102,25 @@ class Publisher:
         while not waiting.isdisjoint(self._touched):  # noqa: ASYNC110 (no event: each turn publishes some)
             await asyncio.sleep(_CONGESTED_S if self._link.congested else 0)
 
+    def publish(self) -> None:
+        """What was touched in this turn of the loop now, rather than in the next: for who knows that no more
+        comes in this one.
+        """
+        if self._due is not None:
+            self._due.cancel()
+            self._turn()
+
     def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._turn)
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        self._scheduled = False
+        self._due = None
         try:
             self._publish()
         except Exception:  # an edge: one value that cannot travel must not hold back all that can
             log.exception("publishing failed")
+        self._link.flush()
         if (self._touched or self._signals or self._gone) and not self._link.congested:
             self._schedule()
 

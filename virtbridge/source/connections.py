@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 
 class Connections:
-    """publish, lookup, watched, look: called on the main thread; watched says whether any client would
-    notice. look: at what a connection has of a kind that is read on demand, for its watches, through the
-    cache.
+    """publish, lookup, watched, look, on_batch: called on the main thread; watched says whether any client
+    would notice. look: at what a connection has of a kind that is read on demand, for its watches, through
+    the cache. on_batch: after publish, when all that libvirt has told by now has been published.
     """
 
     def __init__(
@@ -40,7 +40,9 @@ class Connections:
         metrics: Metrics,
         refresh: RefreshConfig | None = None,
         stats: StatsConfig | None = None,
+        on_batch: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_batch = on_batch
         self._stats = stats or StatsConfig()
         self._publish = publish
         self._lookup = lookup
@@ -55,7 +57,7 @@ class Connections:
 
     def start(self) -> None:
         """Once, with the loop running."""
-        inbox = self._inbox = Inbox(asyncio.get_running_loop())
+        inbox = self._inbox = Inbox(asyncio.get_running_loop(), self._on_batch)
         self._metrics.gauge("queue.inbox", lambda: len(inbox))
         self._metrics.gauge("source.connections", lambda: len(self._connections))
         self._events.start()

@@ -2,7 +2,8 @@
 
 Whatever a libvirt callback or a worker has to say is a call posted here, and is made on the main thread in
 the order of posting. One wake of the loop per batch; a long batch is cut into slices so that the bus gets its
-turns. Threads: `post` from any; everything else on the main thread.
+turns. After a batch those are told who pass its outcome on, which another turn of the loop would delay.
+Threads: `post` from any; everything else on the main thread.
 """
 
 import asyncio
@@ -18,8 +19,16 @@ SLICE_S = 0.010  # of a loop turn; the rest waits for the next one
 
 
 class Inbox:
-    def __init__(self, loop: asyncio.AbstractEventLoop, slice_s: float = SLICE_S) -> None:
+    """on_batch: called on the main thread after each batch of deliveries."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_batch: Callable[[], None] = lambda: None,
+        slice_s: float = SLICE_S,
+    ) -> None:
         self._loop = loop
+        self._on_batch = on_batch
         self._slice_s = slice_s
         self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._woken = False
@@ -49,4 +58,5 @@ class Inbox:
             if self._queue and monotonic() >= until:
                 self._woken = True
                 self._loop.call_soon(self._drain)
-                return
+                return  # the turn is used up: what came of it goes out in its own time
+        self._on_batch()
