@@ -15,8 +15,10 @@ import pytest_asyncio
 from tests.support.asked import CONNECTION, Asked
 from tests.support.libvirtd import Libvirtd, is_available
 from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.model.changes import Patch
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.paths import path_of
+from virtbridge.source.differences import SLICE
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs root, libvirtd and namespaces")
 
@@ -322,6 +324,28 @@ async def test_a_pool_that_stops_while_its_volumes_are_read(
     assert shown(source, pool) == pool.figures()
     assert set(source.found(Kind.VOLUME)) == {"kept", *pool.figures()}
     assert complaints(caplog) == []
+
+
+async def test_many_volumes_come_in_slices_and_a_stop_of_the_pool_ends_that(
+    host: Libvirtd, other: Any, source: Asked
+) -> None:
+    pool = Pool(host, other, "large")
+    for number in range(5 * SLICE):
+        (pool.folder / f"v{number}").touch()
+    pool.raw.refresh()
+    await source.ready(host.qemu_uri)
+    reading = asyncio.create_task(source.requests.load(pool.key, Kind.VOLUME, 0))
+    await source.until(lambda: shown(source, pool))
+    assert len(shown(source, pool)) < 4 * SLICE
+    # What its event does; that itself cannot be made to come just now.
+    source.cache.apply([Patch(pool.key, {"active": False})])
+    with pytest.raises(BridgeError) as caught:
+        await reading
+    assert caught.value.kind is ErrorKind.OPERATION_INVALID
+    assert shown(source, pool) == {}
+    source.cache.apply([Patch(pool.key, {"active": True})])
+    await source.cost(Kind.VOLUME, pool.key)
+    assert shown(source, pool) == pool.figures()
 
 
 async def test_without_events_a_watch_sees_the_pool_and_with_it_its_volumes(

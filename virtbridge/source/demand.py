@@ -5,6 +5,7 @@ A listing that failed raises and publishes nothing. Who asks, how often, and who
 cache's business. Main thread; no libvirt here.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from virtbridge.model.keys import IN_ACTIVE, PARENT_KIND, Key, Kind, parent_key
 from virtbridge.model.records import OnDemand
 from virtbridge.source.batch import IN_TURN
 from virtbridge.source.demand_kinds import DEMAND, DemandSpec, Records
+from virtbridge.source.differences import SLICE
 from virtbridge.source.errors import is_unsupported
 from virtbridge.source.follow import Lookup
 from virtbridge.source.kinds import KINDS, id_of
@@ -63,6 +65,7 @@ class Loader:
         self._published: dict[tuple[Kind, str], int] = {}
         self._seen: dict[tuple[Kind, str], Collection[str]] = {}  # the ids of each last listing
         self._last_in_turn: dict[Kind, tuple[str, str]] = {}
+        self._publishing = asyncio.Lock()  # two readings of the same do not mix
 
     async def load(self, about: Key, kind: Kind, *, whole: bool = True) -> bool:
         """about: the connection, or the object whose children of this kind are meant. whole: every
@@ -114,7 +117,8 @@ class Loader:
         without = known.keys() - holders.keys()
         if look.turns is not None:  # else there is nothing to say of them, every few seconds
             without = {each for each in without if self._seen.get((spec.kind, each), (each,))}
-        self._publish([change for key_id in without for change in self._listing(spec, key_id, {}, turn)])
+        async with self._publishing:
+            self._publish([change for key_id in without for change in self._listing(spec, key_id, {}, turn)])
         await _in_turn([(self._load_if_there, (spec, raw, key_id, look)) for key_id, raw in holders.items()])
 
     async def _holders(self, spec: DemandSpec, known: dict[str, Any]) -> dict[str, Any]:
@@ -145,29 +149,38 @@ class Loader:
         """raw: the parent's handle, None for the connection."""
         turn = next(self._turns)
         scope = Key(self._session.name, spec.kind, "", parent)
-        with self._while_active(scope):
+        with self._while_active(scope) as check:
             whole, seen = await self._read_all(scope, raw, look)
-        self._publish(self._listing(spec, parent, whole, turn, seen=seen))
+            async with self._publishing:
+                check()
+                changes = self._listing(spec, parent, whole, turn, seen=seen)
+                for start in range(0, len(changes), SLICE):
+                    self._publish(changes[start : start + SLICE])
+                    await asyncio.sleep(0)  # the bus has its turns, and anything may happen in them
+                    check()
 
     @contextmanager
-    def _while_active(self, scope: Key) -> Iterator[None]:
-        """Raises OperationInvalid at the end when what the objects live in was stopped meanwhile: they went
+    def _while_active(self, scope: Key) -> Iterator[Callable[[], None]]:
+        """Gives what raises OperationInvalid when what the objects live in was stopped meanwhile: they went
         with it, and what was read of them must not be published after that. A start that was not heard of
         yet is none of our business.
         """
         holder = parent_key(scope)
         if holder is None or scope.kind not in IN_ACTIVE:
-            yield
+            yield lambda: None
             return
         was_active = getattr(self._lookup(holder), "active", True)
         touched = self._live.follower.watch_touched()
+
+        def check() -> None:
+            is_active = getattr(self._lookup(holder), "active", True)
+            if not is_active and (was_active or holder in touched):
+                raise BridgeError(ErrorKind.OPERATION_INVALID, f"the {holder.kind} is not active")
+
         try:
-            yield
+            yield check
         finally:
             self._live.follower.forget_touched(touched)
-        is_active = getattr(self._lookup(holder), "active", True)
-        if not is_active and (was_active or holder in touched):
-            raise BridgeError(ErrorKind.OPERATION_INVALID, f"the {holder.kind} is not active")
 
     async def _read_all(self, scope: Key, raw: Any, look: _Look) -> tuple[Records, frozenset[str]]:
         """The records by id, and the ids that libvirt has listed, readable or not."""
@@ -213,23 +226,23 @@ class Loader:
     def _listing(
         self, spec: DemandSpec, parent: str, records: Any, turn: int, *, seen: Collection[str] = frozenset()
     ) -> list[Change]:
-        """What to publish: nothing when a reading that began later has been published meanwhile."""
+        """What to publish, in this order: nothing when a reading that began later is there already."""
         if self._published.get((spec.kind, parent), 0) > turn:
             return []
         self._published[spec.kind, parent] = turn
         self._seen[spec.kind, parent] = seen
         name, kind = self._session.name, spec.kind
         changes: list[Change] = [Listing(name, kind, records.keys(), parent)]
-        for key_id, record in records.items():
-            key = Key(name, kind, key_id, parent)
-            if record is not self._lookup(key):
-                changes.append(Put(key, record))
         if spec.holder_field:
             holder = Key(name, PARENT_KIND[kind], parent)
             holds = bool(seen)
             if getattr(self._lookup(holder), spec.holder_field, holds) != holds:
                 self._live.follower.touch(holder)
                 changes.append(Patch(holder, {spec.holder_field: holds}))
+        for key_id, record in records.items():
+            key = Key(name, kind, key_id, parent)
+            if record is not self._lookup(key):
+                changes.append(Put(key, record))
         return changes
 
 
