@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtbridge.source.window import LARGEST, SMALLEST, START, Window
+from virtbridge.source.window import LARGEST, SMALLEST, START, WIDE, Window
 
 
 def full_rounds(window: Window, rounds: int, elapsed_s: float, name: str = "XMLDesc") -> None:
@@ -19,6 +19,15 @@ def test_it_doubles_each_round_trip_up_to_its_largest() -> None:
     full_rounds(window, 1, 0.1)
     assert window.size == 2 * START
     full_rounds(window, 3, 0.1)
+    assert window.size == LARGEST
+
+
+def test_it_goes_beyond_wide_only_while_calls_take_hardly_any_longer() -> None:
+    window = Window()
+    window.finished("XMLDesc", 0.02, START)
+    full_rounds(window, 10, 0.025)
+    assert window.size == WIDE
+    full_rounds(window, 1, 0.021)
     assert window.size == LARGEST
 
 

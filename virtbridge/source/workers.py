@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SLOW_LIMIT = 4  # libvirtd serves 5 calls of a client at a time: one stays free for keepalive and short reads
-IDLE_S = 10.0  # then a thread ends: 64 of them are for the first sync only
+IDLE_S = 10.0  # then a thread ends: so many of them are for the first sync only
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +56,7 @@ class Workers:
         alive: Callable[[], bool],
         on_lost: Callable[[BridgeError], None],
     ) -> None:
-        self._name = name[:9]  # a thread's name fits 15 characters: vb-, this, -64
+        self._name = name[:8]  # a thread's name fits 15 characters: vb-, this, -999
         self._inbox = inbox
         self._metrics = metrics
         self._timeout_s = timeout_s
