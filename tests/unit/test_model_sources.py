@@ -72,6 +72,7 @@ def disk_of(document: str, target: str) -> Disk:
             [
                 "/dev/disk/by-id/scsi-shared",
                 "rbd:pool/copy",
+                "rbd://mon1:6789,mon2:6789/pool/copy",
                 "rbd://mon1:6789/pool/copy",
                 "rbd://mon1/pool/copy",
                 "rbd://mon2:6789/pool/copy",
@@ -84,6 +85,7 @@ def disk_of(document: str, target: str) -> Disk:
             "vda",
             [
                 "rbd:vms/net-root",
+                "rbd://mon1.example:6789,[2001:db8::17]:6789,mon3.example/vms/net-root",
                 "rbd://mon1.example:6789/vms/net-root",
                 "rbd://mon1.example/vms/net-root",
                 "rbd://[2001:db8::17]:6789/vms/net-root",
@@ -124,6 +126,14 @@ def test_what_lies_below_the_top_is_found() -> None:
     )
     assert backing_sources(disk_of("backing-chains", "vdb")) == ("gold/debian-12.qcow2",)
     assert backing_sources(disk_of("backing-chains", "sdb")) == ()
+
+
+@pytest.mark.parametrize("target", ["vda", "vdb", "sda"])
+def test_what_a_disk_shows_finds_it(target: str) -> None:
+    """The backing chain and the mirror, asked for as the bus shows them."""
+    disk = disk_of("backing-chains", target)
+    assert {normal_source(text) for text in disk.backing} <= set(backing_sources(disk))
+    assert not disk.mirror or normal_source(disk.mirror) in disk_sources(disk)
 
 
 def test_an_empty_source_is_never_found() -> None:

@@ -211,6 +211,8 @@ def _spellings(text: str) -> Iterator[str]:
         yield normal_source(text)
         return
     yield f"{scheme}:{name}"
+    if "," in hosts:
+        yield f"{scheme}://{hosts}/{name}"  # all at once, as `backing` and `mirror` have it
     for host in hosts.split(","):
         yield f"{scheme}://{host}/{name}"
         bare, port = _split_port(host)
