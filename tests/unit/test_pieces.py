@@ -169,3 +169,8 @@ def test_chosen_columns() -> None:
     expected = {known.path: {"Name": Variant("s", "a"), "Xml": Variant("s", "<domain/>")}}
     assert pieces.array_body([row, row]) != pieces.array_body([row])
     assert pieces.array_body([row]) == marshal("a{oa{sv}}", [expected])
+
+
+@given(st.dictionaries(st.sampled_from(["/a", "/a/b_2d", "/org/c"]), st.lists(texts, max_size=3)))
+def test_found_strings(rows: dict[str, list[str]]) -> None:
+    assert pieces.strings_body(rows) == marshal("a{oas}", [rows])

@@ -1,8 +1,8 @@
 """XPath over many documents, in a process of its own that can be killed.
 
 A thread would do for the main loop's sake, but nothing can stop an expression that takes for ever, and any
-local user may send one. The child reads its work as JSON from standard input and answers as JSON: this
-module, run as a program, is that child.
+local user may send one. The child reads its work as JSON from standard input and answers as JSON, a line for
+each document with matches: this module, run as a program, is that child.
 """
 
 import asyncio
@@ -72,10 +72,17 @@ async def _ask_child(work: bytes, timeout_s: float) -> dict[str, list[str]]:
             await child.wait()
     if child.returncode != 0:
         raise BridgeError(ErrorKind.LIMIT_EXCEEDED, "the query took too much time or memory")
-    answer: dict[str, Any] = await asyncio.to_thread(json.loads, output)
-    if "error" in answer:
-        raise BridgeError(ErrorKind(answer["error"]), answer["text"])
-    matches: dict[str, list[str]] = answer["matches"]
+    return await asyncio.to_thread(_decode, output)
+
+
+def _decode(output: bytes) -> dict[str, list[str]]:
+    """Line by line, for the same reason as _encode(). Raises the child's error, if it answers with one."""
+    matches: dict[str, list[str]] = {}
+    for line in output.splitlines():
+        key, found = json.loads(line)
+        if key is None:
+            raise BridgeError(ErrorKind(found[0]), found[1])
+        matches[key] = found
     return matches
 
 
@@ -138,10 +145,11 @@ def main(cpu_seconds: str) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     work = json.load(sys.stdin)
     try:
-        answer: dict[str, Any] = {"matches": evaluate(**work)}
+        lines: list[tuple[str | None, list[str]]] = list(evaluate(**work).items())
     except BridgeError as error:
-        answer = {"error": error.kind.value, "text": error.message}
-    json.dump(answer, sys.stdout)
+        lines = [(None, [error.kind.value, error.message])]
+    for line in lines:
+        print(json.dumps(line))
 
 
 if __name__ == "__main__":

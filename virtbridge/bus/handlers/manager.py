@@ -1,5 +1,6 @@
 """org.virtbridge1.Manager and Metrics: the service itself, and questions over all of its connections."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -99,7 +100,7 @@ class ManagerHandlers:
 
     async def query_xml(
         self, call: Call, kind: str, expression: str, options: Mapping[str, Any]
-    ) -> dict[str, list[str]]:
+    ) -> Marshalled:
         checked(options, _OF_CONNECTION | {"timeout": "t"})
         chosen_kind = _kind(kind)
         if chosen_kind is Kind.CONNECTION:
@@ -112,7 +113,8 @@ class ManagerHandlers:
         objects = self._publisher.objects(chosen_kind, self._chosen(options))
         documents = {known.path: self._xml(known.key) for known in objects}
         limit_s = timeout_s(options, _QUERY_MS, _QUERY_MAX_MS)
-        return await self._queries.run(xml_root(chosen_kind), expression, documents, limit_s)
+        matches = await self._queries.run(xml_root(chosen_kind), expression, documents, limit_s)
+        return Marshalled(await asyncio.to_thread(pieces.strings_body, matches))
 
     def _xml(self, key: Key) -> str:
         return getattr(self._cache.get(key), "xml", "")
