@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
+from weakref import WeakValueDictionary
 
 from lxml import etree
 
@@ -33,20 +34,23 @@ def check_expression(xpath: str) -> None:
 
 
 class Queries:
-    """So many children at a time; who comes later waits, within the same timeout."""
+    """So many children at a time, and one of each client; who comes later waits, within the same timeout."""
 
     def __init__(self, at_a_time: int) -> None:
         self._free = asyncio.Semaphore(at_a_time)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of clients with queries
 
     async def run(
-        self, tag: str, xpath: str, documents: Mapping[str, str], timeout_s: float
+        self, client: str, tag: str, xpath: str, documents: Mapping[str, str], timeout_s: float
     ) -> dict[str, list[str]]:
         """The matches of each document that has any, by the documents' own keys. tag: of every root element.
 
         Raises Timeout, LimitExceeded (too much found) or InvalidArgument (what only evaluation shows).
         """
+        # Without it one client's endless queries would be all children that there may be.
+        turn = self._turns.setdefault(client, asyncio.Lock())
         try:
-            async with asyncio.timeout(timeout_s), self._free:
+            async with asyncio.timeout(timeout_s), turn, self._free:
                 return await _ask_child(await asyncio.to_thread(_encode, tag, xpath, documents), timeout_s)
         except TimeoutError:
             raise BridgeError(ErrorKind.TIMEOUT, f"the query took longer than {timeout_s:g} s") from None

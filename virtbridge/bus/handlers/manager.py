@@ -113,7 +113,7 @@ class ManagerHandlers:
         objects = self._publisher.objects(chosen_kind, self._chosen(options))
         documents = {known.path: self._xml(known.key) for known in objects}
         limit_s = timeout_s(options, _QUERY_MS, _QUERY_MAX_MS)
-        matches = await self._queries.run(xml_root(chosen_kind), expression, documents, limit_s)
+        matches = await self._queries.run(call.sender, xml_root(chosen_kind), expression, documents, limit_s)
         return Marshalled(await asyncio.to_thread(pieces.strings_body, matches))
 
     def _xml(self, key: Key) -> str:
