@@ -180,7 +180,7 @@ class Router:
 
     def _fail(self, incoming: Incoming, error: Exception) -> None:
         name, text = _described(error)
-        if name == Fault.FAILED:
+        if not isinstance(error, BridgeError | Refused | BadBody):
             log.error("handler failed member=%s path=%s", incoming.member, incoming.path, exc_info=error)
         self._link.error(incoming, name, text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…")
 

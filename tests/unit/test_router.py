@@ -1,0 +1,46 @@
+"""The router by itself: what no bus can be made to send, or no machine to lack."""
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from virtbridge.bus.access import Access
+from virtbridge.bus.binding import bind
+from virtbridge.bus.contract import load_standard
+from virtbridge.bus.handlers import standard
+from virtbridge.bus.router import Router, face
+from virtbridge.bus.tree import Tree
+from virtbridge.bus.wire import LITTLE, METHOD_CALL, Incoming
+from virtbridge.metrics import Metrics
+
+PEER = "org.freedesktop.DBus.Peer"
+
+
+class Link:
+    """Keeps the errors that would be sent."""
+
+    def __init__(self) -> None:
+        self.errors: list[tuple[str, str]] = []
+
+    def error(self, _call: Incoming, name: str, text: str) -> None:
+        self.errors.append((name, text))
+
+
+def test_a_machine_without_an_id_is_no_mistake_of_ours(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(standard, "_MACHINE_ID_FILES", ("/nonexistent",))
+    link, clients = Link(), SimpleNamespace(vanished=[], seen=lambda _sender: None)
+    anything: Any = (link, SimpleNamespace(by_path={}, tree=Tree()), clients)
+    access: Any = Access(anything[2], session=True)
+    everywhere = face([bind(load_standard()[PEER], standard.PeerHandlers())])
+    router = Router(
+        *anything, access, Metrics(), faces={}, node=everywhere, nowhere={}, in_flight_per_client=1
+    )
+    call = Incoming(METHOD_CALL, 0, 7, "/", PEER, "GetMachineId", ":1.1", "", "", "", 0, b"", LITTLE)
+    with caplog.at_level(logging.DEBUG):
+        router.handle(call)
+    assert link.errors == [("org.freedesktop.DBus.Error.Failed", "this machine has no machine id")]
+    assert caplog.records == []
