@@ -1,6 +1,7 @@
 """The bus face as clients see it: objects, properties, introspection, and the questions the cache answers."""
 
 import asyncio
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import pytest
 from tests.support.client import CallFailed, Client, wait_until
 from tests.support.client import error_of as client_error_of
 from tests.support.daemon import Daemon
-from virtbridge.bus.contract import load_contract
+from virtbridge.bus.contract import CONTRACT_FOLDER, load_contract
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -376,6 +377,13 @@ async def test_metrics_prove_that_reading_costs_no_libvirt_call(client: Client) 
     after = await client.counters()
     assert libvirt_calls(after) == libvirt_calls(before)
     assert after["cache.reads"] >= before["cache.reads"] + 41
+
+
+async def test_every_counter_is_explained(client: Client) -> None:
+    text = (CONTRACT_FOLDER / "org.virtbridge1.Metrics.xml").read_text()
+    known = {name.removesuffix("NAME") for name in re.findall("`([a-z.-]+(?:NAME)?)`", text)}
+    counters = await client.counters()
+    assert {name for name in counters if not {name, f"{name.partition('.')[0]}."} & known} == set()
 
 
 async def test_nothing_was_logged_as_our_mistake(daemon: Daemon) -> None:
