@@ -13,6 +13,7 @@ from virtbridge.bus.handlers import standard
 from virtbridge.bus.router import Router, face
 from virtbridge.bus.tree import Tree
 from virtbridge.bus.wire import LITTLE, METHOD_CALL, Incoming
+from virtbridge.config import LimitsConfig
 from virtbridge.metrics import Metrics
 
 PEER = "org.freedesktop.DBus.Peer"
@@ -37,7 +38,7 @@ def test_a_machine_without_an_id_is_no_mistake_of_ours(
     access: Any = Access(anything[2], session=True)
     everywhere = face([bind(load_standard()[PEER], standard.PeerHandlers())])
     router = Router(
-        *anything, access, Metrics(), faces={}, node=everywhere, nowhere={}, in_flight_per_client=1
+        *anything, access, Metrics(), faces={}, node=everywhere, nowhere={}, limits=LimitsConfig()
     )
     call = Incoming(METHOD_CALL, 0, 7, "/", PEER, "GetMachineId", ":1.1", "", "", "", 0, b"", LITTLE)
     with caplog.at_level(logging.DEBUG):

@@ -119,7 +119,7 @@ class BusFace:
             faces={name: face(_bounds((name, *extra[name]), bound)) for name in extra},
             node=face(_bounds((PEER, INTROSPECTABLE), bound)),
             nowhere=face([bound[PEER]]),
-            in_flight_per_client=limits.in_flight_per_client,
+            limits=limits,
         )
 
     async def serve(self) -> None:

@@ -1,13 +1,13 @@
 """The router: from a method call to its handler, and exactly one reply, whatever happens in between.
 
 Marshalling, authorization and errors surround the handlers here, in one place. What the cache answers is
-answered in the same turn of the loop; whatever waits becomes a task, so many of one caller at most. Main
-thread only.
+answered in the same turn of the loop; whatever waits becomes a task, so many of one caller at a time, and the
+rest of that caller's wait for one of these to end. Main thread only.
 """
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,12 +23,15 @@ from virtbridge.bus.link import Link
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.transport import BadBody, Variant, arguments, marshal, plain
 from virtbridge.bus.wire import Incoming
+from virtbridge.config import LimitsConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 _MAX_TEXT = 2000  # of an error: some quote what the caller sent
+_WAITING_BYTES = 16 << 20  # of all calls that wait for another one to end
+_OVERHEAD_BYTES = 2048  # what one costs beside its body
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,17 @@ def face(bounds: Iterable[Bound]) -> Face:
     return routes
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    incoming: Incoming
+    method: Method
+    work: Coroutine[Any, Any, Any]
+
+    @property
+    def size(self) -> int:
+        return len(self.incoming.body) + _OVERHEAD_BYTES
+
+
 class Router:
     """faces: by the main interface of an object. node: of a path on the way to one. nowhere: of any other
     path.
@@ -67,7 +81,7 @@ class Router:
         faces: Mapping[str, Face],
         node: Face,
         nowhere: Face,
-        in_flight_per_client: int,
+        limits: LimitsConfig,
     ) -> None:
         self._link = link
         self._publisher = publisher
@@ -76,12 +90,15 @@ class Router:
         self._faces = faces
         self._node = node
         self._nowhere = nowhere
-        self._limit = in_flight_per_client
+        self._limits = limits
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._in_flight: Counter[str] = Counter()
+        self._waiting: dict[str, deque[_Job]] = {}
+        self._waiting_bytes = 0
         clients.vanished.append(self._forget)
         self._reads = 0
         metrics.gauge("queue.in-flight", lambda: len(self._tasks))
+        metrics.gauge("queue.waiting", lambda: sum(map(len, self._waiting.values())))
         metrics.gauge("cache.reads", lambda: self._reads)
 
     def handle(self, incoming: Incoming) -> None:
@@ -95,6 +112,9 @@ class Router:
 
     async def stop(self) -> None:
         """Every call that still waits gets its reply: Cancelled."""
+        for sender in list(self._waiting):
+            for job in self._take_waiting(sender):
+                self._cancelled(job)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -139,34 +159,57 @@ class Router:
         raise Refused(Fault.UNKNOWN_METHOD, f"{where} has no method {incoming.member}")
 
     def _spawn(self, incoming: Incoming, method: Method, work: Coroutine[Any, Any, Any]) -> None:
-        sender = incoming.sender
-        if self._in_flight[sender] >= self._limit:
+        job, sender = _Job(incoming, method, work), incoming.sender
+        if self._in_flight[sender] < self._limits.in_flight_per_client:
+            self._start(job)
+            return
+        waiting = self._waiting.setdefault(sender, deque())
+        if len(waiting) >= self._limits.calls_per_client or self._waiting_bytes > _WAITING_BYTES:
             work.close()
-            raise BridgeError(
-                ErrorKind.LIMIT_EXCEEDED, f"{self._limit} calls of this client are being worked on already"
-            )
+            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, "too many calls are waiting for others to end")
+        waiting.append(job)
+        self._waiting_bytes += job.size
+
+    def _start(self, job: _Job) -> None:
+        sender = job.incoming.sender
         self._in_flight[sender] += 1
-        task = asyncio.create_task(self._serve(incoming, method, work))
+        task = asyncio.create_task(self._serve(job))
         self._tasks[task] = sender
-        task.add_done_callback(partial(self._landed, incoming, work))
+        task.add_done_callback(partial(self._landed, job))
 
-    async def _serve(self, incoming: Incoming, method: Method, work: Coroutine[Any, Any, Any]) -> None:
+    async def _serve(self, job: _Job) -> None:
         try:
-            self._reply(incoming, method, await work)
+            self._reply(job.incoming, job.method, await job.work)
         except Exception as error:  # an edge: the top of a task
-            self._fail(incoming, error)
+            self._fail(job.incoming, error)
 
-    def _landed(self, incoming: Incoming, work: Coroutine[Any, Any, Any], task: asyncio.Task[None]) -> None:
+    def _landed(self, job: _Job, task: asyncio.Task[None]) -> None:
         if task.cancelled():  # perhaps before its first step, so it could not answer itself
-            work.close()
-            self._fail(incoming, BridgeError(ErrorKind.CANCELLED, "the call was cancelled"))
+            self._cancelled(job)
         sender = self._tasks.pop(task)
         self._in_flight[sender] -= 1
-        if not self._in_flight[sender]:
+        if waiting := self._waiting.get(sender):
+            following = waiting.popleft()
+            self._waiting_bytes -= following.size
+            if not waiting:
+                del self._waiting[sender]
+            self._start(following)
+        elif not self._in_flight[sender]:
             del self._in_flight[sender]
+
+    def _cancelled(self, job: _Job) -> None:
+        job.work.close()
+        self._fail(job.incoming, BridgeError(ErrorKind.CANCELLED, "the call was cancelled"))
+
+    def _take_waiting(self, sender: str) -> Iterable[_Job]:
+        jobs = self._waiting.pop(sender, ())
+        self._waiting_bytes -= sum(job.size for job in jobs)
+        return jobs
 
     def _forget(self, sender: str) -> None:
         """Nobody waits for these any more."""
+        for job in self._take_waiting(sender):
+            job.work.close()
         for task, owner in self._tasks.items():
             if owner == sender:
                 task.cancel()
