@@ -45,6 +45,25 @@ _CHANGES = {
     "invalidates": "signal, without the value",
     "false": "unannounced",
 }
+_MEANINGS = {
+    ErrorKind.NO_SUCH_OBJECT: "what is named is not there, or not any more",
+    ErrorKind.INVALID_ARGUMENT: "an argument or an option that cannot be; the text says which",
+    ErrorKind.INVALID_XML: "a definition that libvirt cannot read",
+    ErrorKind.ALREADY_EXISTS: "the name or UUID is taken",
+    ErrorKind.NOT_SUPPORTED: "the driver, or libvirt there, cannot do this at all",
+    ErrorKind.OPERATION_INVALID: "not in the state that the object is in",
+    ErrorKind.OPERATION_FAILED: "it was tried, and failed",
+    ErrorKind.BUSY: "libvirt is at something that excludes this; later it may do",
+    ErrorKind.TIMEOUT: "no answer in time; what was begun may still happen",
+    ErrorKind.NOT_CONNECTED: "the connection is not open now (Connection.State)",
+    ErrorKind.NOT_AUTHORIZED: "the caller, or the service at the host, may not do this",
+    ErrorKind.CANCELLED: "given up: the service is ending, or libvirt's side cancelled it",
+    ErrorKind.LIMIT_EXCEEDED: (
+        "more than the service takes: a call that is too long (64 KiB) or one of too many that wait, an"
+        " answer longer than the bus carries, one more than there may be; the configuration has the limits"
+    ),
+    ErrorKind.LIBVIRT: "any other error of libvirt's",
+}
 _ACCESS = {"read": "read", "write": "write", "readwrite": "read, write"}
 # What a comment may explain as `label: text` beside the arguments.
 _LABELS = ("options", "Options", "Errors")
@@ -162,10 +181,13 @@ def _markdown(text: str) -> str:
 
 
 def _errors() -> str:
-    names = "".join(f"- `{kind.value}`\n" for kind in ErrorKind)
+    names = "".join(f"- `{kind.value}`: {_MEANINGS[kind]}\n" for kind in ErrorKind)
     return (
-        "## Errors\n\nThe names are to be matched; the text is for people. A call that fits no object,\n"
-        f"member or signature gets D-Bus's own `org.freedesktop.DBus.Error.…`.\n\n{names}"
+        "## Errors\n\n"
+        "The names are to be matched; the text is for people, and where the error is libvirt's own\n"
+        "it ends with libvirt's number. A call that fits no object, member or signature gets D-Bus's own\n"
+        "`org.freedesktop.DBus.Error.…`. Any call can get `Cancelled` and `LimitExceeded`, any that asks\n"
+        f"libvirt whatever libvirt answers.\n\n{names}"
     )
 
 
