@@ -1,5 +1,6 @@
 """Joined pieces are byte for byte what the D-Bus library makes of the whole, and decode to the same."""
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -174,3 +175,17 @@ def test_chosen_columns() -> None:
 @given(st.dictionaries(st.sampled_from(["/a", "/a/b_2d", "/org/c"]), st.lists(texts, max_size=3)))
 def test_found_strings(rows: dict[str, list[str]]) -> None:
     assert pieces.strings_body(rows) == marshal("a{oas}", [rows])
+
+
+def test_what_is_long_is_not_kept() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(200):
+            text = f"{number}" + "x" * 50_000
+            entry, body = pieces.property_entry("Description", "s", text), pieces.variant_body("s", text)
+            assert pieces.array_body([entry]) == marshal("a{sv}", [{"Description": Variant("s", text)}])
+            assert body == marshal("v", [Variant("s", text)])
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 5 << 20

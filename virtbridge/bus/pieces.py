@@ -21,6 +21,9 @@ _U32 = Struct("<I")
 _PADS = tuple(bytes(count) for count in range(8))
 _EMPTY_ARRAY = _U32.pack(0)
 _DEVICES = "aa{sv}"
+# Of texts whose bytes are kept for others. What is longer is hardly anybody else's, and thousands of them
+# would be all memory: whoever may write a domain's description may write another one every second.
+_SHARED_CHARACTERS = 200
 # What a value's first byte stands on. An array's own length does; its elements must not need more than that.
 _ALIGNMENTS = {"s": 4, "o": 4, "b": 4, "u": 4, "i": 4, "a": 4, "t": 8, "(": 8}
 # The library takes 4 to 25 us for what these do in one.
@@ -34,12 +37,20 @@ _PACKERS: dict[str, Callable[[Any], bytes]] = {
 
 def property_entry(name: str, signature: str, value: Any) -> bytes:
     """`{sv}`, not padded."""
-    return _devices_entry(name, value) if signature == _DEVICES else _entry(name, signature, value)
+    if signature == _DEVICES:
+        return _devices_entry(name, value)
+    if signature == "s" and len(value) > _SHARED_CHARACTERS:
+        return _with_value(pack_string(name), signature, value)
+    return _entry(name, signature, value)
 
 
 def variant_body(signature: str, value: Any) -> bytes:
     """The body of a reply to Properties.Get."""
-    return _with_devices(_signature(_DEVICES), value) if signature == _DEVICES else _variant(signature, value)
+    if signature == _DEVICES:
+        return _with_devices(_signature(_DEVICES), value)
+    if signature == "s" and len(value) > _SHARED_CHARACTERS:
+        return _with_value(b"", signature, value)
+    return _variant(signature, value)
 
 
 @lru_cache(maxsize=4096)
