@@ -32,6 +32,8 @@ answers from. A change belongs there, not here.
 - What is absent is an empty string, an empty array or a value that the description names.
 - Right: what a caller needs. Everybody has `read`; all others are root's on the system bus. On a session bus
   its user has all of them.
+- A system bus carries 32 MiB in one message. GetManagedObjects of many thousand domains may be more, and is
+  `LimitExceeded` then; `Manager.Select` asks for less, of one connection or of some properties.
 - Code is made from these files, which are installed in `share/dbus-1/interfaces`, with gdbus-codegen or with
   qdbusxml2cpp. The latter needs a header (`-i`) with the types of what Qt has none for: `VirtbridgeErrorText`
   (`(ss)`), `VirtbridgeDiskUsers` (`a(oss)`), `VirtbridgeMacUsers` (`a(os)`), `VirtbridgeStatsHistory`
