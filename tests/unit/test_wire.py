@@ -3,6 +3,7 @@
 import os
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from virtbridge.bus import bodies, wire
 from virtbridge.bus.headers import Headers
+from virtbridge.bus.transport import Variant, marshal
 from virtbridge.bus.wire import Incoming, Splitter, WireError
 
 HEADERS = Headers()
@@ -147,6 +149,26 @@ def test_unknown_fields_are_skipped(variant: bytes) -> None:
     # The code stands at a multiple of 8; what the variant aligns to is counted from there.
     frame = with_field(call_frame(5), b"\x0a" + _aligned(variant))
     (message,) = Splitter().feed(with_field(frame, b"\7\1s\0\4\0\0\0:1.9\0"))
+    assert not message.malformed
+    assert message.sender == ":1.9"
+
+
+@pytest.mark.parametrize(
+    ("signature", "value"),
+    [
+        ("(ii)", [1, 2]),
+        ("(y(ts)ay)", [1, [2, "three"], b"four"]),
+        ("(a(sv)b)", [[["a", Variant("(t)", [1])]], True]),
+        ("a{s(yt)}", {"a": [1, 2]}),
+        ("aas", [["a"], []]),
+        ("(aa{ss}u)", [[{"a": "b"}], 7]),
+        ("v", Variant("(av)", [[Variant("g", "a{sv}")]])),
+    ],
+)
+def test_unknown_fields_of_any_type_are_skipped(signature: str, value: Any) -> None:
+    """dbus-broker hands them on; a call with one would never be answered."""
+    field = marshal("(yv)", [[0x22, Variant(signature, value)]])
+    (message,) = Splitter().feed(with_field(with_field(call_frame(5), field), b"\7\1s\0\4\0\0\0:1.9\0"))
     assert not message.malformed
     assert message.sender == ":1.9"
 

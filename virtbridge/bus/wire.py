@@ -148,38 +148,68 @@ def _read_fields(frame: bytes, at: int, end: int, order: _Order) -> _Fields:
         elif 0 < frame[at] <= UNIX_FDS:
             raise WireError(f"header field {frame[at]} has a wrong type")
         else:
-            stop = _skip_variant(frame, at + 1, end, order.uint, 0)
+            stop = _skip_variant(frame, at + 1, order.uint, 0)
         if stop > end:
             raise WireError("a header field is longer than the header")
         at = stop + 7 & ~7
     return tuple(values[1:])
 
 
+_MAX_DEPTH: Final = 64  # the specification's, of everything together
 _FIXED_SIZES: Final = {
     ord(token): size for token, size in zip("ybnqiuxtdh", (1, 4, 2, 2, 4, 4, 8, 8, 8, 4), strict=True)
 }
 
 
-def _skip_variant(frame: bytes, at: int, end: int, uint: _UintReader, depth: int) -> int:
+def _skip_variant(frame: bytes, at: int, uint: _UintReader, depth: int) -> int:
     """The offset behind the variant at `at`, whatever its type: unknown fields are ignored."""
-    length = frame[at]
-    at, signature = at + length + 2, frame[at + 1 : at + 1 + length]
-    token = signature[0] if signature else 0
-    if length == 1 and token in _FIXED_SIZES:
+    first = at + 1
+    signature = frame[first : first + frame[at]]
+    behind, used = _skip_value(frame, first + len(signature) + 1, signature, 0, uint, depth)
+    if used != len(signature):
+        raise WireError("an unknown header field is not of one type")
+    return behind
+
+
+def _skip_value(
+    frame: bytes, at: int, signature: bytes, place: int, uint: _UintReader, depth: int
+) -> tuple[int, int]:
+    """The offset behind the value at `at`, and the place behind its type in the signature."""
+    token = signature[place]
+    if token in _FIXED_SIZES:
         size = _FIXED_SIZES[token]
-        return (at + size - 1 & -size) + size
-    if length == 1 and token in _STRING_TYPES:
+        return (at + size - 1 & -size) + size, place + 1
+    if token in _STRING_TYPES:
         at = at + 3 & ~3
-        return at + 4 + uint(frame, at)[0] + 1
-    if length == 1 and token == ord("g"):
-        return at + 1 + frame[at] + 1
-    if token == ord("a") and length > 1:
+        return at + 4 + uint(frame, at)[0] + 1, place + 1
+    if token == ord("g"):
+        return at + 1 + frame[at] + 1, place + 1
+    if token == ord("a"):
         at = at + 3 & ~3
         size = uint(frame, at)[0]
-        return ((at + 4 + 7 & ~7) if signature[1] in b"xtd({" else at + 4) + size
-    if length == 1 and token == ord("v") and depth < 8:
-        return _skip_variant(frame, at, end, uint, depth + 1)
+        first = (at + 4 + 7 & ~7) if signature[place + 1] in b"xtd({" else at + 4
+        return first + size, _behind_type(signature, place + 1)
+    if depth < _MAX_DEPTH:
+        if token == ord("v"):
+            return _skip_variant(frame, at, uint, depth + 1), place + 1
+        if token == ord("("):
+            at, place = at + 7 & ~7, place + 1
+            while signature[place] != ord(")"):
+                at, place = _skip_value(frame, at, signature, place, uint, depth + 1)
+            return at, place + 1
     raise WireError("an unknown header field has a type that cannot be skipped")
+
+
+def _behind_type(signature: bytes, place: int) -> int:
+    """The place behind the complete type that begins here."""
+    while signature[place] == ord("a"):
+        place += 1
+    open_now = 0
+    while True:
+        open_now += (signature[place] in b"({") - (signature[place] in b")}")
+        place += 1
+        if open_now <= 0:
+            return place
 
 
 def _fields_of(data: bytes, at: int, fields_end: int, little: bool) -> _Fields:
