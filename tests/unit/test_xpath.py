@@ -17,6 +17,12 @@ DOCUMENTS = {
     "/unread": "",
     "/broken": "<domain>",
 }
+
+
+def documents() -> dict[str, str]:
+    return DOCUMENTS
+
+
 FOREVER = "//*"
 for _ in range(40):
     FOREVER = f"//*[count({FOREVER}) > 0]"
@@ -46,7 +52,7 @@ def test_every_type_of_result(expression: str, matches: dict[str, list[str]]) ->
 
 
 async def test_the_child_answers_the_same() -> None:
-    assert await xpath.Queries(1).run("me", "domain", "//disk/@dev", DOCUMENTS, 30) == {"/a": ["vda", "vdb"]}
+    assert await xpath.Queries(1).run("me", "domain", "//disk/@dev", documents, 30) == {"/a": ["vda", "vdb"]}
 
 
 async def test_the_working_directory_is_no_place_for_its_modules(
@@ -55,7 +61,7 @@ async def test_the_working_directory_is_no_place_for_its_modules(
     (tmp_path / "json.py").write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*filter(None, sys.path), str(REPOSITORY)])
-    assert await xpath.Queries(1).run("me", "domain", "count(//disk)", DOCUMENTS, 10) == {
+    assert await xpath.Queries(1).run("me", "domain", "count(//disk)", documents, 10) == {
         "/a": ["2"],
         "/b": ["0"],
     }
@@ -71,14 +77,14 @@ def test_what_is_no_expression_is_refused(expression: str) -> None:
 @pytest.mark.parametrize("expression", ["$x", "unknown()", "document('/etc/passwd')", "re:test(., 'a')"])
 async def test_functions_beyond_xpath_are_refused_by_the_child(expression: str) -> None:
     with pytest.raises(BridgeError) as caught:
-        await xpath.Queries(1).run("me", "domain", expression, DOCUMENTS, 30)
+        await xpath.Queries(1).run("me", "domain", expression, documents, 30)
     assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
 
 
 async def test_an_expression_that_takes_for_ever_is_cut_off_and_leaves_nobody() -> None:
     before = children()
     with pytest.raises(BridgeError) as caught:
-        await xpath.Queries(1).run("me", "domain", FOREVER, LARGE, 1)
+        await xpath.Queries(1).run("me", "domain", FOREVER, lambda: LARGE, 1)
     assert caught.value.kind is ErrorKind.TIMEOUT
     await asyncio.sleep(0)
     assert children() == before
@@ -86,15 +92,33 @@ async def test_an_expression_that_takes_for_ever_is_cut_off_and_leaves_nobody() 
 
 async def test_who_comes_later_waits_within_its_own_time() -> None:
     queries = xpath.Queries(2)
-    work = [queries.run(client, "domain", "//disk/@dev", DOCUMENTS, 30) for client in "aabbc"]
+    work = [queries.run(client, "domain", "//disk/@dev", documents, 30) for client in "aabbc"]
     assert await asyncio.gather(*work) == [{"/a": ["vda", "vdb"]}] * 5
+
+
+async def test_who_waits_costs_nothing_but_that() -> None:
+    queries, given = xpath.Queries(1), []
+
+    def giving() -> dict[str, str]:
+        given.append(LARGE)
+        return LARGE
+
+    work = [asyncio.create_task(queries.run(client, "domain", FOREVER, giving, 20)) for client in "aabb"]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert given == [LARGE]
+    for task in work:
+        task.cancel()
+    await asyncio.gather(*work, return_exceptions=True)
 
 
 async def test_one_client_cannot_keep_all_others_from_asking() -> None:
     queries = xpath.Queries(2)
-    greedy = [asyncio.create_task(queries.run("greedy", "domain", FOREVER, LARGE, 20)) for _ in range(4)]
+    greedy = [
+        asyncio.create_task(queries.run("greedy", "domain", FOREVER, lambda: LARGE, 20)) for _ in range(4)
+    ]
     await asyncio.sleep(0)
-    assert await queries.run("other", "domain", "//disk/@dev", DOCUMENTS, 10) == {"/a": ["vda", "vdb"]}
+    assert await queries.run("other", "domain", "//disk/@dev", documents, 10) == {"/a": ["vda", "vdb"]}
     for task in greedy:
         task.cancel()
     assert all(

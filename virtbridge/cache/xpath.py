@@ -11,7 +11,7 @@ import math
 import os
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 from weakref import WeakValueDictionary
@@ -41,9 +41,15 @@ class Queries:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of clients with queries
 
     async def run(
-        self, client: str, tag: str, xpath: str, documents: Mapping[str, str], timeout_s: float
+        self,
+        client: str,
+        tag: str,
+        xpath: str,
+        documents: Callable[[], Mapping[str, str]],
+        timeout_s: float,
     ) -> dict[str, list[str]]:
         """The matches of each document that has any, by the documents' own keys. tag: of every root element.
+        documents: asked for when it is this query's turn, as thousands may wait.
 
         Raises Timeout, LimitExceeded (too much found) or InvalidArgument (what only evaluation shows).
         """
@@ -51,7 +57,8 @@ class Queries:
         turn = self._turns.setdefault(client, asyncio.Lock())
         try:
             async with asyncio.timeout(timeout_s), turn, self._free:
-                return await _ask_child(await asyncio.to_thread(_encode, tag, xpath, documents), timeout_s)
+                work = await asyncio.to_thread(_encode, tag, xpath, documents())
+                return await _ask_child(work, timeout_s)
         except TimeoutError:
             raise BridgeError(ErrorKind.TIMEOUT, f"the query took longer than {timeout_s:g} s") from None
 

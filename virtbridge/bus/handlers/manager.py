@@ -110,8 +110,12 @@ class ManagerHandlers:
                 ErrorKind.INVALID_ARGUMENT, f"an expression has at most {_XPATH_MAX} characters"
             )
         xpath.check_expression(expression)
-        objects = self._publisher.objects(chosen_kind, self._chosen(options))
-        documents = {known.path: self._xml(known.key) for known in objects}
+        connection = self._chosen(options)
+
+        def documents() -> dict[str, str]:
+            objects = self._publisher.objects(chosen_kind, connection)
+            return {known.path: self._xml(known.key) for known in objects}
+
         limit_s = timeout_s(options, _QUERY_MS, _QUERY_MAX_MS)
         matches = await self._queries.run(call.sender, xml_root(chosen_kind), expression, documents, limit_s)
         return Marshalled(await asyncio.to_thread(pieces.strings_body, matches))
