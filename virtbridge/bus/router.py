@@ -7,7 +7,7 @@ rest of that caller's wait for one of these to end. Main thread only.
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -91,13 +91,12 @@ class Router:
         self._node = node
         self._nowhere = nowhere
         self._limits = limits
-        self._tasks: dict[asyncio.Task[None], str] = {}
-        self._in_flight: Counter[str] = Counter()
+        self._tasks: dict[str, set[asyncio.Task[None]]] = {}  # by their callers
         self._waiting: dict[str, deque[_Job]] = {}
         self._waiting_bytes = 0
         clients.vanished.append(self._forget)
         self._reads = 0
-        metrics.gauge("queue.in-flight", lambda: len(self._tasks))
+        metrics.gauge("queue.in-flight", lambda: sum(map(len, self._tasks.values())))
         metrics.gauge("queue.waiting", lambda: sum(map(len, self._waiting.values())))
         metrics.gauge("cache.reads", lambda: self._reads)
 
@@ -115,7 +114,7 @@ class Router:
         for sender in list(self._waiting):
             for job in self._take_waiting(sender):
                 self._cancelled(job)
-        tasks = list(self._tasks)
+        tasks = [task for tasks in self._tasks.values() for task in tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -160,21 +159,19 @@ class Router:
 
     def _spawn(self, incoming: Incoming, method: Method, work: Coroutine[Any, Any, Any]) -> None:
         job, sender = _Job(incoming, method, work), incoming.sender
-        if self._in_flight[sender] < self._limits.in_flight_per_client:
+        if len(self._tasks.get(sender, ())) < self._limits.in_flight_per_client:
             self._start(job)
             return
-        waiting = self._waiting.setdefault(sender, deque())
-        if len(waiting) >= self._limits.calls_per_client or self._waiting_bytes > _WAITING_BYTES:
+        waiting = len(self._waiting.get(sender, ()))
+        if waiting >= self._limits.calls_per_client or self._waiting_bytes > _WAITING_BYTES:
             work.close()
             raise BridgeError(ErrorKind.LIMIT_EXCEEDED, "too many calls are waiting for others to end")
-        waiting.append(job)
+        self._waiting.setdefault(sender, deque()).append(job)
         self._waiting_bytes += job.size
 
     def _start(self, job: _Job) -> None:
-        sender = job.incoming.sender
-        self._in_flight[sender] += 1
         task = asyncio.create_task(self._serve(job))
-        self._tasks[task] = sender
+        self._tasks.setdefault(job.incoming.sender, set()).add(task)
         task.add_done_callback(partial(self._landed, job))
 
     async def _serve(self, job: _Job) -> None:
@@ -186,16 +183,16 @@ class Router:
     def _landed(self, job: _Job, task: asyncio.Task[None]) -> None:
         if task.cancelled():  # perhaps before its first step, so it could not answer itself
             self._cancelled(job)
-        sender = self._tasks.pop(task)
-        self._in_flight[sender] -= 1
+        sender = job.incoming.sender
+        self._tasks[sender].discard(task)
         if waiting := self._waiting.get(sender):
             following = waiting.popleft()
             self._waiting_bytes -= following.size
             if not waiting:
                 del self._waiting[sender]
             self._start(following)
-        elif not self._in_flight[sender]:
-            del self._in_flight[sender]
+        elif not self._tasks[sender]:
+            del self._tasks[sender]
 
     def _cancelled(self, job: _Job) -> None:
         job.work.close()
@@ -210,9 +207,8 @@ class Router:
         """Nobody waits for these any more."""
         for job in self._take_waiting(sender):
             job.work.close()
-        for task, owner in self._tasks.items():
-            if owner == sender:
-                task.cancel()
+        for task in self._tasks.get(sender, ()):
+            task.cancel()
 
     def _reply(self, incoming: Incoming, method: Method, result: Any) -> None:
         if type(result) is Marshalled:
