@@ -161,6 +161,9 @@ async def test_query_xml(client: Client) -> None:
     assert found == {WEB: ["vda", "sda"], DB: ["vda", "sda"]}
     found = await client.call(ROOT, MANAGER, "QueryXml", "ssa{sv}", ["domain", "/domain/title/text()", {}])
     assert found == {WEB: ["Front end"]}
+    options = {"namespaces": client.variant("a{ss}", {"m": "urn:m"})}
+    found = await client.call(ROOT, MANAGER, "QueryXml", "ssa{sv}", ["domain", "count(//m:x)", options])
+    assert found == {WEB: ["0"], DB: ["0"]}
 
 
 async def test_an_endless_query_ends_and_holds_up_nobody(client: Client) -> None:

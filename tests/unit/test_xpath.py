@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from virtbridge.cache import xpath
+from virtbridge.cache.xpath import Query
 from virtbridge.errors import BridgeError, ErrorKind
 
 REPOSITORY = Path(__file__).parents[2]
@@ -26,6 +27,7 @@ def documents() -> dict[str, str]:
 FOREVER = "//*"
 for _ in range(40):
     FOREVER = f"//*[count({FOREVER}) > 0]"
+DISKS, ENDLESS = Query("domain", "//disk/@dev"), Query("domain", FOREVER)
 LARGE = {"/a": f"<domain>{'<a><b/></a>' * 400}</domain>"}
 
 
@@ -48,11 +50,19 @@ LARGE = {"/a": f"<domain>{'<a><b/></a>' * 400}</domain>"}
     ],
 )
 def test_every_type_of_result(expression: str, matches: dict[str, list[str]]) -> None:
-    assert xpath.evaluate("domain", expression, DOCUMENTS) == matches
+    assert xpath.evaluate(Query("domain", expression), DOCUMENTS) == matches
+
+
+def test_prefixes_stand_for_the_namespaces_that_are_given() -> None:
+    assert xpath.evaluate(Query("domain", "//m:x/text()", {"m": "urn:m"}), DOCUMENTS) == {"/b": ["text"]}
+    for namespaces in ({}, {"": "urn:m"}, {"m": "\0"}):
+        with pytest.raises(BridgeError) as caught:
+            xpath.evaluate(Query("domain", "//m:x", namespaces), DOCUMENTS)
+        assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
 
 
 async def test_the_child_answers_the_same() -> None:
-    assert await xpath.Queries(1).run("me", "domain", "//disk/@dev", documents, 30) == {"/a": ["vda", "vdb"]}
+    assert await xpath.Queries(1).run("me", DISKS, documents, 30) == {"/a": ["vda", "vdb"]}
 
 
 async def test_the_working_directory_is_no_place_for_its_modules(
@@ -61,7 +71,7 @@ async def test_the_working_directory_is_no_place_for_its_modules(
     (tmp_path / "json.py").write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*filter(None, sys.path), str(REPOSITORY)])
-    assert await xpath.Queries(1).run("me", "domain", "count(//disk)", documents, 10) == {
+    assert await xpath.Queries(1).run("me", Query("domain", "count(//disk)"), documents, 10) == {
         "/a": ["2"],
         "/b": ["0"],
     }
@@ -70,21 +80,21 @@ async def test_the_working_directory_is_no_place_for_its_modules(
 @pytest.mark.parametrize("expression", ["", "//[", "a b", "\0"])
 def test_what_is_no_expression_is_refused(expression: str) -> None:
     with pytest.raises(BridgeError) as caught:
-        xpath.check_expression(expression)
+        Query("domain", expression).compiled()
     assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("expression", ["$x", "unknown()", "document('/etc/passwd')", "re:test(., 'a')"])
 async def test_functions_beyond_xpath_are_refused_by_the_child(expression: str) -> None:
     with pytest.raises(BridgeError) as caught:
-        await xpath.Queries(1).run("me", "domain", expression, documents, 30)
+        await xpath.Queries(1).run("me", Query("domain", expression), documents, 30)
     assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
 
 
 async def test_an_expression_that_takes_for_ever_is_cut_off_and_leaves_nobody() -> None:
     before = children()
     with pytest.raises(BridgeError) as caught:
-        await xpath.Queries(1).run("me", "domain", FOREVER, lambda: LARGE, 1)
+        await xpath.Queries(1).run("me", ENDLESS, lambda: LARGE, 1)
     assert caught.value.kind is ErrorKind.TIMEOUT
     await asyncio.sleep(0)
     assert children() == before
@@ -92,7 +102,7 @@ async def test_an_expression_that_takes_for_ever_is_cut_off_and_leaves_nobody() 
 
 async def test_who_comes_later_waits_within_its_own_time() -> None:
     queries = xpath.Queries(2)
-    work = [queries.run(client, "domain", "//disk/@dev", documents, 30) for client in "aabbc"]
+    work = [queries.run(client, DISKS, documents, 30) for client in "aabbc"]
     assert await asyncio.gather(*work) == [{"/a": ["vda", "vdb"]}] * 5
 
 
@@ -103,7 +113,7 @@ async def test_who_waits_costs_nothing_but_that() -> None:
         given.append(LARGE)
         return LARGE
 
-    work = [asyncio.create_task(queries.run(client, "domain", FOREVER, giving, 20)) for client in "aabb"]
+    work = [asyncio.create_task(queries.run(client, ENDLESS, giving, 20)) for client in "aabb"]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert given == [LARGE]
@@ -114,11 +124,9 @@ async def test_who_waits_costs_nothing_but_that() -> None:
 
 async def test_one_client_cannot_keep_all_others_from_asking() -> None:
     queries = xpath.Queries(2)
-    greedy = [
-        asyncio.create_task(queries.run("greedy", "domain", FOREVER, lambda: LARGE, 20)) for _ in range(4)
-    ]
+    greedy = [asyncio.create_task(queries.run("greedy", ENDLESS, lambda: LARGE, 20)) for _ in range(4)]
     await asyncio.sleep(0)
-    assert await queries.run("other", "domain", "//disk/@dev", documents, 10) == {"/a": ["vda", "vdb"]}
+    assert await queries.run("other", DISKS, documents, 10) == {"/a": ["vda", "vdb"]}
     for task in greedy:
         task.cancel()
     assert all(
@@ -130,7 +138,7 @@ async def test_one_client_cannot_keep_all_others_from_asking() -> None:
 def test_too_much_is_refused() -> None:
     large = {f"/{number}": f"<domain>{'x' * (1 << 20)}</domain>" for number in range(17)}
     with pytest.raises(BridgeError) as caught:
-        xpath.evaluate("domain", "/domain/text()", large)
+        xpath.evaluate(Query("domain", "/domain/text()"), large)
     assert caught.value.kind is ErrorKind.LIMIT_EXCEEDED
 
 

@@ -20,13 +20,14 @@ _CHECKS = {
     "b": lambda value: isinstance(value, bool),
     "u": lambda value: type(value) is int and 0 <= value < 1 << 32,
     "as": lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+    "a{ss}": lambda value: isinstance(value, dict) and all(isinstance(each, str) for each in value.values()),
     "t": lambda value: type(value) is int and 0 <= value < 1 << 64,
 }
 
 
 def checked(options: Mapping[str, Any], known: Mapping[str, str]) -> Mapping[str, Any]:
-    """options, when each is known and of its type. known: name to one of s, b, u, t, as. Raises
-    InvalidArgument.
+    """options, when each is known and of its type. known: name to one of s, b, u, t, as, a{ss}.
+    Raises InvalidArgument.
     """
     for name, value in options.items():
         if name not in known:

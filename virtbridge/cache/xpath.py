@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 from weakref import WeakValueDictionary
@@ -25,12 +26,21 @@ MAX_MATCHES_BYTES = 16 << 20
 _MEMORY_BYTES = 1 << 30
 
 
-def check_expression(xpath: str) -> None:
-    """Raises InvalidArgument with the parser's own words."""
-    try:
-        etree.XPath(xpath)
-    except (etree.XPathError, ValueError) as error:
-        raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"not an XPath 1.0 expression: {error}") from None
+@dataclass(frozen=True, slots=True)
+class Query:
+    """tag: of every root element. namespaces: by the prefixes that stand for them in the expression."""
+
+    tag: str
+    expression: str
+    namespaces: Mapping[str, str] = field(default_factory=dict)
+
+    def compiled(self) -> etree.XPath:
+        """Raises InvalidArgument with the parser's own words."""
+        try:
+            return etree.XPath(self.expression, namespaces=self.namespaces, smart_strings=False)
+        except (etree.XPathError, ValueError, TypeError) as error:  # TypeError: an empty prefix
+            text = f"not an XPath 1.0 expression: {error}"
+            raise BridgeError(ErrorKind.INVALID_ARGUMENT, text) from None
 
 
 class Queries:
@@ -41,15 +51,10 @@ class Queries:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of clients with queries
 
     async def run(
-        self,
-        client: str,
-        tag: str,
-        xpath: str,
-        documents: Callable[[], Mapping[str, str]],
-        timeout_s: float,
+        self, client: str, query: Query, documents: Callable[[], Mapping[str, str]], timeout_s: float
     ) -> dict[str, list[str]]:
-        """The matches of each document that has any, by the documents' own keys. tag: of every root element.
-        documents: asked for when it is this query's turn, as thousands may wait.
+        """The matches of each document that has any, by the documents' own keys. documents: asked for when it
+        is this query's turn, as thousands may wait.
 
         Raises Timeout, LimitExceeded (too much found) or InvalidArgument (what only evaluation shows).
         """
@@ -57,7 +62,7 @@ class Queries:
         turn = self._turns.setdefault(client, asyncio.Lock())
         try:
             async with asyncio.timeout(timeout_s), turn, self._free:
-                work = await asyncio.to_thread(_encode, tag, xpath, documents())
+                work = await asyncio.to_thread(_encode, query, documents())
                 return await _ask_child(work, timeout_s)
         except TimeoutError:
             raise BridgeError(ErrorKind.TIMEOUT, f"the query took longer than {timeout_s:g} s") from None
@@ -97,14 +102,14 @@ def _decode(output: bytes) -> dict[str, list[str]]:
     return matches
 
 
-def evaluate(tag: str, xpath: str, documents: Mapping[str, str]) -> dict[str, list[str]]:
+def evaluate(query: Query, documents: Mapping[str, str]) -> dict[str, list[str]]:
     """Pure. Raises InvalidArgument and LimitExceeded."""
-    expression = etree.XPath(xpath, smart_strings=False)
+    expression = query.compiled()
     matches: dict[str, list[str]] = {}
     size = 0
     for key, xml in documents.items():
         try:
-            found = _strings(expression(parse_root(xml, tag)))
+            found = _strings(expression(parse_root(xml, query.tag)))
         except BadXml:
             continue
         except etree.XPathError as error:
@@ -143,10 +148,10 @@ def _text(node: Any) -> str:
     return etree.tostring(node, encoding="unicode", with_tail=False)
 
 
-def _encode(tag: str, xpath: str, documents: Mapping[str, str]) -> bytes:
+def _encode(query: Query, documents: Mapping[str, str]) -> bytes:
     """Piece by piece: in one go the encoder would keep the interpreter's lock, and the main loop, waiting."""
     pairs = (f"{json.dumps(key)}:{json.dumps(xml)}".encode() for key, xml in documents.items())
-    head = f'{{"tag":{json.dumps(tag)},"xpath":{json.dumps(xpath)},"documents":{{'
+    head = f'{{"query":{json.dumps(asdict(query))},"documents":{{'
     return b"".join((head.encode(), b",".join(pairs), b"}}"))
 
 
@@ -156,7 +161,8 @@ def main(cpu_seconds: str) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     work = json.load(sys.stdin)
     try:
-        lines: list[tuple[str | None, list[str]]] = list(evaluate(**work).items())
+        matches = evaluate(Query(**work["query"]), work["documents"])
+        lines: list[tuple[str | None, list[str]]] = list(matches.items())
     except BridgeError as error:
         lines = [(None, [error.kind.value, error.message])]
     for line in lines:

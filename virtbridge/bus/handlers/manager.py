@@ -101,7 +101,7 @@ class ManagerHandlers:
     async def query_xml(
         self, call: Call, kind: str, expression: str, options: Mapping[str, Any]
     ) -> Marshalled:
-        checked(options, _OF_CONNECTION | {"timeout": "t"})
+        checked(options, _OF_CONNECTION | {"namespaces": "a{ss}", "timeout": "t"})
         chosen_kind = _kind(kind)
         if chosen_kind is Kind.CONNECTION:
             raise BridgeError(ErrorKind.INVALID_ARGUMENT, "connections have no XML")
@@ -109,7 +109,8 @@ class ManagerHandlers:
             raise BridgeError(
                 ErrorKind.INVALID_ARGUMENT, f"an expression has at most {_XPATH_MAX} characters"
             )
-        xpath.check_expression(expression)
+        query = xpath.Query(xml_root(chosen_kind), expression, options.get("namespaces", {}))
+        query.compiled()  # to refuse what is none at once
         connection = self._chosen(options)
 
         def documents() -> dict[str, str]:
@@ -117,7 +118,7 @@ class ManagerHandlers:
             return {known.path: self._xml(known.key) for known in objects}
 
         limit_s = timeout_s(options, _QUERY_MS, _QUERY_MAX_MS)
-        matches = await self._queries.run(call.sender, xml_root(chosen_kind), expression, documents, limit_s)
+        matches = await self._queries.run(call.sender, query, documents, limit_s)
         return Marshalled(await asyncio.to_thread(pieces.strings_body, matches))
 
     def _xml(self, key: Key) -> str:
