@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -159,6 +160,39 @@ async def test_a_bus_that_hangs_does_not_hold_up_the_end(bus: BusDaemon) -> None
         await daemon.stop(TIMEOUT_S)
     finally:
         bus.resume()
+
+
+async def test_closed_standard_streams_are_nobody_s_sockets(bus: BusDaemon) -> None:
+    closing = f"exec {sys.executable} -m virtbridge --session --connect t=test:///default <&- >&- 2>&-"
+    process = subprocess.Popen(  # noqa: ASYNC220 (does not wait)
+        ["sh", "-c", closing], cwd=REPOSITORY, env={**os.environ, "DBUS_SESSION_BUS_ADDRESS": bus.address}
+    )
+    client = await Client.connect(bus.address)
+    try:
+        await wait_until(client.has_owner, "the name is owned", TIMEOUT_S)
+        assert {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)} == {os.devnull}
+    finally:
+        await client.close()
+        process.terminate()
+        status = process.wait(TIMEOUT_S)
+    assert status == 0
+
+
+async def test_an_ssh_that_waits_for_its_host_does_not_stay_behind(bus: BusDaemon, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "started")
+    (tmp_path / "ssh").write_text(f"#!/bin/sh\necho $$ > {tmp_path}/started\nexec sleep 1000\n")
+    (tmp_path / "ssh").chmod(0o755)
+    daemon = await Daemon.start(
+        bus.address,
+        {"far": "qemu+ssh://lab.example/system"},
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        ready=False,
+    )
+    pid = int(await asyncio.wait_for(asyncio.to_thread((tmp_path / "started").read_text), TIMEOUT_S))
+    with os.fdopen(os.pidfd_open(pid)) as ssh:
+        await daemon.stop()
+        ended, _, _ = select.select([ssh], [], [], TIMEOUT_S)
+    assert ended
 
 
 async def test_a_reload_brings_back_what_a_client_closed(bus: BusDaemon, tmp_path: Path) -> None:
