@@ -162,7 +162,6 @@ class _Daemon:
         try:
             await _unless(stopped, self._take_place())
             if not stopped.is_set():
-                self._notifier.ready(self._status.words())
                 log.info("serving connections=%d", len(self._config.connections))
                 if ready:
                     ready()
@@ -185,6 +184,7 @@ class _Daemon:
         """On the bus. Raises NameTaken, BusError."""
         await self._clients.watch()
         await self._face.serve()
+        self._notifier.ready(self._status.words())  # at once: whoever is answered may look at the unit next
 
     async def _wait(self, stopped: asyncio.Event) -> None:
         """Until somebody wants us to stop. Raises LinkLost when the bus goes first."""
@@ -253,10 +253,13 @@ class _Status:
     def __init__(self, cache: Cache, notifier: Notifier) -> None:
         self._cache = cache
         self._notifier = notifier
+        self._told = ""
         cache.listen([Kind.CONNECTION], touched=self._tell)
 
     def _tell(self, _key: Key) -> None:
-        self._notifier.status(self.words())
+        if (words := self.words()) != self._told:  # systemd takes so many messages at once, and READY is one
+            self._told = words
+            self._notifier.status(words)
 
     def words(self) -> str:
         records = [record for _, record in self._cache.records(Kind.CONNECTION)]
