@@ -316,7 +316,10 @@ class Session:
         self._ended = True
         self.workers.abandon()
         self.handles.clear()
-        self._closer = closer = Closer(self.name, self._inbox, self._metrics, self._raw, self._callbacks)
+        busy = self.workers.running() > 0
+        self._closer = closer = Closer(
+            self.name, self._inbox, self._metrics, self._raw, self._callbacks, busy
+        )
         self._raw = None
         closer.start()
         await asyncio.wait([closer.done], timeout=END_S)
