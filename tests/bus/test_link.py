@@ -151,7 +151,7 @@ async def test_a_bus_that_accepts_and_says_nothing_is_named(
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "bus"))
         listener.listen()
-        with pytest.raises(DialError, match="/bus: no answer$"):
+        with pytest.raises(DialError, match=r"/bus: no answer$"):
             await Link.connect(f"unix:path={tmp_path}/bus")
 
 
