@@ -6,8 +6,10 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 import threading
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +22,8 @@ _SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 
 
 def main(arguments: list[str] | None = None) -> int:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the daemon takes it over: no traceback
+    _fill_standard_streams()
     options = _parse(arguments)
     set_up_logging(options.log_level)
     read = partial(load_config, options.config, options.connect)
@@ -63,11 +67,28 @@ def _standard_address(*, session: bool) -> str:
     return os.environ.get("DBUS_SESSION_BUS_ADDRESS", f"unix:path={runtime}/bus" if runtime else "")
 
 
+def _fill_standard_streams() -> None:
+    """One that whoever started us has closed: the next socket would take its number, and libvirt and ssh
+    write to it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 (for as long as we live)
+
+
 def _leave_hung_threads(status: int) -> None:
     """A libvirt call that never returns must not keep the process: the interpreter's own end would wait for
-    libvirt.
+    libvirt. Nor does what such calls have started, which is ssh: it waits for its host for ever.
     """
     if any(thread.name.startswith("vb-") for thread in threading.enumerate()):
+        for children in Path("/proc/self/task").glob("*/children"):
+            with suppress(OSError):
+                for pid in children.read_text().split():
+                    os.kill(int(pid), signal.SIGTERM)
         logging.shutdown()
         os._exit(status)
 

@@ -4,15 +4,14 @@ What joins the layers is handed over here: changes go from the source to the cac
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from virtbridge.bus.clients import Clients
 from virtbridge.bus.dial import DialError
@@ -36,6 +35,9 @@ from virtbridge.source.connections import Connections
 log = logging.getLogger(__name__)
 
 _STOP_S = 5.0  # how long a hypervisor may take to say goodbye
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
+T = TypeVar("T")
 
 
 async def serve(
@@ -51,16 +53,49 @@ async def serve(
     address: of the bus. session: it is one user's own, who may do everything. ready: called once the name is
     owned. reload: reads the configuration anew, for SIGHUP; raises BadConfig.
     """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in _ENDING:
+        loop.add_signal_handler(number, stopped.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # there is nothing yet to be read anew
     try:
-        link = await Link.connect(address, _link_limits(config.limits, session=session))
+        link = await _unless(stopped, Link.connect(address, _link_limits(config.limits, session=session)))
+        return await _serve(link, config, stopped, session, ready, reload) if link else 0
     except (DialError, BusError) as error:
         log.error("no bus: %s", error)
         return 1
+    finally:
+        for number in (*_ENDING, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)  # the end is bounded, and clean only when it is let be
+
+
+async def _serve(
+    link: Link,
+    config: Config,
+    stopped: asyncio.Event,
+    session: bool,
+    ready: Callable[[], None] | None,
+    reload: Callable[[], Config] | None,
+) -> int:
     try:
-        return await _Daemon(config, link, session=session).run(ready, reload)
+        return await _Daemon(config, link, session=session).run(stopped, ready, reload)
     finally:
         await link.drain(1.0)
         link.close()
+
+
+async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The work's result; None when stopped comes first, which ends the work."""
+    task = asyncio.create_task(work)
+    waiter = asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
+        waiter.cancel()
+        await asyncio.gather(task, waiter, return_exceptions=True)
 
 
 class _Daemon:
@@ -69,6 +104,7 @@ class _Daemon:
         self._link = link
         self._notifier = Notifier()
         self._reloads: set[asyncio.Task[None]] = set()
+        self._one_reload = asyncio.Lock()
         metrics = Metrics()
         cache = Cache()
         Chains(cache)
@@ -85,7 +121,7 @@ class _Daemon:
         )
         self._requests = Requests(self._connections, metrics, cache)
         self._statistics = Statistics(self._connections, cache, metrics, config.stats)
-        _Status(cache, self._notifier)
+        self._status = _Status(cache, self._notifier)
         Collector(cache)
         metrics.gauge("queue.clients", lambda: len(self._clients))
         for what in ("calls", "replies", "errors", "signals"):
@@ -105,33 +141,31 @@ class _Daemon:
             stats=config.stats,
         )
 
-    async def run(self, ready: Callable[[], None] | None, reload: Callable[[], Config] | None) -> int:
+    async def run(
+        self,
+        stopped: asyncio.Event,
+        ready: Callable[[], None] | None,
+        reload: Callable[[], Config] | None,
+    ) -> int:
         share_fairly()
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
-        loop.add_signal_handler(signal.SIGHUP, self._on_hangup, reload)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup, reload, stopped)
         watchdog = asyncio.create_task(self._feed_watchdog())
         try:
             return await self._serve(stopped, ready)
         finally:
             watchdog.cancel()
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                loop.remove_signal_handler(number)
 
     async def _serve(self, stopped: asyncio.Event, ready: Callable[[], None] | None) -> int:
         self._connections.start()
         for connection in self._config.connections.values():
             self._open(connection)
         try:
-            await self._clients.watch()
-            await self._face.serve()
-            self._notifier.ready("Serving")
-            log.info("serving connections=%d", len(self._config.connections))
-            if ready:
-                ready()
-            await self._wait(stopped)
+            await _unless(stopped, self._take_place())
+            if not stopped.is_set():
+                log.info("serving connections=%d", len(self._config.connections))
+                if ready:
+                    ready()
+                await self._wait(stopped)
             self._notifier.stopping()
             log.info("stopping")
             await self._statistics.stop()
@@ -141,8 +175,16 @@ class _Daemon:
             log.error("%s", error)
             return 1
         finally:
+            for task in self._reloads:
+                task.cancel()
             await self._connections.stop(_STOP_S)
         return 0
+
+    async def _take_place(self) -> None:
+        """On the bus. Raises NameTaken, BusError."""
+        await self._clients.watch()
+        await self._face.serve()
+        self._notifier.ready(self._status.words())  # at once: whoever is answered may look at the unit next
 
     async def _wait(self, stopped: asyncio.Event) -> None:
         """Until somebody wants us to stop. Raises LinkLost when the bus goes first."""
@@ -155,41 +197,46 @@ class _Daemon:
         if self._link.lost.done():
             self._link.lost.result()
 
-    def _on_hangup(self, read: Callable[[], Config] | None) -> None:
-        if read is not None:
+    def _on_hangup(self, read: Callable[[], Config] | None, stopped: asyncio.Event) -> None:
+        if read is not None and not stopped.is_set():
             self._reloads.add(task := asyncio.create_task(self._reload(read)))
             task.add_done_callback(self._reloads.discard)
 
     async def _reload(self, read: Callable[[], Config]) -> None:
         """Connections that did not change are not touched, nor are those that clients opened."""
-        self._notifier.reloading()
-        try:
-            new = await asyncio.to_thread(read)
-        except BadConfig as error:
-            log.error("the configuration stays as it was: %s", error)
-        else:
-            close, start = changed_connections(self._config.connections, new.connections)
-            if replace(new, connections=self._config.connections) != self._config:
-                log.warning(
-                    "only [connections] is read anew, the rest of the configuration at the next start"
-                )
-            self._config = new
-            for name in close:
-                await self._close(name)
-            for connection in start:
-                self._open(connection)
-            log.info("reloaded closed=%d opened=%d", len(close), len(start))
-        self._notifier.ready("Serving")
+        async with self._one_reload:  # what was read last is what is used
+            self._notifier.reloading()
+            try:
+                new = await asyncio.to_thread(read)
+            except BadConfig as error:
+                for mistake in error.mistakes:
+                    log.error("the configuration stays as it was: %s", mistake)
+            else:
+                await self._use(new)
+            self._notifier.ready(self._status.words())
+
+    async def _use(self, new: Config) -> None:
+        if replace(new, connections=self._config.connections) != self._config:
+            log.warning("only [connections] is read anew, the rest of the configuration at the next start")
+        open_now = self._connections.configs()
+        ours = {
+            name: config
+            for name, config in self._config.connections.items()
+            if open_now.get(name) == config  # a client may have closed it, or opened another by its name
+        }
+        close, start = changed_connections(ours, new.connections)
+        self._config = new
+        for name in close:
+            await self._connections.close(name)
+        for connection in start:
+            self._open(connection)
+        log.info("reloaded closed=%d opened=%d", len(close), len(start))
 
     def _open(self, connection: ConnectionConfig) -> None:
         try:
             self._connections.open(connection)
         except BridgeError as error:  # a client was first with that name
             log.error("connection not opened conn=%s: %s", connection.name, error.message)
-
-    async def _close(self, name: str) -> None:
-        with contextlib.suppress(BridgeError):  # a client closed it before
-            await self._connections.close(name)
 
     async def _feed_watchdog(self) -> None:
         """Fed from the main loop, and only while libvirt's own loop turns as well."""
@@ -206,12 +253,15 @@ class _Status:
     def __init__(self, cache: Cache, notifier: Notifier) -> None:
         self._cache = cache
         self._notifier = notifier
+        self._told = ""
         cache.listen([Kind.CONNECTION], touched=self._tell)
 
     def _tell(self, _key: Key) -> None:
-        self._notifier.status(self._words())
+        if (words := self.words()) != self._told:  # systemd takes so many messages at once, and READY is one
+            self._told = words
+            self._notifier.status(words)
 
-    def _words(self) -> str:
+    def words(self) -> str:
         records = [record for _, record in self._cache.records(Kind.CONNECTION)]
         states = Counter(record.state for record in records if isinstance(record, ConnectionRecord))
         return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no connections"

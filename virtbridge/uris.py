@@ -14,6 +14,8 @@ TRANSPORTS = ("unix", "tls", "tcp", "ssh", "libssh", "libssh2", "ext")
 
 _SCHEME = re.compile(r"(?P<driver>[A-Za-z][A-Za-z0-9.-]*)(?:\+(?P<transport>[A-Za-z0-9]*))?:")
 _BLANK_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
+_NOT_IN_A_URI = re.compile(r"[^!#-;=?-Z\[\]_a-z~]|%(?![0-9A-Fa-f]{2})")  # RFC 3986, as libvirt holds to it
+_ESCAPED = "in a user's name or password, / ? # [ @ are written as %2F %3F %23 %5B %40"
 
 
 def uri_problem(uri: str) -> str | None:
@@ -32,11 +34,16 @@ def uri_problem(uri: str) -> str | None:
 
 
 def _address_problem(uri: str, driver: str) -> str | None:
+    """Never with a part of the URI: it may be a password's, which is then in the logs."""
+    if _NOT_IN_A_URI.search(uri):
+        return "has a character that a URI has only as %XX, or a % without two digits"
     try:
         parts = urlsplit(uri)
         host, _port = parts.hostname, parts.port
-    except ValueError as error:
-        return f"is not a URI: {error}"
+    except ValueError:
+        return f"is not a URI: no host and port can be read from it; {_ESCAPED}"
+    if parts.netloc.count("@") > 1 or (host and "@" not in parts.netloc and "@" in parts.path):
+        return f"has an @ in the wrong place; {_ESCAPED}"
     if not uri.startswith(f"{parts.scheme}:/"):
         return f"has no slash after the driver, as {driver}:///system does"
     if host in ("system", "session") and parts.path in ("", "/"):

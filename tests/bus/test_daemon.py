@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,6 +111,162 @@ async def test_a_reload_touches_only_what_changed(bus: BusDaemon, tmp_path: Path
     assert len(await client.get(ROOT, "org.virtbridge1.Manager", "Connections")) == 3
     await client.close()
     await daemon.stop()
+
+
+async def _ended_by_many_signals(process: "subprocess.Popen[bytes]", number: signal.Signals) -> int:
+    """The same signal again and again until it has ended, as an impatient person sends it."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while process.poll() is None:
+            process.send_signal(number)
+            await asyncio.sleep(0.001)
+    return process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_one_more_signal_does_not_spoil_the_end(bus: BusDaemon, number: signal.Signals) -> None:
+    daemon = await Daemon.start(bus.address, {"test": "test:///default"})
+    assert await _ended_by_many_signals(daemon.process, number) == 0
+    await daemon.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_ends_cleanly_while_it_waits_for_a_bus(tmp_path: Path, number: signal.Signals) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, (tmp_path / "log").open("w+") as log:
+        listener.bind(str(tmp_path / "bus"))
+        listener.listen()
+        listener.settimeout(TIMEOUT_S)
+        process = subprocess.Popen(  # noqa: ASYNC220 (does not wait)
+            [sys.executable, "-m", "virtbridge", "--session"],
+            cwd=REPOSITORY,
+            env={**os.environ, "DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path}/bus"},
+            stderr=log,
+        )
+        try:
+            connected, _ = await asyncio.to_thread(listener.accept)
+            process.send_signal(number)
+            assert await asyncio.to_thread(process.wait, TIMEOUT_S) == 0
+        finally:
+            process.kill()
+            process.wait()
+        connected.close()
+        log.seek(0)
+        assert log.read() == ""
+
+
+async def test_a_bus_that_hangs_does_not_hold_up_the_end(bus: BusDaemon) -> None:
+    daemon = await Daemon.start(bus.address, {"test": "test:///default"})
+    bus.pause()
+    try:
+        await daemon.stop(TIMEOUT_S)
+    finally:
+        bus.resume()
+
+
+async def test_closed_standard_streams_are_nobody_s_sockets(bus: BusDaemon) -> None:
+    closing = f"exec {sys.executable} -m virtbridge --session --connect t=test:///default <&- >&- 2>&-"
+    process = subprocess.Popen(  # noqa: ASYNC220 (does not wait)
+        ["sh", "-c", closing], cwd=REPOSITORY, env={**os.environ, "DBUS_SESSION_BUS_ADDRESS": bus.address}
+    )
+    client = await Client.connect(bus.address)
+    try:
+        await wait_until(client.has_owner, "the name is owned", TIMEOUT_S)
+        assert {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)} == {os.devnull}
+    finally:
+        await client.close()
+        process.terminate()
+        status = process.wait(TIMEOUT_S)
+    assert status == 0
+
+
+async def test_an_ssh_that_waits_for_its_host_does_not_stay_behind(bus: BusDaemon, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "started")
+    (tmp_path / "ssh").write_text(f"#!/bin/sh\necho $$ > {tmp_path}/started\nexec sleep 1000\n")
+    (tmp_path / "ssh").chmod(0o755)
+    daemon = await Daemon.start(
+        bus.address,
+        {"far": "qemu+ssh://lab.example/system"},
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        ready=False,
+    )
+    pid = int(await asyncio.wait_for(asyncio.to_thread((tmp_path / "started").read_text), TIMEOUT_S))
+    with os.fdopen(os.pidfd_open(pid)) as ssh:
+        await daemon.stop()
+        ended, _, _ = select.select([ssh], [], [], TIMEOUT_S)
+    assert ended
+
+
+async def test_a_reload_brings_back_what_a_client_closed(bus: BusDaemon, tmp_path: Path) -> None:
+    """And leaves alone what a client opened by the name of one that is in the configuration since."""
+    config = tmp_path / "virtbridge.toml"
+    config.write_text('[connections.a]\nuri = "test:///default"\n')
+    daemon = await Daemon.start(bus.address, {}, args=["--config", str(config)])
+    client = await Client.connect(bus.address)
+    manager = "org.virtbridge1.Manager"
+    await client.call(ROOT, manager, "OpenConnection", "ssa{sv}", ["mine", "qemu:///session", {}])
+
+    async def reload(text: str, count: int) -> None:
+        config.write_text(text)
+        daemon.process.send_signal(signal.SIGHUP)
+        await wait_until(lambda: daemon.log().count("reloaded") == count, "it is reloaded")
+
+    await client.call(ROOT, manager, "CloseConnection", "oa{sv}", [f"{ROOT}/a", {}])
+    await reload('[connections.a]\nuri = "test:///default"\n[connections.mine]\nuri = "xen:///system"\n', 1)
+    await daemon.wait_state(client, "a", "ready")
+    assert "connection not opened conn=mine" in daemon.log()
+    await reload("", 2)
+    assert await client.get(ROOT, manager, "Connections") == [f"{ROOT}/mine"]
+    assert await client.get(f"{ROOT}/mine", CONNECTION, "Uri") == "qemu:///session"
+    await client.close()
+    await daemon.stop()
+
+
+async def test_the_configuration_that_was_read_last_is_used(bus: BusDaemon, tmp_path: Path) -> None:
+    config = tmp_path / "virtbridge.toml"
+    config.write_text("")
+    daemon = await Daemon.start(bus.address, {}, args=["--config", str(config)])
+    client = await Client.connect(bus.address)
+    config.unlink()
+    os.mkfifo(config)  # reading it takes as long as we like
+    daemon.process.send_signal(signal.SIGHUP)
+    with await asyncio.wait_for(asyncio.to_thread(config.open, "w"), TIMEOUT_S) as slow:
+        (tmp_path / "new").write_text('[connections.new]\nuri = "test:///default"\n')
+        (tmp_path / "new").rename(config)
+        daemon.process.send_signal(signal.SIGHUP)
+        for _ in range(20):  # time for a second one, were it to come first
+            await client.get(ROOT, "org.virtbridge1.Manager", "Version")
+        slow.write('[connections.old]\nuri = "test:///default"\n')
+    await wait_until(lambda: daemon.log().count("reloaded") == 2, "it is reloaded twice")
+    assert await client.get(ROOT, "org.virtbridge1.Manager", "Connections") == [f"{ROOT}/new"]
+    await client.close()
+    await daemon.stop()
+
+
+async def test_a_reload_says_each_mistake_and_the_status_stays_in_words(
+    bus: BusDaemon, tmp_path: Path
+) -> None:
+    config = tmp_path / "virtbridge.toml"
+    config.write_text('[connections.a]\nuri = "test:///default"\n')
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(TIMEOUT_S)
+        daemon = await Daemon.start(
+            bus.address, {}, args=["--config", str(config)], env={"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        )
+        client = await Client.connect(bus.address)
+        await daemon.wait_state(client, "a", "ready")
+        config.write_text("x = 1\ny = 2\n")
+        daemon.process.send_signal(signal.SIGHUP)
+
+        def told() -> str:
+            while not systemd.recv(4096).startswith(b"RELOADING=1"):
+                pass
+            return systemd.recv(4096).decode()
+
+        assert await asyncio.to_thread(told) == "READY=1\nSTATUS=1 ready"
+        mistakes = [line for line in daemon.log().splitlines() if "stays as it was" in line]
+        assert [line.partition(f"{config}:")[2][:5] for line in mistakes] == ["1: x:", "2: y:"]
+        await client.close()
+        await daemon.stop()
 
 
 @pytest.fixture

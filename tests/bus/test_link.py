@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from tests.support.dbus_broker import dbus_broker
 from tests.support.dbus_daemon import BusDaemon, dbus_daemon
 from tests.support.until import until
-from virtbridge.bus import headers, wire
+from virtbridge.bus import dial, headers, wire
 from virtbridge.bus.dial import DialError
 from virtbridge.bus.link import BUS_NAME, BUS_PATH, BusError, Link, LinkLimits, LinkLost
 from virtbridge.bus.wire import Incoming
@@ -141,6 +142,17 @@ async def test_a_silent_service_is_an_error_in_time(links: Connect) -> None:
         await client.call(service.unique_name, "/x", "a.b", "Do", timeout_s=0.05)
     assert caught.value.name == "org.freedesktop.DBus.Error.NoReply"
     assert not client._pending
+
+
+async def test_a_bus_that_accepts_and_says_nothing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dial, "HANDSHAKE_TIMEOUT_S", 0.05)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "bus"))
+        listener.listen()
+        with pytest.raises(DialError, match=r"/bus: no answer$"):
+            await Link.connect(f"unix:path={tmp_path}/bus")
 
 
 async def test_signals_broadcast_and_unicast(links: Connect, transport: ModuleType) -> None:

@@ -5,6 +5,7 @@ nothing.
 """
 
 import asyncio
+import gc
 import logging
 import threading
 from pathlib import Path
@@ -20,6 +21,7 @@ from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import ON_DEMAND, Key, Kind
 from virtbridge.source import reread
+from virtbridge.source.session import Session
 from virtbridge.source.sync import fetch_inventory
 
 URI = "test:///default"
@@ -256,6 +258,21 @@ async def test_the_end_leaves_no_thread_and_no_reference(
     calls = source.calls()
     assert calls["domainEventDeregisterAny"] == calls["domainEventRegisterAny"]
     assert calls["close"] == calls["open"] == 2
+
+
+async def test_nothing_keeps_the_session_of_a_connection_that_was_closed() -> None:
+    """libvirt never lets go of the close callback of a driver that has none."""
+
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(each, Session) for each in gc.get_objects())
+
+    before = kept()
+    async with Followed() as source:
+        for _ in range(3):
+            await source.ready(URI)
+            await source.connections.close("c")
+        await until(lambda: kept() <= before)
 
 
 async def test_a_refresh_reads_what_an_event_told_of_meanwhile(

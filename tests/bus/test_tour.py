@@ -79,3 +79,21 @@ def test_without_dbus_daemon_it_says_so(tmp_path: Path) -> None:
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (1, "virtbridge tour: dbus-daemon is not installed\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a host name of its own")
+def test_libvirt_s_own_warnings_are_no_part_of_it(tmp_path: Path) -> None:
+    """A bare machine's host name resolves to nothing, and libvirt says so when it is asked for it."""
+    command = f"hostname nowhere; exec timeout -s INT 10 {sys.executable} -m virtbridge.tour"
+    shown = subprocess.run(
+        ["unshare", "--uts", "sh", "-c", command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        timeout=WAIT_S,
+        check=False,
+    ).stdout
+    assert "State = ready" in shown
+    assert "getaddrinfo" not in shown

@@ -105,7 +105,8 @@ def _unit(container: Container, *names: str) -> list[str]:
 def test_the_first_message_of_anybody_starts_it(container: Container) -> None:
     assert _unit(container, "ActiveState") == ["inactive"]
     assert _property(container, ROOT, "Manager", "Version", user="nobody").startswith('s "')
-    assert _unit(container, "ActiveState", "SubState") == ["active", "running"]
+    # The answer can be here before systemd has read that we are ready.
+    container.until(lambda: _unit(container, "ActiveState", "SubState") == ["active", "running"])
     (pid,) = _unit(container, "MainPID")
     assert container.run("stat", "-c", "%U", f"/proc/{pid}").stdout.strip() == "virtbridge"
 

@@ -116,6 +116,11 @@ def test_every_mistake_of_every_file_is_told(tmp_path: Path) -> None:
         (b"a = 1\nb = '\xff'\n", "virtbridge.toml:2: is not UTF-8"),
         (b"#" * (5 << 20), "virtbridge.toml: cannot be read: it is longer than 4 MiB"),
         (b"a = " + b"[" * 100_000, "virtbridge.toml: is nested too deeply"),
+        (b"\n[limits]\nqueries = " + b"1" * 5000, "virtbridge.toml:3: has too long a number"),
+        (
+            b"[limits]\nqueries = 0x" + b"f" * 5000,
+            "virtbridge.toml:2: limits.queries: must be from 1 to 64, not a number of more than 64 bits",
+        ),
     ],
 )
 def test_what_is_not_toml(tmp_path: Path, content: bytes, expected: str) -> None:
@@ -123,6 +128,16 @@ def test_what_is_not_toml(tmp_path: Path, content: bytes, expected: str) -> None
     with pytest.raises(BadConfig) as caught:
         load_config(tmp_path / "virtbridge.toml")
     assert [str(each).replace(f"{tmp_path}/", "") for each in caught.value.mistakes] == [expected]
+
+
+def test_an_editor_s_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "virtbridge.toml").write_bytes(b"\xef\xbb\xbf" + LAB.encode())
+    assert list(load_config(tmp_path / "virtbridge.toml").connections) == ["lab"]
+
+
+def test_a_password_on_the_command_line_is_not_repeated(tmp_path: Path) -> None:
+    found = _mistakes(tmp_path, ["esx://root:secret@h", "esx://root:secret@h/?no_verify=1"], main="")
+    assert found == ["--connect: a URI without a name: must be NAME=URI"] * 2
 
 
 def test_a_named_file_must_be_there(tmp_path: Path) -> None:

@@ -86,12 +86,26 @@ def test_only_the_configuration_may_use(uri: str, named: str) -> None:
         ("qemu://system", "three slashes"),
         ("qemu+ssh://h:99999/system", "not a URI"),
         ("qemu+ssh://[::1/system", "not a URI"),
+        ('esx://root:pass"word@h/', "%XX"),
+        ("qemu+tcp://büro/system", "%XX"),
+        ("qemu+tcp://user%zz@h/system", "%XX"),
+        ("esx://root:p@ssword@h/", "wrong place"),
+        ("esx://domain/root:password@h/", "wrong place"),
+        ("esx://root:pass/word@h/", "%2F"),
+        ("esx://root:pass#word@h/", "%23"),
+        ("esx://root:pass[word@h/", "%5B"),
     ],
 )
 def test_nobody_may_use(uri: str, problem: str) -> None:
     for found in (uri_problem(uri), client_uri_problem(uri)):
         assert found is not None
         assert problem in found
+
+
+@pytest.mark.parametrize("mark", '/?#[]@:"')
+def test_a_problem_shows_nothing_of_a_password(mark: str) -> None:
+    problem = uri_problem(f"esx://root:top{mark}secret@h/")
+    assert problem is None or not ("top" in problem or "secret" in problem)
 
 
 @given(uri=st.text() | st.from_regex(r"[a-z]{1,4}(\+[a-z]{3,4})?:/{0,3}.{0,20}", fullmatch=True))

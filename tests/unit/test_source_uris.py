@@ -32,6 +32,10 @@ def test_names_passwords_and_parameters_are_not_shown(uri: str, shown: str) -> N
         ),
         ("cannot read 'https://user:secret@host/a.img?token=x': no", "cannot read 'https://host/a.img': no"),
         (
+            "no connection driver available for esx://us'er:secret@host/",
+            "no connection driver available for esx://host/",
+        ),
+        (
             "Failed to connect socket to '/run/x': No such file",
             "Failed to connect socket to '/run/x': No such file",
         ),

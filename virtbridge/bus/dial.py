@@ -31,7 +31,7 @@ async def dial(address: str) -> tuple[socket.socket, bool]:
                 return sock, await _authenticate(sock)
         except (OSError, TimeoutError) as error:
             sock.close()
-            reasons.append(f"{_shown(where)}: {error or 'no answer'}")
+            reasons.append(f"{_shown(where)}: {str(error) or 'no answer'}")
         except BaseException:
             sock.close()
             raise

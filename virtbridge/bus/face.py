@@ -1,5 +1,6 @@
 """The bus face put together: contract, objects, handlers and routing on one link. Wiring only."""
 
+import contextlib
 from collections.abc import Iterable, Mapping
 
 from virtbridge import __version__
@@ -46,6 +47,8 @@ INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
 _EVERYWHERE = (PEER, INTROSPECTABLE, PROPERTIES)
 _DO_NOT_QUEUE = 4
 _PRIMARY_OWNER = 1
+_ANSWER_S = 25.0
+_RELEASE_S = 1.0
 
 
 class NameTaken(Exception):
@@ -133,7 +136,9 @@ class BusFace:
         """Every waiting call is answered, and the name is free again."""
         await self._stats_watches.stop()
         await self._router.stop()
-        await self._bus("ReleaseName", "s", NAME)
+        # So that nobody calls any more. Leaving the bus frees the name as well, also where the bus hangs.
+        with contextlib.suppress(BusError):
+            await self._bus("ReleaseName", "s", NAME, timeout_s=_RELEASE_S)
 
     async def _owner(self) -> str:
         try:
@@ -143,8 +148,12 @@ class BusFace:
             return f"someone who has gone meanwhile ({error.text})"
         return f"process {pid} ({owner})"
 
-    async def _bus(self, member: str, signature: str, *body: object) -> list[object]:
-        return await self._link.call(BUS_NAME, BUS_PATH, BUS_NAME, member, signature, body)
+    async def _bus(
+        self, member: str, signature: str, *body: object, timeout_s: float = _ANSWER_S
+    ) -> list[object]:
+        return await self._link.call(
+            BUS_NAME, BUS_PATH, BUS_NAME, member, signature, body, timeout_s=timeout_s
+        )
 
 
 def _bounds(names: Iterable[str], bound: Mapping[str, Bound]) -> list[Bound]:

@@ -160,7 +160,8 @@ def _value_problem(known: Field[Any], value: Any) -> str | None:
         return f"must be {words}, not {_described(value)}"
     bounds = known.metadata.get("bounds")
     if bounds and not bounds.low <= value <= bounds.high:
-        return f"must be from {bounds.low:.15g} to {bounds.high:.15g}, not {value}"
+        shown = _described(value) if isinstance(value, int) else value
+        return f"must be from {bounds.low:.15g} to {bounds.high:.15g}, not {shown}"
     check = _CHECKS.get(known.name)
     return check(value) if check else None
 
@@ -210,4 +211,6 @@ def _described(value: Any) -> str:
     """A wrong value in an error: short, on one line, and never a string's text, which may be a secret."""
     if isinstance(value, str | list | dict):
         return {str: "a string", list: "an array", dict: "a table"}[type(value)]
+    if isinstance(value, int) and value.bit_length() > 64:  # in decimal it may be too long for str()
+        return "a number of more than 64 bits"
     return json.dumps(value, default=str)

@@ -116,6 +116,9 @@ def _read_file(path: Path) -> _Read:
         return _unread(file, error.object.count(b"\n", 0, error.start) + 1, "is not UTF-8")
     except tomllib.TOMLDecodeError as error:
         return _unread(file, *_syntax_error(error, text))
+    except ValueError:  # of int(), which takes some thousand digits at most
+        found = re.search(r"[0-9_]{4000}", text)
+        return _unread(file, text.count("\n", 0, found.start()) + 1 if found else 0, "has too long a number")
     except RecursionError:
         return _unread(file, 0, "is nested too deeply")
     settings, problems = check_document(document)
@@ -129,7 +132,7 @@ def _text_of(path: Path) -> str:
         content = source.read(FILE_BYTES_MAX + 1)
     if len(content) > FILE_BYTES_MAX:
         raise OSError(None, f"it is longer than {FILE_BYTES_MAX >> 20} MiB")
-    return content.decode("utf-8")
+    return content.decode("utf-8-sig")  # some editors start a file with a byte order mark
 
 
 def _unread(file: str, line: int, text: str) -> _Read:
@@ -147,6 +150,8 @@ def _syntax_error(error: tomllib.TOMLDecodeError, text: str) -> tuple[int, str]:
 
 def _read_argument(argument: str) -> _Read:
     name, separator, uri = argument.partition("=")
+    if ":/" in name:  # not shown: it may have a password
+        return _unread(_COMMAND_LINE, 0, "a URI without a name: must be NAME=URI")
     if not separator:
         return _unread(_COMMAND_LINE, 0, f"{_one_line(argument)}: must be NAME=URI")
     settings, problems = check_document({"connections": {name: {"uri": uri}}})

@@ -92,7 +92,8 @@ class Closer:
     """Deregisters what is left and closes a handle, in a thread `vb-<name>-end` that may hang as long as its
     host.
 
-    callbacks: deregistering method and its argument, empty tuple for none. done: when the host let it.
+    callbacks: deregistering method and its argument, empty tuple for none. busy: calls are still under way,
+    and refer to it. done: when the host let it.
     """
 
     def __init__(
@@ -102,12 +103,14 @@ class Closer:
         metrics: Metrics,
         handle: Any,
         callbacks: Sequence[tuple[str, tuple[int, ...]]] = (),
+        busy: bool = False,
     ) -> None:
         self._name = name
         self._inbox = inbox
         self._metrics = metrics
         self._handle = handle
         self._callbacks = callbacks
+        self._busy = busy
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def start(self) -> None:
@@ -123,7 +126,7 @@ class Closer:
         for method, args in self._callbacks:
             self._count_and(method, handle, *args)
         left = self._count_and("close", handle)
-        if left:
+        if left and not self._busy:
             log.warning(
                 "something still refers to a closed connection conn=%s references=%d", self._name, left
             )

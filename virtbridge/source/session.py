@@ -7,6 +7,7 @@ main, apart from the callbacks (vb-events) and the functions given to call() (wo
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -210,8 +211,10 @@ class Session:
 
     async def _register_close(self) -> bool:
         keep = partial(self._keep_callback, "unregisterCloseCallback")
+        # Of a driver that has no close callback, libvirt says that it has, and keeps ours for ever.
+        on_close = partial(_on_close, weakref.ref(self))
         return await self._if_supported(
-            self.call("registerCloseCallback", self._on_close, None, short=True, then=keep)
+            self.call("registerCloseCallback", on_close, None, short=True, then=keep)
         )
 
     async def _register_lifecycle(self, spec: KindSpec) -> bool:
@@ -284,7 +287,7 @@ class Session:
         except Exception:
             log.exception("an event was lost conn=%s event=%s", self.name, event.name)
 
-    def _on_close(self, _conn: Any, reason: int, _opaque: Any) -> None:
+    def closed(self, reason: int) -> None:
         word = name_of(CLOSE_REASON, reason)
         self._inbox.post(self._lose, lost(_CLOSE_TEXTS.get(word, f"the connection was closed ({word})")))
 
@@ -313,7 +316,10 @@ class Session:
         self._ended = True
         self.workers.abandon()
         self.handles.clear()
-        self._closer = closer = Closer(self.name, self._inbox, self._metrics, self._raw, self._callbacks)
+        busy = self.workers.running() > 0
+        self._closer = closer = Closer(
+            self.name, self._inbox, self._metrics, self._raw, self._callbacks, busy
+        )
         self._raw = None
         closer.start()
         await asyncio.wait([closer.done], timeout=END_S)
@@ -334,3 +340,8 @@ class Session:
         for answer in await asyncio.gather(*waiting, return_exceptions=True):
             if isinstance(answer, Exception):
                 log.debug("deregistering failed conn=%s error=%s", self.name, answer)
+
+
+def _on_close(session: weakref.ref[Session], _conn: Any, reason: int, _opaque: Any) -> None:
+    if (still_there := session()) is not None:
+        still_there.closed(reason)

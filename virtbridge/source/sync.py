@@ -201,7 +201,7 @@ async def _fetch_selected(
     except BridgeError as error:
         if not (is_unsupported(error) or error.code == libvirt.VIR_ERR_INVALID_ARG):
             raise
-        log.info("flag not available conn=%s kind=%s flag=%s", session.name, spec.kind, flag)
+        log.debug("flag not available conn=%s kind=%s flag=%s", session.name, spec.kind, flag)
         session.refused_flags.add((spec.kind, flag))
         return None
 

@@ -6,7 +6,8 @@ Pure. public_uri is the one function that strips; every log line and every recor
 import re
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/[^\s'\"]*")
+# Up to a quote, as libvirt puts URIs in quotes; but one may be in the password.
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/(?:\S*@)?[^\s'\"]*")
 
 
 def public_uri(uri: str) -> str:

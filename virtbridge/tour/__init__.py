@@ -2,3 +2,9 @@
 
 Nothing here is part of the service, and nothing in the service imports it.
 """
+
+import os
+
+# libvirt itself warns on stderr of a host name that does not resolve: true, and no part of the tour. It reads
+# this once, when it is imported, which the modules here do.
+os.environ.setdefault("LIBVIRT_DEBUG", "error")

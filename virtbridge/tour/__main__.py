@@ -4,7 +4,6 @@ It ends with Ctrl-C or SIGTERM and leaves nothing behind.
 """
 
 import asyncio
-import os
 import signal
 import socket
 import sys
@@ -48,8 +47,6 @@ def main() -> int:
     # Until the service takes the signal over: the bus must not be left behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     set_up_logging("warning")
-    # libvirt itself warns on stderr of a host name that does not resolve: true, and no part of the tour.
-    os.environ.setdefault("LIBVIRT_DEBUG", "error")
     try:
         with private_bus() as address:
             return asyncio.run(_tour(address))
