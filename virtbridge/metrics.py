@@ -25,9 +25,8 @@ class Metrics:
         """read is called on the main thread, when a snapshot is asked for."""
         self._gauges[name] = read
 
-    def drop_gauges(self, prefix: str) -> None:
-        for name in [name for name in self._gauges if name.startswith(prefix)]:
-            del self._gauges[name]
+    def drop_gauge(self, name: str) -> None:
+        del self._gauges[name]
 
     def snapshot(self) -> dict[str, int]:
         with self._lock:

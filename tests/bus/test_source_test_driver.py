@@ -199,6 +199,15 @@ async def test_what_cannot_be_opened_says_why_and_delays_nobody() -> None:
         assert failure.value.kind is ErrorKind.NO_SUCH_OBJECT
 
 
+async def test_a_connection_takes_no_other_s_gauges_along() -> None:
+    async with Followed() as source:
+        await source.ready(URI, "a")
+        await source.ready(URI, "a.b")
+        await source.connections.close("a")
+        left = [name for name in source.metrics.snapshot() if name.startswith("queue.a.")]
+        assert sorted(left) == ["queue.a.b.running", "queue.a.b.waiting", "queue.a.b.window"]
+
+
 async def test_unreadable_xml_keeps_what_was_known_and_is_told_once(
     other: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -44,6 +44,31 @@ async def test_all_are_read_and_counted() -> None:
     assert metrics.snapshot()["libvirt.XMLDesc"] == COUNT
 
 
+async def test_without_another_thread_those_that_there_are_have_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, threads = threading.Thread.start, 0
+
+    def start(thread: threading.Thread) -> None:
+        nonlocal threads
+        if threads == 0:
+            raise RuntimeError("can't start new thread")
+        threads -= 1
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    group, calls = workers(), []
+    with pytest.raises(BridgeError) as caught:
+        await group.call("a", lambda: calls.append("a"))
+    assert caught.value.kind is ErrorKind.OPERATION_FAILED
+    threads = 2
+    answers = Answers()
+    await group.read_many("XMLDesc", reads(lambda key: f"x{key}"), answers)
+    assert len(answers.found) == COUNT
+    await group.call("b", lambda: calls.append("b"))
+    assert calls == ["b"]
+
+
 async def test_none_is_nothing() -> None:
     await workers().read_many("XMLDesc", iter(()), Answers())
 

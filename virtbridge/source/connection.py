@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import time_ns
 from typing import Any
 
@@ -31,8 +32,17 @@ from virtbridge.source.reread import Publish
 from virtbridge.source.sampling import Sampler, Samples
 from virtbridge.source.session import Session
 from virtbridge.source.uris import public_uri
+from virtbridge.source.workers import Workers
 
 log = logging.getLogger(__name__)
+
+
+# Of each connection, as `queue.<connection>.<gauge>`.
+_GAUGES: Mapping[str, Callable[[Workers], int]] = {
+    "waiting": Workers.waiting,
+    "running": Workers.running,
+    "window": lambda workers: workers.window.size,
+}
 
 
 class Backoff:
@@ -101,22 +111,15 @@ class Connection:
         )
         self._publish([Put(self._key, record)])
         self._task = asyncio.create_task(self._run(), name=f"connection {self.config.name}")
-        gauge = f"queue.{self.config.name}."
-        self._metrics.gauge(
-            f"{gauge}waiting", lambda: self._session.workers.waiting() if self._session else 0
-        )
-        self._metrics.gauge(
-            f"{gauge}running", lambda: self._session.workers.running() if self._session else 0
-        )
-        self._metrics.gauge(
-            f"{gauge}window", lambda: self._session.workers.window.size if self._session else 0
-        )
+        for what, read in _GAUGES.items():
+            self._metrics.gauge(f"queue.{self.config.name}.{what}", partial(self._read_gauge, read))
 
     def forget(self) -> None:
         """Off the bus, at once; nothing is published after it. finish() does the rest."""
         self._publish([Forget(self.config.name)])
         self._closing = True
-        self._metrics.drop_gauges(f"queue.{self.config.name}.")
+        for what in _GAUGES:
+            self._metrics.drop_gauge(f"queue.{self.config.name}.{what}")
 
     async def finish(self) -> None:
         """End the task and the session; bounded, whatever the host does."""
@@ -180,6 +183,9 @@ class Connection:
         await session.on(live.handle(key), "setAutostart", int(value))
         live.follower.touch(key)
         self._publish([Patch(key, {"autostart": value})])
+
+    def _read_gauge(self, read: Callable[[Workers], int]) -> int:
+        return read(self._session.workers) if self._session else 0
 
     def _publish(self, changes: Any) -> None:
         if not self._closing:

@@ -53,7 +53,11 @@ class Opener:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.hung += 1
         name = f"vb-{self._config.name[:7]}-open"
-        threading.Thread(target=self._open, args=(answer,), name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._open, args=(answer,), name=name, daemon=True).start()
+        except RuntimeError as error:  # the system gives us no more
+            self.hung -= 1
+            raise BridgeError(ErrorKind.OPERATION_FAILED, str(error)) from None
         try:
             async with asyncio.timeout(timeout_s):
                 return await answer

@@ -141,15 +141,16 @@ class Workers:
     async def _wait(self, job: _Job, lane: deque[_Job], timeout_s: float | None) -> Any:
         answer = cast("asyncio.Future[Any]", job.answer)
         self._open.add(answer)
-        self._submit([job], lane)
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
             async with asyncio.timeout(limit_s):
+                self._submit([job], lane)
                 return await answer
         except TimeoutError:
             raise BridgeError(ErrorKind.TIMEOUT, f"libvirt did not answer within {limit_s:g} s") from None
         finally:
             self._open.discard(answer)
+            answer.cancel()  # nobody waits for it any more, wherever it is
             # An error's traceback holds this frame, and the answer the error: left to the garbage collector,
             # that circle would keep a handle, and through it the connection, long after the end.
             del job, answer
@@ -182,7 +183,12 @@ class Workers:
         self._threads += 1
         self._numbers += 1
         name = f"vb-{self._name}-{self._numbers % 1000}"
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except RuntimeError as error:  # the system gives us no more: those that there are have to do
+            self._threads -= 1
+            if not self._threads:
+                raise BridgeError(ErrorKind.OPERATION_FAILED, str(error)) from None
 
     def _work(self) -> None:
         while (job := self._take()) is not None:
