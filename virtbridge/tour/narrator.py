@@ -31,15 +31,21 @@ class Narrator:
 
     @classmethod
     async def start(cls, address: str, say: Callable[[str], None]) -> "Narrator":
-        """Listens first and reads then, so that nothing is missed between the two."""
+        """Listens first and reads then, so that nothing is missed between the two; what was heard meanwhile
+        is told with the names that were read.
+        """
         narrator = cls(await Link.connect(address), say)
-        narrator._link.on_signal = narrator._heard
+        meanwhile: list[Incoming] = []
+        narrator._link.on_signal = meanwhile.append
         await narrator._link.call(BUS_NAME, BUS_PATH, BUS_NAME, "AddMatch", "s", [_MATCH])
         (objects,) = await narrator._link.call(
             NAME, ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"
         )
         for path, interfaces in objects.items():
             narrator._learn(path, transport.plain(interfaces))
+        narrator._link.on_signal = narrator._heard
+        for signal in meanwhile:
+            narrator._heard(signal)
         return narrator
 
     def close(self) -> None:
