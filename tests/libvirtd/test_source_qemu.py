@@ -21,7 +21,11 @@ from virtbridge.source.enums import state_words
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs root, libvirtd and namespaces")
 
+LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
 PANIC = "<panic model='isa'/>"
+UNDEFINE_SOURCE = (
+    libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
+)
 
 
 @pytest.fixture
@@ -98,6 +102,48 @@ def create_image(path: Path) -> None:
 def disk(image: Path) -> str:
     driver = "<driver name='qemu' type='qcow2'/>"
     return f"<disk type='file'>{driver}<source file='{image}'/><target dev='vda' bus='virtio'/></disk>"
+
+
+async def test_memory_that_is_plugged_is_the_balloon_s_too(host: Libvirtd, other: Any) -> None:
+    """libvirt tells of the device before it knows what the balloon is now."""
+    cell = "<cpu><numa><cell id='0' cpus='0' memory='64' unit='MiB'/></numa></cpu><features>"
+    xml = (
+        qemu_xml("memory", memory_mib=64)
+        .replace("<features>", cell)
+        .replace("<memory ", "<maxMemory slots='2' unit='MiB'>512</maxMemory><memory ")
+    )
+    dimm = "<memory model='dimm'><target><size unit='MiB'>128</size><node>0</node></target></memory>"
+    async with Followed() as source:
+        await source.ready(host.qemu_uri)
+        domain = await asyncio.to_thread(other.createXML, xml)
+        uuid = domain.UUIDString()
+        await becomes(source, domain, "running", "booted")
+        await asyncio.to_thread(domain.attachDeviceFlags, dimm, LIVE)
+        xml = await asyncio.to_thread(domain.XMLDesc, 0)
+        await source.until(lambda: source.domain(uuid).xml == xml)
+        definition = source.domain(uuid).definition
+        assert definition.memory_maximum_bytes == definition.memory_current_bytes == 192 * 1024 * 1024
+        await asyncio.to_thread(domain.destroy)
+
+
+async def test_a_domain_that_is_migrated_away_for_good_is_gone(
+    host: Libvirtd, target: Libvirtd, other: Any
+) -> None:
+    """libvirt only says that it stopped."""
+    async with Followed() as source:
+        await source.ready(host.qemu_uri)
+        await source.ready(target.qemu_uri, "target")
+        domain = await asyncio.to_thread(start_qemu, other, "leaves")
+        uuid = domain.UUIDString()
+        await becomes(source, domain, "running", "booted")
+        await asyncio.to_thread(migrate, domain, target, UNDEFINE_SOURCE)
+        await source.until(lambda: source.domain(uuid) is None)
+        assert source.lifecycles(uuid)[-1] == ("stopped", "migrated")
+        arrived = await asyncio.to_thread(lookup, target, "leaves")
+        await becomes(source, arrived, "running", "migrated", connection="target")
+        assert source.domain(uuid, "target").persistent
+        await asyncio.to_thread(arrived.destroy)
+        await asyncio.to_thread(close, arrived)
 
 
 def lookup(host: Libvirtd, name: str) -> Any:

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 BALLOON_REREAD_S = 2.0  # the property follows the event at once; the XML's copy of it may take its time
 
+_PLUGGED = "device-added"
+_MEMORY_DEVICE = "<memory model="  # as libvirt writes it
 _LAST_WORDS = frozenset({"undefined", "stopped", "shutdown", "deleted"})
 
 Lookup = Callable[[Key], Record | None]
@@ -90,7 +92,9 @@ class Follower:
         signal = Signal(key, happening.member, happening.args)
         self._publish([Patch(key, fields), signal] if fields else [signal])
         if happening.rereads and not is_read:
-            self._rereader.want(key, stale=bool(fields))
+            reading = self._rereader.want(key, stale=bool(fields))
+            if happening.args[0] == _PLUGGED:
+                self._start(self._follow_memory(key, reading))
         elif "definition" in fields:
             self._rereader.want_later(key, BALLOON_REREAD_S)
 
@@ -109,6 +113,15 @@ class Follower:
             self._rereader.want(key)
         for method in outcome.asks:
             self._start(self._ask(key, happening.handle, method))
+
+    async def _follow_memory(self, key: Key, reading: "asyncio.Future[None]") -> None:
+        """libvirt tells that memory was plugged before it asks QEMU for its place and the balloon's new size,
+        and tells no more of them: the XML may have been read too early.
+        """
+        await asyncio.wait([reading])
+        known: Any = self._lookup(key)
+        if known and _MEMORY_DEVICE in known.xml:
+            self._rereader.want_later(key, BALLOON_REREAD_S)
 
     async def _ask(self, key: Key, handle: Handle | None, method: str) -> None:
         """Ask until nothing happened to the object meanwhile: what did may say nothing of this."""
@@ -143,6 +156,8 @@ class Follower:
             log.warning("XML not read conn=%s kind=%s id=%s error=%s", *key[:3], str(error))
             fields = {}
         happenings = self._newborn.pop(key, [])
+        if self._rereader.is_reading(key):  # of what was there under this UUID before
+            self._rereader.want(key, stale=True)
         if self._lookup(key) is None:  # a listing may have brought it meanwhile
             told = {spec.id_field: key.id, "name": handle.name}
             record = spec.record(**told | spec.newborn(handle) | fields)
