@@ -310,3 +310,74 @@ async def test_a_refresh_reads_what_an_event_told_of_meanwhile(
         finally:
             pool.setAutostart(0)
         assert not events
+
+
+async def test_what_was_read_of_an_object_before_it_was_defined_anew_is_not_published(
+    other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer comes after that of the new object under the same UUID."""
+    real, go_on = libvirt.virDomain.XMLDesc, threading.Event()
+    blocked: list[str] = []
+
+    def read(domain: Any, flags: int) -> Any:
+        xml = real(domain, flags)
+        if "<title>old</title>" in xml:
+            blocked.append(xml)
+            go_on.wait(10)
+        return xml
+
+    async with Followed() as source:
+        await source.ready(URI)
+        domain = other.defineXML(EXTRA)
+        uuid = domain.UUIDString()
+        await source.until(lambda: source.domain(uuid))
+        monkeypatch.setattr(libvirt.virDomain, "XMLDesc", read)
+        domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_TITLE, "old", None, None)
+        await until(lambda: blocked)
+        domain.undefine()
+        new = EXTRA.replace("</name>", f"</name><uuid>{uuid}</uuid><title>new</title>")
+        domain = other.defineXML(new)
+        await source.until(lambda: source.puts.count(Key("c", Kind.DOMAIN, uuid)) == 2)
+        before = source.calls()["XMLDesc"]
+        go_on.set()
+        await until(lambda: source.calls()["XMLDesc"] == before + 1)
+        await source.until(lambda: source.domain(uuid).definition.title == "new", wait_s=5)
+        domain.undefine()
+        await source.until(lambda: source.domain(uuid) is None)
+
+
+async def test_what_a_read_finds_gone_is_dropped_unless_it_was_defined_anew(
+    other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal comes after the event of the new object under the same UUID."""
+    real, go_on = libvirt.virDomain.XMLDesc, threading.Event()
+    blocked: list[str] = []
+
+    def read(domain: Any, flags: int) -> Any:
+        if not blocked:
+            blocked.append(domain.name())
+            go_on.wait(10)
+            error = libvirt.libvirtError("gone")
+            error.err = (libvirt.VIR_ERR_NO_DOMAIN, 0, "gone", 2, None, None, None, -1, -1)
+            raise error
+        return real(domain, flags)
+
+    monkeypatch.setattr(reread, "GONE_S", 0.05)
+    async with Followed() as source:
+        await source.ready(URI)
+        domain = other.defineXML(EXTRA)
+        uuid = domain.UUIDString()
+        await source.until(lambda: source.domain(uuid))
+        monkeypatch.setattr(libvirt.virDomain, "XMLDesc", read)
+        domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_TITLE, "old", None, None)
+        await until(lambda: blocked)
+        domain.undefine()
+        domain = other.defineXML(EXTRA.replace("</name>", f"</name><uuid>{uuid}</uuid>"))
+        await source.until(lambda: source.puts.count(Key("c", Kind.DOMAIN, uuid)) == 2)
+        go_on.set()
+        await asyncio.sleep(0.3)
+        assert source.domain(uuid) is not None
+        blocked.clear()
+        domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_TITLE, "gone", None, None)
+        await source.until(lambda: source.domain(uuid) is None)
+        domain.undefine()

@@ -30,7 +30,8 @@ from tests.support.mirror import Mirror, settle
 pytestmark = pytest.mark.skipif(not is_available(), reason="a private libvirtd needs root")
 
 LIBRARIES = [name.replace("_", "-") for name in installed_libraries()]
-SEEDS = [1, 2, *([int(os.environ["VIRTBRIDGE_TEST_SEED"])] if "VIRTBRIDGE_TEST_SEED" in os.environ else [])]
+MORE_SEEDS = [int(seed) for seed in os.environ.get("VIRTBRIDGE_TEST_SEED", "").split()]
+SEEDS = [1, 2, *MORE_SEEDS]
 CONNECTION = f"{ROOT}/host"
 DEBIAN = "/usr/bin/python3"
 ON_DEMAND = {TEST: "snapshot", QEMU: "nwfilter"}  # what DEMAND_OPERATIONS change there
@@ -139,9 +140,10 @@ async def test_without_events_the_test_driver_behind_rpc(host: Libvirtd, seed: i
         await world.settle()
 
 
-async def test_without_events_real_qemu_domains(host: Libvirtd) -> None:
-    async with watched(host, QEMU, 3, clients=2, events=False) as world:
-        pace = random.Random(3)
+@pytest.mark.parametrize("seed", [3, *MORE_SEEDS])
+async def test_without_events_real_qemu_domains(host: Libvirtd, seed: int) -> None:
+    async with watched(host, QEMU, seed, clients=2, events=False) as world:
+        pace = random.Random(seed)
         for _ in range(45):
             await world.step()
             if pace.random() < 0.4:
@@ -229,10 +231,10 @@ async def test_no_change_needs_a_refresh_while_all_is_watched(host: Libvirtd, wo
         assert not world.other.silent_since_settled
 
 
-@pytest.mark.parametrize("library", LIBRARIES[:1])
-async def test_real_qemu_domains(host: Libvirtd, library: str) -> None:
-    async with watched(host, QEMU, 3, library, clients=2) as world:
-        pace = random.Random(3)
+@pytest.mark.parametrize("seed", [3, *MORE_SEEDS])
+async def test_real_qemu_domains(host: Libvirtd, seed: int) -> None:
+    async with watched(host, QEMU, seed, clients=2) as world:
+        pace = random.Random(seed)
         for _ in range(45):
             await world.step()
             if pace.random() < 0.4:

@@ -98,6 +98,30 @@ async def test_paused_saves_and_killed_emulators_have_libvirt_s_reasons(host: Li
         assert source.domain(domain.UUIDString()).state_reason == "crashed"
 
 
+async def test_what_is_undefined_while_it_runs_starts_with_the_host_no_more(
+    host: Libvirtd, other: Any
+) -> None:
+    """No refresh: the event tells of it."""
+    domain = await asyncio.to_thread(start_qemu, other, "undefined")
+    network = await asyncio.to_thread(
+        other.networkDefineXML, "<network><name>n</name><bridge name='vbundef'/></network>"
+    )
+    await asyncio.to_thread(network.create)
+    for each in (domain, network):
+        await asyncio.to_thread(each.setAutostart, 1)
+    async with Followed() as source:
+        await source.ready(host.qemu_uri)
+        known = [source.named(Kind.DOMAIN, "undefined"), source.named(Kind.NETWORK, "n")]
+        assert [each.autostart for each in known] == [True, True]
+        for each in (domain, network):
+            await asyncio.to_thread(each.undefine)
+            assert not await asyncio.to_thread(each.autostart)
+        await source.until(lambda: not source.named(Kind.DOMAIN, "undefined").autostart)
+        await source.until(lambda: not source.named(Kind.NETWORK, "n").autostart)
+    await asyncio.to_thread(domain.destroy)
+    await asyncio.to_thread(network.destroy)
+
+
 async def test_killing_libvirtd_keeps_the_objects_and_the_next_one_is_found(
     host: Libvirtd, other: Any
 ) -> None:

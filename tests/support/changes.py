@@ -28,6 +28,8 @@ class World:
     def domain_xml(self, name: str, rng: random.Random) -> str:
         emulator = f"<emulator>{self.emulator}</emulator>" if self.emulator else ""
         quiet = "<controller type='usb' model='none'/><memballoon model='none'/>" if self.emulator else ""
+        if self.emulator:
+            quiet += _DRIVE.format(source="")
         title = f"<title>{escape(rng.choice(_WORDS))}</title>" if rng.random() < 0.5 else ""
         disk = ""
         if not self.emulator:
@@ -43,6 +45,8 @@ class World:
 TEST = World("test")
 QEMU = World("qemu", "/usr/bin/qemu-system-x86_64", most=3)
 _MACHINE = " machine='pc'"
+_DRIVE = "<disk type='file' device='cdrom'>{source}<target dev='hdc' bus='ide'/><readonly/></disk>"
+_MEDIA = ("", "/usr/bin/env", "/usr/bin/id")  # any file is a medium
 _WORDS = ("short", "ünïcödé ☃", "a<b & c>d", "", "x" * 300)
 
 
@@ -92,6 +96,7 @@ class OtherClient:
             if error.get_error_code() in _LOST:
                 raise
             self.history.append(f"({operation.name} refused: {error.get_error_code()})")
+            self.silent_since_settled |= operation.undone
         else:
             if what is None:
                 return False
@@ -130,6 +135,9 @@ class Operation:
     weight: int = 2
     silent: bool = False
     only: str = ""  # the driver it makes sense for
+    undone: bool = (
+        False  # a refusal may have shown in the XML for a moment, and no event says that it is gone
+    )
 
     def fits(self, world: World) -> bool:
         return self.only in ("", world.kind)
@@ -236,6 +244,44 @@ def _detach(domain: libvirt.virDomain, other: OtherClient) -> None:
         domain.detachDeviceFlags(start[1] + start[2].partition("</interface>")[0] + "</interface>", flags)
 
 
+def _set_metadata(domain: libvirt.virDomain, other: OtherClient) -> None:
+    flags = _LIVE if domain.isActive() else _CONFIG
+    xml = f"<note n='{other.rng.random()}'/>"
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, "vb", "urn:virtbridge:test", flags)
+
+
+def _change_medium(domain: libvirt.virDomain, other: OtherClient) -> None:
+    medium = other.rng.choice(_MEDIA)
+    source = f"<source file='{medium}'/>" if medium else ""
+    domain.updateDeviceFlags(_DRIVE.format(source=source), _LIVE)
+
+
+def _define_over(domain: libvirt.virDomain, other: OtherClient) -> None:
+    """What runs and may be transient gets the definition that it runs with."""
+    other.conn.defineXML(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+
+
+def _replace(domain: libvirt.virDomain, other: OtherClient) -> None:
+    """Gone, and at once another one under the same UUID."""
+    uuid = domain.UUIDString()
+    domain.undefineFlags(_UNDEFINE_ALL)
+    xml = other.world.domain_xml(other.new_name(), other.rng)
+    other.conn.defineXML(xml.replace("</name>", f"</name><uuid>{uuid}</uuid>", 1))
+
+
+def _rename_twice(domain: libvirt.virDomain, other: OtherClient) -> None:
+    name = domain.name()
+    domain.rename(other.new_name())
+    other.conn.lookupByUUID(domain.UUID()).rename(name)
+
+
+def _update_network(network: libvirt.virNetwork) -> None:
+    """A port group more, now and in the definition; libvirt tells nobody."""
+    add, section = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, libvirt.VIR_NETWORK_SECTION_PORTGROUP
+    name = f"group{len(network.XMLDesc(0))}"
+    network.update(add, section, -1, f"<portgroup name='{name}'/>", 0)
+
+
 def _define_network(other: OtherClient) -> str | None:
     if len(other.conn.listAllNetworks()) > 3:
         return None
@@ -275,11 +321,17 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("autostart", _on_domain(_autostart, _PERSISTENT), silent=True),
     Operation("attach-config", _on_domain(_attach, _INACTIVE), silent=True, only="qemu"),
     Operation("detach-config", _on_domain(_detach, _INACTIVE), silent=True, only="qemu"),
-    Operation("attach-live", _on_domain(_attach, _RUNNING), only="qemu"),
+    Operation("attach-live", _on_domain(_attach, _RUNNING), only="qemu", undone=True),
     Operation("detach-live", _on_domain(_detach, _RUNNING), only="qemu"),
     Operation("snapshot", _on_domain(_snapshot), silent=True, only="test"),
     Operation("snapshot-delete", _on_domain(_delete_snapshots), weight=1, silent=True, only="test"),
+    Operation("change-medium", _on_domain(_change_medium, _RUNNING), weight=3, only="qemu"),
+    Operation("metadata", _on_domain(_set_metadata)),
+    Operation("define-over", _on_domain(_define_over, _ACTIVE), weight=1),
+    Operation("replace", _on_domain(_replace, _INACTIVE, _PERSISTENT), weight=1),
+    Operation("rename-twice", _on_domain(_rename_twice, _INACTIVE, _PERSISTENT), weight=1),
     Operation("network-define", _define_network),
+    Operation("network-update", _on_network(_update_network), silent=True),
     Operation("network-start", _on_network(lambda n: n.create(), _NETWORK_OFF), only="test"),
     Operation("network-stop", _on_network(lambda n: n.destroy(), _NETWORK_ON), only="test"),
     Operation("network-undefine", _on_network(lambda n: n.undefine(), _NETWORK_OFF), weight=1),

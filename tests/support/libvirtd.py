@@ -46,6 +46,7 @@ sys.stdin.buffer.read()
 
 _LIBVIRTD_CONF = """
 unix_sock_dir = "{sockets}"
+host_uuid = "{uuid}"
 unix_sock_rw_perms = "0777"
 auth_unix_ro = "none"
 auth_unix_rw = "none"
@@ -87,7 +88,7 @@ class Libvirtd:
         self.folder = Path(tempfile.mkdtemp(prefix="vb-libvirtd-"))
         self.socket = self.folder / "libvirt-sock"
         self._config = self.folder / "libvirtd.conf"
-        self._config.write_text(_LIBVIRTD_CONF.format(sockets=self.folder))
+        self._config.write_text(_LIBVIRTD_CONF.format(sockets=self.folder, uuid=uuid4()))
         self._namespace: subprocess.Popen[bytes] | None = None
         self._programs: list[subprocess.Popen[bytes]] = []
         self._daemon: subprocess.Popen[bytes] | None = None
@@ -244,7 +245,7 @@ def qemu_xml(name: str, *, uuid: str = "", devices: str = "", memory_mib: int = 
 </domain>"""
 
 
-def start_qemu(conn: libvirt.virConnect, name: str, **more: str) -> libvirt.virDomain:
+def start_qemu(conn: libvirt.virConnect, name: str, **more: Any) -> libvirt.virDomain:
     domain = conn.defineXML(qemu_xml(name, **more))
     domain.create()
     return domain

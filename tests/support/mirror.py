@@ -134,13 +134,18 @@ _NETWORK_VALUES = ("Name", "Active", "Persistent", "Autostart", "Bridge", "Mac")
 
 def _domain_view(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in _DOMAIN_VALUES} | {
-        "disks": [(disk.get("target", ""), disk.get("source", "")) for disk in values["Disks"]],
+        "disks": [
+            (disk.get("target", ""), disk.get("source", ""), disk.get("tray-open", False))
+            for disk in values["Disks"]
+        ],
         "macs": [interface.get("mac", "") for interface in values["Interfaces"]],
     }
 
 
 def _network_view(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: values[name] for name in _NETWORK_VALUES}
+    return {name: values[name] for name in _NETWORK_VALUES} | {
+        "groups": [group["name"] for group in values["PortGroups"]],
+    }
 
 
 _POOL_VALUES = (
@@ -223,10 +228,12 @@ def _kib(element: ElementTree.Element | None) -> int:
     return int(element.text or 0) * 1024
 
 
-def _disk(disk: ElementTree.Element) -> tuple[str, str]:
+def _disk(disk: ElementTree.Element) -> tuple[str, str, bool]:
     target, source = disk.find("target"), disk.find("source")
     where = "" if source is None else next((source.get(key, "") for key in _SOURCES if source.get(key)), "")
-    return ("" if target is None else target.get("dev", ""), where)
+    if target is None:
+        return "", where, False
+    return target.get("dev", ""), where, target.get("tray") == "open"
 
 
 def _definition(xml: str) -> dict[str, Any]:
@@ -285,6 +292,7 @@ def network_truth(network: libvirt.virNetwork) -> dict[str, Any]:
         "Autostart": bool(network.autostart()),
         "Bridge": "" if bridge is None else bridge.get("name", ""),
         "Mac": "" if mac is None else mac.get("address", ""),
+        "groups": [group.get("name", "") for group in root.iterfind("portgroup")],
     }
 
 

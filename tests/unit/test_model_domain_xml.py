@@ -3,7 +3,16 @@
 import pytest
 
 from tests.data import DOMAINS, domain_xml
-from virtbridge.model.domain import Disk, DomainDefinition, Filesystem, Graphics, HostDevice, Interface
+from virtbridge.model.domain import (
+    Disk,
+    DomainDefinition,
+    Filesystem,
+    Graphics,
+    HostDevice,
+    Interface,
+    backing_sources,
+    disk_sources,
+)
 from virtbridge.model.domain_xml import parse_domain
 from virtbridge.model.xml import BadXml
 
@@ -591,6 +600,36 @@ def test_a_deep_backing_chain_is_read_to_libvirts_own_limit() -> None:
     chain = opened + "</backingStore>" * depth
     (disk,) = domain(f"<devices><disk type='file'>{chain}</disk></devices>").disks
     assert disk.backing == tuple(f"/{n}" for n in range(depth))
+
+
+def test_a_qcow2_image_with_its_data_beside_it_uses_both_files() -> None:
+    """As libvirt 10.10 writes it."""
+
+    def layer(element: str, file: str, data: str, below: str) -> str:
+        store = f"<dataStore type='block'><format type='raw'/><source dev='{data}'/></dataStore>"
+        return f"<{element} type='file'><source file='{file}'>{store}</source>{below}</{element}>"
+
+    below = layer("backingStore", "/base.qcow2", "/dev/base", "<backingStore/>")
+    (disk,) = domain(f"<devices>{layer('disk', '/top.qcow2', '/dev//top', below)}</devices>").disks
+    assert (disk.source, disk.data_store) == ("/top.qcow2", "/dev//top")
+    assert disk_sources(disk) == ("/top.qcow2", "/dev/top")
+    assert disk.backing == backing_sources(disk) == ("/base.qcow2", "/dev/base")
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "seen"),
+    [
+        ("bridge", "bridge='br0'", {"source": "br0", "bridge": "br0"}),
+        ("direct", "dev='eth0' mode='bridge'", {"source": "eth0", "mode": "bridge"}),
+    ],
+)
+def test_an_interface_of_a_running_domain_has_its_network_still(
+    kind: str, place: str, seen: dict[str, str]
+) -> None:
+    """libvirt shows the type that the network gave it, as seen of one that forwards to a bridge or device."""
+    source = f"<source network='lan' portgroup='staff' portid='x' {place}/>"
+    (known,) = domain(f"<devices><interface type='{kind}'>{source}</interface></devices>").interfaces
+    assert known == Interface(type=kind, network="lan", port_group="staff", **seen)
 
 
 @pytest.mark.parametrize(

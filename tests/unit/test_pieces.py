@@ -161,6 +161,12 @@ def test_event_details(details: dict[str, Any]) -> None:
     assert body == marshal("sa{sv}", ["block-job", details_to_bus(details)])
 
 
+def test_a_number_that_an_event_cannot_carry_holds_nothing_back() -> None:
+    body = pieces.event_body("block-threshold", {"dev": "vda", "threshold": 2**64 - 1})
+    details = {"dev": "vda", "threshold": 2**63 - 1}
+    assert plain(unmarshal("sa{sv}", body)) == ["block-threshold", details]
+
+
 def test_chosen_columns() -> None:
     record = DomainRecord("00000000-0000-0000-0000-000000000001", "a", xml="<domain/>")
     key = Key("lab", Kind.DOMAIN, record.uuid)

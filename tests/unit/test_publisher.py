@@ -215,7 +215,7 @@ async def test_a_value_that_cannot_travel_holds_nothing_back(caplog: Any) -> Non
     bench.cache.apply([Put(key(), domain())])
     await bench.turns()
     bench.link.taken()
-    bench.cache.apply([Signal(key(), "Event", ("odd", {"number": 1 << 64})), lifecycle("started")])
+    bench.cache.apply([Signal(key(), "Event", ("odd", {"value": b""})), lifecycle("started")])
     await bench.turns()
     assert [member for _, member, _ in bench.link.taken()] == ["Lifecycle"]
     assert "publishing failed" in caplog.text

@@ -34,7 +34,7 @@ class Bench:
         self.cache = Cache()
         self.session: Any = SimpleNamespace(name="lab", handles={})
         self.steps: list[int] = []
-        rereader = Rereader(self.session, self.publish, set())
+        rereader = Rereader(self.session, self.publish, set(), lambda _kind: True)
         self.differences = Differences(
             self.session, self.publish, self.cache.get, rereader, by_looking=lambda _: False
         )

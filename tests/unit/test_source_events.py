@@ -77,7 +77,10 @@ SAMPLES: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "memory-device-size-change": (("virtiomem0", 9), {"alias": "virtiomem0", "size": 9}),
     "nic-mac-change": (("net0", "a", "b"), {"alias": "net0", "old-mac": "a", "new-mac": "b"}),
     "vcpu-removed": ((3,), {"vcpuid": 3}),
-    "channel-lifecycle": ((1, 1), {}),
+    "channel-lifecycle": (
+        ("org.x", 1, 2),
+        {"channel-name": "org.x", "state": "connected", "reason": "channel"},
+    ),
 }
 
 SPECS = domain_events()
@@ -116,6 +119,15 @@ def test_an_event_yet_to_come_is_registered_and_told_by_position() -> None:
         "arg2": "",
         "arg3": ["1", "['a', '2']"],
     }
+
+
+def test_events_that_are_newer_than_the_installed_libvirt_have_their_names_and_numbers() -> None:
+    """libvirt 12.4: virConnectDomainEventChannelLifecycleCallback(conn, dom, channelName, state, reason)."""
+    constants = {"VIR_DOMAIN_EVENT_ID_CHANNEL_LIFECYCLE": 27, "VIR_DOMAIN_EVENT_ID_VCPU_REMOVED": 28}
+    channel, vcpu = domain_events(constants)
+    details = channel.decode(("org.x", 77, 78))
+    assert details == {"channel-name": "org.x", "state": "77", "reason": "78"}
+    assert vcpu.decode((3,)) == {"vcpuid": 3}
 
 
 def test_the_plain_event_stands_in_where_the_richer_one_is_not_known() -> None:

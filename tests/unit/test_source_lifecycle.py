@@ -80,20 +80,44 @@ def test_undefining_an_active_domain_leaves_it_transient_until_it_stops() -> Non
     assert follow(OFF, ("undefined", "removed", -1)) is None
 
 
+def test_autostart_is_asked_for_where_an_undefined_object_runs_on_and_had_it() -> None:
+    on = replace(OFF, id=1, state="running", autostart=True)
+    assert domain_outcome(on, "undefined", "removed", "d", 1).asks == {"autostart"}
+    assert not domain_outcome(replace(on, autostart=False), "undefined", "removed", "d", 1).asks
+    assert not domain_outcome(on, "undefined", "removed", "d", -1).asks
+    network = NetworkRecord(UUID, "n", active=True, persistent=True, autostart=True)
+    assert network_outcome(network, "undefined", "n").asks == {"autostart"}
+    assert not network_outcome(network, "stopped", "n").asks
+    assert not network_outcome(replace(network, active=False), "undefined", "n").asks
+
+
 def test_a_rename_changes_the_name_alone() -> None:
     assert follow(OFF, ("undefined", "renamed", -1)) == OFF
     outcome = domain_outcome(OFF, "defined", "renamed", "new", -1)
     assert outcome.fields["name"] == "new"
 
 
-def test_only_a_save_asks_for_the_managed_save() -> None:
+def test_few_events_ask_for_what_they_do_not_tell() -> None:
     asking = {
-        (event, detail)
+        (event, detail): set(effect.asks)
         for event in DOMAIN_EVENT.values()
         for detail in DOMAIN_EVENT_DETAIL[event].values()
-        if domain_effect(event, detail).asks_managed_save
+        if (effect := domain_effect(event, detail)).asks
     }
-    assert asking == {("stopped", "saved")}
+    assert asking == {
+        ("stopped", "saved"): {"hasManagedSaveImage"},
+        ("suspended", "from-snapshot"): {"state"},
+        ("resumed", "migrated"): {"state"},
+    }
+
+
+def test_the_state_is_asked_for_when_a_crashed_domain_runs_again() -> None:
+    crashed = replace(OFF, id=1, state="crashed", state_reason="panicked")
+    assert domain_outcome(crashed, "resumed", "unpaused", "d", 1).asks == {"state"}
+    reset = replace(crashed, state="paused", state_reason="crashed")
+    assert domain_outcome(reset, "resumed", "unpaused", "d", 1).asks == {"state"}
+    off = replace(OFF, state_reason="crashed")  # a start, whose `resumed` comes first
+    assert not domain_outcome(off, "resumed", "unpaused", "d", 2).asks
 
 
 def test_a_network_is_there_while_active_or_persistent() -> None:

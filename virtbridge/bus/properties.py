@@ -378,17 +378,23 @@ _DEVICE_FIELDS: dict[
 
 
 def details_to_bus(details: Mapping[str, Any]) -> dict[str, Variant]:
-    """An event's details as a{sv}: str is s, bool b, int x, float d, list as, mapping a{sv}."""
+    """An event's details as a{sv}: str is s, bool b, int x, float d, list as, mapping a{sv}.
+
+    libvirt has unsigned numbers, too: what is over x's largest is that.
+    """
     return {name: _variant(value) for name, value in details.items()}
 
 
 _SCALARS: Mapping[Any, str] = {str: "s", bool: "b", int: "t", ObjectPath: "o"}
-_DETAILS = {str: "s", bool: "b", int: "x", float: "d", list: "as", tuple: "as"}
+_INT64_MAX = 2**63 - 1
+_DETAILS = {str: "s", bool: "b", float: "d", list: "as", tuple: "as"}
 
 
 def _variant(value: Any) -> Variant:
     if isinstance(value, Mapping):
         return Variant("a{sv}", details_to_bus(value))
+    if type(value) is int:
+        return Variant("x", min(value, _INT64_MAX))
     return Variant(_DETAILS[type(value)], list(value) if isinstance(value, tuple) else value)
 
 

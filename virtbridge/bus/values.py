@@ -6,8 +6,6 @@ from typing import Any
 from virtbridge.bus.properties import details_to_bus, device_fields
 from virtbridge.bus.transport import Variant
 
-_INT64_MAX = 2**63 - 1
-
 
 def dictionaries(values: Iterable[Any]) -> list[dict[str, Variant]]:
     """The model's dataclasses as aa{sv}: str is s, bool b, int t, a tuple as or aa{sv}."""
@@ -16,7 +14,7 @@ def dictionaries(values: Iterable[Any]) -> list[dict[str, Variant]]:
 
 def figures(values: Mapping[str, Any]) -> dict[str, Variant]:
     """Names and values of libvirt's own as a{sv}: text is s, whole numbers x, booleans b, fractions d."""
-    return details_to_bus({name: _bounded(value) for name, value in values.items()})
+    return details_to_bus(values)
 
 
 def sizes(values: Mapping[str, Any]) -> dict[str, Variant]:
@@ -25,10 +23,6 @@ def sizes(values: Mapping[str, Any]) -> dict[str, Variant]:
         name: Variant("t", max(0, value)) if type(value) is int else Variant("s", str(value))
         for name, value in values.items()
     }
-
-
-def _bounded(value: Any) -> Any:
-    return min(value, _INT64_MAX) if type(value) is int else value
 
 
 def _dictionary(value: Any) -> dict[str, Variant]:

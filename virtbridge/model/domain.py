@@ -14,7 +14,9 @@ from posixpath import normpath
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """source: never set for a volume (pool and volume are). backing, mirror: as source_text() writes them."""
+    """source: never set for a volume (pool and volume are). backing, data_store, mirror: as source_text()
+    writes them.
+    """
 
     device: str = ""
     type: str = ""
@@ -36,6 +38,7 @@ class Disk:
     transient: bool = False
     tray_open: bool = False
     removable: bool = False
+    data_store: str = ""
     mirror: str = ""
     backing: tuple[str, ...] = ()
 
@@ -172,15 +175,18 @@ def normal_source(text: str) -> str:
 
 
 def disk_sources(disk: Disk) -> tuple[str, ...]:
-    """Every normal spelling by which the top source and the mirror can be found; none without a medium."""
+    """Every normal spelling by which what the guest writes to can be found: the top source, its data file and
+    the mirror; none without a medium.
+    """
     if disk.type == "volume":
         top = [normal_source(f"{disk.pool}/{disk.volume}")] if disk.pool else []
     elif disk.protocol:
         top = list(_spellings(source_text(disk.protocol, disk.hosts, disk.source)))
     else:
         top = [normal_source(disk.source)] if disk.source else []
-    if disk.mirror:
-        top.extend(_spellings(disk.mirror))
+    for beside in (disk.data_store, disk.mirror):
+        if beside:
+            top.extend(_spellings(beside))
     return tuple(dict.fromkeys(top))
 
 

@@ -144,6 +144,7 @@ def _disk(element: Element) -> Disk:
         transient="transient" in parts,
         tray_open=attribute(target, "tray") == "open",
         removable=attribute(target, "removable") == "on",
+        data_store=_data_store(source),
         mirror=_mirror(parts["mirror"]) if "mirror" in parts else "",
         backing=_backing(parts["backingStore"]) if "backingStore" in parts else (),
     )
@@ -197,19 +198,27 @@ def _one_text(kind: str, source: Element | None) -> str:
     return _place(kind, source)
 
 
+def _data_store(source: Element | None) -> str:
+    """Where a qcow2 image has its data, when that is not the image itself."""
+    store = child(source, "dataStore") if source is not None else None
+    return _one_text(store.get("type", "file"), child(store, "source")) if store is not None else ""
+
+
 def _mirror(element: Element) -> str:
     """Old libvirt wrote the file as an attribute, and a client may see both."""
     return _one_text(element.get("type", "file"), child(element, "source")) or element.get("file", "")
 
 
 def _backing(element: Element) -> tuple[str, ...]:
-    """The chain, nearest first; an empty backingStore ends it."""
+    """The chain, nearest first, each with its data file behind it; an empty backingStore ends it."""
     chain: list[str] = []
     layer: Element | None = element
-    while layer is not None and len(chain) < _MAX_BACKING:
-        place = _one_text(layer.get("type", "file"), child(layer, "source"))
-        if place:
-            chain.append(place)
+    for _ in range(_MAX_BACKING):
+        if layer is None:
+            break
+        source = child(layer, "source")
+        places = (_one_text(layer.get("type", "file"), source), _data_store(source))
+        chain.extend(place for place in places if place)
         layer = child(layer, "backingStore")
     return tuple(chain)
 
@@ -229,7 +238,7 @@ def _interface(element: Element) -> Interface:
         target=attribute(parts.get("target"), "dev"),
         alias=_alias(parts),
         source=_joins(kind, source),
-        network=word(source, "network") if kind == "network" else "",
+        network=word(source, "network"),
         port_group=word(source, "portgroup"),
         bridge=word(source, "bridge"),
         mode=word(source, "mode") if kind in ("direct", "network") else "",

@@ -218,7 +218,9 @@ _DOMAIN_ROWS: Mapping[str, EventRow] = {
     "CHANNEL_LIFECYCLE": EventRow(
         "channel-lifecycle",
         _params(
-            ("state", _word(table(f"{_CHANNEL}_STATE_"))), ("reason", _word(table(f"{_CHANNEL}_REASON_")))
+            ("channel-name", _text),
+            ("state", _word(table(f"{_CHANNEL}_STATE_"))),
+            ("reason", _word(table(f"{_CHANNEL}_REASON_"))),
         ),
         rereads=True,
     ),

@@ -15,7 +15,7 @@ from virtbridge.errors import BridgeError
 from virtbridge.model.changes import Change, Drop, Patch, Put, Signal
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord, Record
-from virtbridge.source.kinds import KINDS, Handle, KindSpec
+from virtbridge.source.kinds import ANSWERS, KINDS, Handle, KindSpec
 from virtbridge.source.reread import Publish, Rereader
 from virtbridge.source.session import LIFECYCLE, Happening, Session
 
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 BALLOON_REREAD_S = 2.0  # the property follows the event at once; the XML's copy of it may take its time
 
+_PLUGGED = "device-added"
+_MEMORY_DEVICE = "<memory model="  # as libvirt writes it
 _LAST_WORDS = frozenset({"undefined", "stopped", "shutdown", "deleted"})
 
 Lookup = Callable[[Key], Record | None]
@@ -90,8 +92,10 @@ class Follower:
         signal = Signal(key, happening.member, happening.args)
         self._publish([Patch(key, fields), signal] if fields else [signal])
         if happening.rereads and not is_read:
-            self._rereader.want(key, stale=bool(fields))
-        elif fields:
+            reading = self._rereader.want(key, stale=bool(fields))
+            if happening.args[0] == _PLUGGED:
+                self._start(self._follow_memory(key, reading))
+        elif "definition" in fields:
             self._rereader.want_later(key, BALLOON_REREAD_S)
 
     def _apply_lifecycle(self, key: Key, known: Record, happening: Happening, is_read: bool) -> None:
@@ -107,22 +111,31 @@ class Follower:
         self._publish(changes)
         if outcome.rereads and not is_read:
             self._rereader.want(key)
-        if outcome.asks_managed_save:
-            self._start(self._ask_managed_save(key, happening.handle))
+        for method in outcome.asks:
+            self._start(self._ask(key, happening.handle, method))
 
-    async def _ask_managed_save(self, key: Key, handle: Handle | None) -> None:
-        """Ask until nothing happened to the domain meanwhile: what did may say nothing of the image."""
+    async def _follow_memory(self, key: Key, reading: "asyncio.Future[None]") -> None:
+        """libvirt tells that memory was plugged before it asks QEMU for its place and the balloon's new size,
+        and tells no more of them: the XML may have been read too early.
+        """
+        await asyncio.wait([reading])
+        known: Any = self._lookup(key)
+        if known and _MEMORY_DEVICE in known.xml:
+            self._rereader.want_later(key, BALLOON_REREAD_S)
+
+    async def _ask(self, key: Key, handle: Handle | None, method: str) -> None:
+        """Ask until nothing happened to the object meanwhile: what did may say nothing of this."""
         while handle is not None:
             touched = self.watch_touched()
             try:
-                answer = await self._session.on(handle.raw, "hasManagedSaveImage", short=True)
+                fields = await self._session.on(handle.raw, method, short=True, then=ANSWERS[method])
             except BridgeError as error:
-                log.debug("managed save not known conn=%s id=%s error=%s", key.connection, key.id, error)
+                log.debug("not known conn=%s id=%s call=%s error=%s", key.connection, key.id, method, error)
                 return
             finally:
                 self.forget_touched(touched)
             if key not in touched:
-                self._publish([Patch(key, {"has_managed_save": bool(answer)})])
+                self._publish([Patch(key, fields)])
                 return
             handle = self._session.handles.get(key)
 
@@ -143,6 +156,8 @@ class Follower:
             log.warning("XML not read conn=%s kind=%s id=%s error=%s", *key[:3], str(error))
             fields = {}
         happenings = self._newborn.pop(key, [])
+        if self._rereader.is_reading(key):  # of what was there under this UUID before
+            self._rereader.want(key, stale=True)
         if self._lookup(key) is None:  # a listing may have brought it meanwhile
             told = {spec.id_field: key.id, "name": handle.name}
             record = spec.record(**told | spec.newborn(handle) | fields)
@@ -176,8 +191,12 @@ def _may_bear(happening: Happening) -> bool:
 
 
 def _event_fields(known: Record, name: str, details: Mapping[str, Any]) -> dict[str, Any]:
-    """What an event that is no lifecycle event tells of the definition, ahead of the XML."""
-    if not isinstance(known, DomainRecord) or not known.xml:
+    """What an event that is no lifecycle event tells: of the state, or of the definition ahead of the XML."""
+    if not isinstance(known, DomainRecord):
+        return {}
+    if name == "reboot" and known.state == "crashed":  # reset, it waits to be resumed; no other event says so
+        return {"state": "paused", "state_reason": "crashed"}
+    if not known.xml:
         return {}
     match name, details:
         case "agent-lifecycle", {"state": ("connected" | "disconnected") as state}:

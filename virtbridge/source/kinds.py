@@ -113,6 +113,14 @@ def id_of(raw: Any) -> str:
     return key_id
 
 
+# What an Outcome asks for: the handle's method, and the record's fields by its answer.
+ANSWERS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+    "autostart": lambda answer: {"autostart": bool(answer)},
+    "hasManagedSaveImage": lambda answer: {"has_managed_save": bool(answer)},
+    "state": lambda answer: dict(zip(("state", "state_reason"), enums.state_words(*answer), strict=True)),
+}
+
+
 def _domain_words(event: int, detail: int) -> tuple[str, str]:
     word = name_of(enums.DOMAIN_EVENT, event)
     return word, name_of(enums.DOMAIN_EVENT_DETAIL.get(word, {}), detail)

@@ -18,7 +18,7 @@ class Effect:
 
     already: the reason instead, when the domain is in that state already; empty for the one it has. killed:
     the reason instead, when the event still shows the domain's id. rereads: the XML may have changed.
-    asks_managed_save: the event does not tell whether there is an image.
+    asks: as an Outcome's.
     """
 
     state: str = ""
@@ -30,17 +30,23 @@ class Effect:
     renamed: bool = False
     removed: bool = False
     rereads: bool = False
-    asks_managed_save: bool = False
+    asks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What to do about one event: fields to patch, or the object to drop after its signal."""
+    """What to do about one event: fields to patch, or the object to drop after its signal.
+
+    asks: the handle's methods that tell what neither the event nor the XML does (kinds.ANSWERS).
+    """
 
     fields: Mapping[str, Any]
     gone: bool = False
     rereads: bool = False
-    asks_managed_save: bool = False
+    asks: frozenset[str] = frozenset()
+
+
+_STATE, _MANAGED_SAVE, _AUTOSTART = map(frozenset, (["state"], ["hasManagedSaveImage"], ["autostart"]))
 
 
 def _started(reason: str, already: str | None = None) -> Effect:
@@ -48,8 +54,8 @@ def _started(reason: str, already: str | None = None) -> Effect:
     return Effect("running", reason, already, has_managed_save=False, rereads=True)
 
 
-def _stopped(reason: str, killed: str | None = None, *, asks_managed_save: bool = False) -> Effect:
-    return Effect("shutoff", reason, killed=killed, rereads=True, asks_managed_save=asks_managed_save)
+def _stopped(reason: str, killed: str | None = None, *, asks: frozenset[str] = frozenset()) -> Effect:
+    return Effect("shutoff", reason, killed=killed, rereads=True, asks=asks)
 
 
 _DEFINED = Effect(persistent=True, rereads=True)
@@ -63,7 +69,8 @@ _DOMAIN: Mapping[tuple[str, str], Effect] = {
     ("undefined", "renamed"): Effect(),
     ("undefined", "removed"): Effect(removed=True, has_managed_save=False),
     ("started", "booted"): _started("booted"),
-    ("started", "migrated"): _started("migrated"),
+    # It has only begun to come in; `resumed`, or `suspended`, says when it is all here.
+    ("started", "migrated"): replace(_started("migration"), state="paused"),
     ("started", "restored"): _started("restored"),
     # QEMU sends `resumed` before `started` when it boots. Reverting to a snapshot of a domain that was off,
     # and starting it, is a boot; reverting to a running one shows `resumed` afterwards.
@@ -74,12 +81,14 @@ _DOMAIN: Mapping[tuple[str, str], Effect] = {
     ("suspended", "ioerror"): Effect("paused", "ioerror"),
     ("suspended", "watchdog"): Effect("paused", "watchdog"),
     ("suspended", "restored"): Effect("paused", "migration"),  # restoring is an incoming migration to QEMU
-    ("suspended", "from-snapshot"): Effect("paused", "from-snapshot"),
+    # One that was off, started paused, is paused by its user, in the same words.
+    ("suspended", "from-snapshot"): Effect("paused", "from-snapshot", asks=_STATE),
     ("suspended", "api-error"): Effect("paused", "unknown"),
     ("suspended", "postcopy"): Effect("paused", "postcopy"),
     ("suspended", "postcopy-failed"): Effect("paused", "postcopy-failed"),
     ("resumed", "unpaused"): Effect("running", "unpaused"),
-    ("resumed", "migrated"): Effect("running", "migrated"),
+    # It has arrived; or stays, as the migration was cancelled.
+    ("resumed", "migrated"): Effect("running", "migrated", asks=_STATE),
     # Also sent after `started` with `restored`, whose reason stays.
     ("resumed", "from-snapshot"): Effect("running", "from-snapshot", already=""),
     ("resumed", "postcopy"): Effect("running", "postcopy"),
@@ -88,8 +97,8 @@ _DOMAIN: Mapping[tuple[str, str], Effect] = {
     ("stopped", "destroyed"): _stopped("destroyed"),
     ("stopped", "crashed"): _stopped("crashed"),
     ("stopped", "migrated"): _stopped("migrated"),
-    # A managed save and a save to a file send the same event: the one event that costs a call beside the XML.
-    ("stopped", "saved"): _stopped("saved", asks_managed_save=True),
+    # A managed save and a save to a file send the same event.
+    ("stopped", "saved"): _stopped("saved", asks=_MANAGED_SAVE),
     # A QEMU that went away by itself; the event is made before libvirt takes the id back.
     ("stopped", "failed"): _stopped("failed", killed="crashed"),
     ("stopped", "from-snapshot"): _stopped("from-snapshot"),
@@ -135,12 +144,21 @@ def domain_outcome(known: DomainRecord, event: str, detail: str, name: str, doma
     if effect.renamed:
         fields["name"] = name
     gone = False
+    asks = effect.asks
     if effect.removed:  # an active one stays, as transient
         fields["persistent"] = False
         gone = not active
+        asks = _asks_autostart(known)
     elif effect.state == "shutoff":
         gone = not known.persistent
-    return Outcome(fields, gone, effect.rereads and not gone, effect.asks_managed_save and not gone)
+    elif effect.state == "running" and known.active and "crashed" in (known.state, known.state_reason):
+        asks = _STATE  # restarted by libvirt, or resumed by its user
+    return Outcome(fields, gone, effect.rereads and not gone, frozenset() if gone else asks)
+
+
+def _asks_autostart(known: Any) -> frozenset[str]:
+    """Of what is undefined and runs on: QEMU's driver takes its autostart, the test driver leaves it."""
+    return _AUTOSTART if known.autostart else frozenset()
 
 
 def _reason(effect: Effect, known: DomainRecord, active: bool) -> str:
@@ -177,7 +195,8 @@ def defined_outcome(
     effect: Mapping[str, Any] = effects.get(event, {})
     after = replace(known, name=name, **effect)
     gone = bool(effect) and not after.active and not after.persistent
-    return Outcome({**effect, "name": name}, gone, rereads=not gone)
+    asks = _asks_autostart(after) if event == "undefined" and not gone else frozenset()
+    return Outcome({**effect, "name": name}, gone, rereads=not gone, asks=asks)
 
 
 def network_outcome(known: NetworkRecord, event: str, name: str) -> Outcome:

@@ -48,7 +48,7 @@ class Live:
         self._session = session
         self._publish = publish
         self._lookup = lookup
-        self.rereader = Rereader(session, publish, complained)
+        self.rereader = Rereader(session, publish, complained, self._is_told_of_by_looking)
         self.follower = Follower(session, self.rereader, publish, lookup)
         self._differences = Differences(session, publish, lookup, self.rereader, self._is_told_of_by_looking)
         self.event_kinds: frozenset[Kind] = frozenset()

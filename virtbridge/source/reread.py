@@ -1,7 +1,8 @@
 """Reading definitions: one XML read in flight per object, and one more if something happened meanwhile.
 
 The XML is read in a worker, parsed and published as a patch. What cannot be parsed keeps its last good
-definition; what is gone is left to the event or the audit that will say so. Main thread.
+definition; what is gone is left to the event or the look that will say so, and dropped when no event does.
+Main thread.
 """
 
 import asyncio
@@ -13,8 +14,8 @@ from functools import partial
 from typing import Any
 
 from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.model.changes import Change, Patch
-from virtbridge.model.keys import Key
+from virtbridge.model.changes import Change, Drop, Patch
+from virtbridge.model.keys import Key, Kind
 from virtbridge.model.xml import BadXml
 from virtbridge.source.batch import Read
 from virtbridge.source.errors import is_unsupported
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 # What could not be read is tried again after this, and twice that, and so on, each at random up to twice as
 # long: a host that stalls refuses a thousand at a time. Then the audit's round robin has to find it.
 AGAIN_S, AGAIN_TIMES = 5.0, 5
+# When a read finds the object gone, the event that says so is on its way, or none is: of a domain that was
+# undefined by its migration libvirt only tells that it stopped.
+GONE_S = 1.0
 _FOR_GOOD = (ErrorKind.NOT_AUTHORIZED, ErrorKind.NOT_SUPPORTED)
 
 _NOT_READ = "XML not read conn=%s kind=%s id=%s error=%s"
@@ -36,20 +40,26 @@ Publish = Callable[[list[Change]], None]
 
 @dataclass(slots=True, eq=False)
 class _Reading:
-    """over: resolved at its end. task: None while its read is one of many. again: something happened since
-    the read began. stale: what it brings is known to be out of date.
+    """over: resolved at its end. handle: what is read. task: None while its read is one of many. again:
+    something happened since the read began. stale: what it brings is known to be out of date.
     """
 
     over: "asyncio.Future[None]"
+    handle: Handle | None = None
     task: "asyncio.Task[None] | None" = None
     again: bool = False
     stale: bool = False
 
 
 class Rereader:
-    def __init__(self, session: Session, publish: Publish, complained: set[Key]) -> None:
-        """complained: objects whose XML could not be read, logged once; kept by the connection."""
+    def __init__(
+        self, session: Session, publish: Publish, complained: set[Key], by_looking: Callable[[Kind], bool]
+    ) -> None:
+        """complained: objects whose XML could not be read, logged once; kept by the connection. by_looking:
+        whether looks tell of a kind, and no events.
+        """
         self._session = session
+        self._by_looking = by_looking
         self._publish = publish
         self._complained = complained
         self._failing = False
@@ -83,6 +93,9 @@ class Rereader:
             loop = asyncio.get_running_loop()
             self._timers[key] = loop.call_later(delay_s, self._due, key)
 
+    def is_reading(self, key: Key) -> bool:
+        return key in self._running
+
     async def read_all(self, keys: Iterable[Key], wanted: Callable[[], bool] = lambda: True) -> None:
         """wanted: asked before each, which is left out when it says no."""
         begun: list[Key] = []
@@ -95,7 +108,7 @@ class Rereader:
                 if key in self._running:
                     followed.append(self.want(key))
                 elif (handle := self._session.handles.get(key)) is not None:
-                    self._begin(key)
+                    self._begin(key).handle = handle
                     begun.append(key)
                     yield Read(key, partial(handle.raw.XMLDesc, 0), partial(_fields, KINDS[key.kind]))
 
@@ -205,7 +218,7 @@ class Rereader:
             self._end(key, reading)
 
     async def _read(self, key: Key, reading: _Reading, fields: dict[str, Any] | None) -> None:
-        handle = self._session.handles.get(key)
+        handle = reading.handle = self._session.handles.get(key)
         if handle is None:
             return
         try:
@@ -231,12 +244,28 @@ class Rereader:
     def _failed(self, key: Key, error: Exception) -> None:
         if not isinstance(error, BridgeError):
             self._complain(key, error)
-        elif error.code != KINDS[key.kind].gone and not self._session.lost.done():
+        elif self._session.lost.done():
+            return
+        elif error.code == KINDS[key.kind].gone:
+            self._found_gone(key, self._running[key].handle)
+        else:
             # A host that refuses one usually refuses a thousand: told once.
             log.log(logging.DEBUG if self._failing else logging.WARNING, _NOT_READ, *key[:3], str(error))
             self._failing = True
             if error.kind not in _FOR_GOOD:
                 self._try_later(key)
+
+    def _found_gone(self, key: Key, handle: Handle | None) -> None:
+        if key not in self._timers and not self._by_looking(key.kind):
+            loop = asyncio.get_running_loop()
+            self._timers[key] = loop.call_later(GONE_S, self._drop, key, handle)
+
+    def _drop(self, key: Key, handle: Handle | None) -> None:
+        """Unless something was heard of it since the read began, which came with another handle."""
+        del self._timers[key]
+        if handle is not None and self._session.handles.get(key) is handle:
+            del self._session.handles[key]
+            self._publish([Drop(key)])
 
     def _complain(self, key: Key, error: Exception) -> None:
         """Of XML that cannot be read: the last good definition stays."""
