@@ -23,6 +23,7 @@ from virtbridge.source.answers import answer
 from virtbridge.source.demand import Loader
 from virtbridge.source.demand_kinds import DEMAND
 from virtbridge.source.errors import lost
+from virtbridge.source.figures import Figures
 from virtbridge.source.follow import Lookup
 from virtbridge.source.inbox import Inbox
 from virtbridge.source.live import Live
@@ -173,9 +174,8 @@ class Connection:
         return xml
 
     async def sample(self, groups: frozenset[str], only: str | None) -> Samples:
-        session, _ = self.live()
-        if self._sampler is None:
-            self._sampler = Sampler(session, self._lookup, self._stats.deadline_ms / 1000)
+        self.live()
+        assert self._sampler is not None
         return await self._sampler.sample(groups, only)
 
     async def set_autostart(self, key: Key, value: bool) -> None:
@@ -230,9 +230,11 @@ class Connection:
         raw = await self._opener.open_handle(self._refresh.open_timeout_s)
         session = Session(self.config, raw, self._inbox, self._metrics, self._refresh.call_timeout_s)
         del raw
-        live = Live(session, self._publish, self._lookup, self._complained)
+        sampler = Sampler(session, self._lookup, self._stats.deadline_ms / 1000)
+        figures = Figures(session, self._lookup, sampler.sample_in_bulk)
+        live = Live(session, self._publish, self._lookup, self._complained, figures.fetch_doubtful)
         session.on_happening = live.follower.happened
-        self._session, self._live = session, live
+        self._session, self._live, self._sampler = session, live, sampler
         self._loader = Loader(session, live, self._publish, self._lookup, self._complained)
         work = asyncio.create_task(self._work(live))
         try:

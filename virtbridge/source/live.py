@@ -41,11 +41,20 @@ LISTINGS = 4  # that a refresh makes at most, where events of what they list com
 class Live:
     """event_kinds, demand_kinds: known once sync() has announced them; without those that no event tells of
     anywhere. failures: why a kind cannot be listed or followed for now; it is a demand kind until it can, and
-    what was known of it stays.
+    what was known of it stays. fetch_doubtful: the domains whose definition bulk statistics show to be
+    another.
     """
 
-    def __init__(self, session: Session, publish: Publish, lookup: Lookup, complained: set[Key]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        publish: Publish,
+        lookup: Lookup,
+        complained: set[Key],
+        fetch_doubtful: Callable[[], Coroutine[Any, Any, list[Key]]],
+    ) -> None:
         self._session = session
+        self._fetch_doubtful = fetch_doubtful
         self._publish = publish
         self._lookup = lookup
         self.rereader = Rereader(session, publish, complained, self._is_told_of_by_looking)
@@ -124,7 +133,8 @@ class Live:
             for kind in sorted(self.event_kinds | self.demand_kinds):
                 wanted = partial(self._is_wanted, kind, is_watched)
                 if wanted() and (fresh := await self._list_again(KINDS[kind])) is not None:
-                    keys = dict.fromkeys([*fresh, *self._share(kind)])
+                    doubtful = await self._fetch_doubtful() if kind is Kind.DOMAIN else []
+                    keys = dict.fromkeys([*fresh, *doubtful, *self._share(kind)])
                     await self.rereader.read_all(keys, wanted)
         if self.failures:
             raise _as_one(self.failures.values())

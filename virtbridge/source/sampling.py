@@ -153,7 +153,7 @@ class Sampler:
         last one took, and a sample of all never waits for more than two of them.
         """
         if only is None:
-            return await self._sample_but_stuck(groups, None)
+            return await self._sample_but_stuck(groups)
         async with self._singles:
             await asyncio.sleep(self._rested_at - monotonic())
             began = monotonic()
@@ -163,7 +163,13 @@ class Sampler:
                 now = monotonic()
                 self._rested_at = now + min(now - began, REST_MOST_S)
 
-    async def _sample_but_stuck(self, groups: frozenset[str], only: str | None) -> Samples:
+    async def sample_in_bulk(self, groups: frozenset[str]) -> Samples:
+        """Likewise of each active domain; none where that would cost calls for each of them."""
+        return await self._sample_but_stuck(groups, singles=False)
+
+    async def _sample_but_stuck(
+        self, groups: frozenset[str], only: str | None = None, *, singles: bool = True
+    ) -> Samples:
         for attempt in range(HANGING_LIMIT + 1):
             async with self._one_at_a_time:  # how many calls may hang is only known when none is under way
                 await self._learn_host()
@@ -175,18 +181,20 @@ class Sampler:
                 await self._look_for_stuck()
                 late = self._late
                 try:
-                    return await self._sample(self._askable(groups), only)
+                    return await self._sample(self._askable(groups), only, singles)
                 except BridgeError:
                     # One more guest is stuck: now that a call of ours hangs on it, it is left out.
                     if self._late == late or attempt == HANGING_LIMIT:
                         raise
         raise AssertionError  # the last attempt has returned or raised
 
-    async def _sample(self, groups: frozenset[str], only: str | None) -> Samples:
+    async def _sample(self, groups: frozenset[str], only: str | None, singles: bool) -> Samples:
         handles = self._handles(only) if only is not None or self._chunks else None
         if only is not None and not handles:
             raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"{self._session.name} has no domain {only}")
         answer = await self._fetch(groups, handles)
+        if answer is None and not singles:
+            return {}
         if answer is None:
             answer = await self._fetch_singles(groups, handles or self._handles(None))
         if only is None:
