@@ -114,7 +114,7 @@ class _Daemon:
             lookup=cache.get,
             watched=self._clients.present,
             look=lambda *args: self._requests.look(*args),
-            on_batch=lambda: self._face.publish(),
+            batch=cache.batch,
             metrics=metrics,
             refresh=config.refresh,
             stats=config.stats,

@@ -40,8 +40,11 @@ class Link:
     def signal(self, path: str, _interface: str, member: str, signature: str, body: bytes) -> None:
         self.sent.append((path, member, plain(unmarshal(signature, body))))
 
+    def gather(self) -> None:
+        self.flushed = False
+
     def flush(self) -> None:
-        self.flushed = bool(self.sent)
+        self.flushed = True
 
     def drain(self) -> None:
         self.congested = False
@@ -176,16 +179,17 @@ async def test_events_that_nobody_takes_are_bounded_and_counted(monkeypatch: Any
     assert bench.metrics.snapshot()["bus.signals.dropped"] == 15
 
 
-async def test_who_knows_that_no_more_comes_need_not_wait_for_the_next_turn() -> None:
+async def test_what_comes_in_a_batch_goes_out_at_its_end() -> None:
     bench = Bench()
     bench.cache.apply([Put(key(), domain())])
     await bench.turns()
     bench.link.taken()
-    bench.cache.apply([Patch(key(), {"state": "paused"}), lifecycle("suspended")])
-    bench.publisher.publish()
-    assert [member for _, member, _ in bench.link.taken()] == ["PropertiesChanged", "Lifecycle"]
+    with bench.cache.batch:
+        for state in ("running", "paused"):
+            bench.cache.apply([Patch(key(), {"state": state}), lifecycle(state)])
+        assert bench.link.taken() == []
+    assert [member for _, member, _ in bench.link.taken()] == ["PropertiesChanged", "Lifecycle", "Lifecycle"]
     assert bench.link.flushed
-    bench.publisher.publish()
     await bench.turns()
     assert bench.link.taken() == []
 

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import sleep
 
 import pytest
@@ -61,19 +63,20 @@ async def test_a_long_batch_leaves_the_loop_its_turns() -> None:
     assert turns >= 4
 
 
-async def test_after_each_whole_batch_those_are_told_who_pass_it_on() -> None:
+async def test_what_is_there_is_delivered_in_one_batch() -> None:
     seen: list[object] = []
-    inbox = Inbox(asyncio.get_running_loop(), lambda: seen.append("batch"), slice_s=0.005)
+
+    @contextmanager
+    def batch() -> Iterator[None]:
+        seen.append("begins")
+        yield
+        seen.append("ends")
+
+    inbox = Inbox(asyncio.get_running_loop(), batch())
     inbox.post(seen.append, 1)
     inbox.post(seen.append, 2)
     await turned()
-    assert seen == [1, 2, "batch"]
-    for _ in range(20):  # several slices are one batch
-        inbox.post(sleep, 0.002)
-    async with asyncio.timeout(5):
-        while len(inbox):
-            await turned()
-    assert seen == [1, 2, "batch", "batch"]
+    assert seen == ["begins", 1, 2, "ends"]
 
 
 async def test_a_failing_delivery_does_not_stop_the_next(caplog: pytest.LogCaptureFixture) -> None:

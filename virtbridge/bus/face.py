@@ -78,7 +78,6 @@ class BusFace:
         shape_of = shapes(contract)
         publisher = Publisher(link, cache, shape_of, metrics, __version__)
         watches = Watches(cache, requests, clients, metrics, limits, refresh)
-        self.publish = publisher.publish  # see there
         self._stats_watches = StatsWatches(link, publisher, statistics, clients, metrics, stats)
         ours = {
             MANAGER: ManagerHandlers(cache, publisher, requests, shape_of, limits),

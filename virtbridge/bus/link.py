@@ -102,7 +102,7 @@ class Link:
         self._emptied: asyncio.Future[None] | None = None  # someone waits in drain()
         self._writing = False  # the socket is full: the loop tells when it is not
         self._gathering = False  # inside a turn that ends with a write
-        self._flush_due: asyncio.Handle | None = None
+        self._flush_due = False
         self._turn_due = False
         self.passes_fds = passes_fds
         self.unique_name = ""
@@ -153,13 +153,18 @@ class Link:
         outgoing = self._outgoing
         outgoing.push(frame, fds)
         if not (self._gathering or self._flush_due or self._writing):
-            self._flush_due = self._loop.call_soon(self._flush)
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
         if outgoing.queued_bytes > self._high_water_bytes and not self.congested:
             self._set_congested(True)
 
+    def gather(self) -> None:
+        """What is sent from now on leaves together, with flush(), which must follow in this turn."""
+        self._gathering = True
+
     def flush(self) -> None:
-        """What was sent in this turn leaves now: for who knows that nothing else is to be sent with it."""
-        if self._flush_due is not None:
+        self._gathering = False
+        if self._outgoing.queued_bytes and not self._writing:
             self._flush()
 
     def reply(self, call: Incoming, signature: str = "", body: bytes = b"", fds: Sequence[int] = ()) -> None:
@@ -259,9 +264,7 @@ class Link:
 
     def _flush(self) -> None:
         """Write what is queued; what does not fit goes when the loop says that there is room."""
-        if self._flush_due is not None:
-            self._flush_due.cancel()
-            self._flush_due = None
+        self._flush_due = False
         if self._ended:
             return
         try:
@@ -329,7 +332,7 @@ class Link:
     def _dispatch_all(self, messages: list[Incoming]) -> None:
         """In their order, then one write for all that was answered."""
         self._inbound.begin_turn()
-        self._gathering = True
+        self.gather()
         for message in messages:
             if self._ended:
                 message.discard()
@@ -338,7 +341,6 @@ class Link:
                 self._inbound.accept(message)
             else:
                 self._dispatch(message)
-        self._gathering = False
         self._after_turn(bool(self._inbound.queued))
 
     def _dispatch(self, message: Incoming) -> None:
@@ -376,14 +378,12 @@ class Link:
         if self._ended:
             return
         self._inbound.begin_turn()
-        self._gathering = True
+        self.gather()
         more = self._inbound.serve()
-        self._gathering = False
         self._after_turn(more)
 
     def _after_turn(self, more: bool) -> None:
-        if self._outgoing.queued_bytes and not self._writing:
-            self._flush()
+        self.flush()
         if more and not self.congested:
             self._schedule_turn()
         if self._ended:

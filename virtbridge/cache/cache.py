@@ -18,8 +18,30 @@ Touched = Callable[[Key], None]
 Happened = Callable[[Signal], None]
 
 
+class Batch:
+    """`with cache.batch:` changes that come together. Who passes them on may wait for its end instead of the
+    loop's next turn.
+    """
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self._at_end: list[Callable[[], None]] = []
+
+    def at_end(self, tell: Callable[[], None]) -> None:
+        self._at_end.append(tell)
+
+    def __enter__(self) -> None:
+        self.is_open = True
+
+    def __exit__(self, *_: object) -> None:
+        self.is_open = False
+        for tell in self._at_end:
+            tell()
+
+
 class Cache:
     def __init__(self) -> None:
+        self.batch = Batch()
         self._records: dict[Key, Record] = {}
         self._groups: dict[tuple[str, Kind], dict[Key, None]] = {}
         self._children: dict[Key, dict[Key, None]] = {}

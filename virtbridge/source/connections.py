@@ -6,6 +6,7 @@ Names to connections, and the threads that they share. Raises BridgeError, nothi
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -25,9 +26,9 @@ log = logging.getLogger(__name__)
 
 
 class Connections:
-    """publish, lookup, watched, look, on_batch: called on the main thread; watched says whether any client
-    would notice. look: at what a connection has of a kind that is read on demand, for its watches, through
-    the cache. on_batch: after publish, when all that libvirt has told by now has been published.
+    """publish, lookup, watched, look: called on the main thread; watched says whether any client would
+    notice. look: at what a connection has of a kind that is read on demand, for its watches, through the
+    cache. batch: entered while what libvirt has told by now is published, however much that is.
     """
 
     def __init__(
@@ -40,9 +41,9 @@ class Connections:
         metrics: Metrics,
         refresh: RefreshConfig | None = None,
         stats: StatsConfig | None = None,
-        on_batch: Callable[[], None] = lambda: None,
+        batch: AbstractContextManager[object] | None = None,
     ) -> None:
-        self._on_batch = on_batch
+        self._batch = batch
         self._stats = stats or StatsConfig()
         self._publish = publish
         self._lookup = lookup
@@ -57,7 +58,7 @@ class Connections:
 
     def start(self) -> None:
         """Once, with the loop running."""
-        inbox = self._inbox = Inbox(asyncio.get_running_loop(), self._on_batch)
+        inbox = self._inbox = Inbox(asyncio.get_running_loop(), self._batch)
         self._metrics.gauge("queue.inbox", lambda: len(inbox))
         self._metrics.gauge("source.connections", lambda: len(self._connections))
         self._events.start()

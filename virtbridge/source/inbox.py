@@ -2,33 +2,33 @@
 
 Whatever a libvirt callback or a worker has to say is a call posted here, and is made on the main thread in
 the order of posting. One wake of the loop per batch; a long batch is cut into slices so that the bus gets its
-turns. After a batch those are told who pass its outcome on, which another turn of the loop would delay.
-Threads: `post` from any; everything else on the main thread.
+turns. Threads: `post` from any; everything else on the main thread.
 """
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 from typing import Any
 
 log = logging.getLogger(__name__)
 
-SLICE_S = 0.010  # of a loop turn; the rest waits for the next one
+SLICE_S = 0.005  # of a loop turn, beside what comes of it; the rest waits for the next one
 
 
 class Inbox:
-    """on_batch: called on the main thread after each batch of deliveries."""
+    """batch: entered for each slice of deliveries, on the main thread."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        on_batch: Callable[[], None] = lambda: None,
+        batch: AbstractContextManager[object] | None = None,
         slice_s: float = SLICE_S,
     ) -> None:
         self._loop = loop
-        self._on_batch = on_batch
+        self._batch = batch or nullcontext()
         self._slice_s = slice_s
         self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._woken = False
@@ -49,14 +49,14 @@ class Inbox:
     def _drain(self) -> None:
         self._woken = False  # before reading, so that nothing posted meanwhile is left behind
         until = monotonic() + self._slice_s
-        while self._queue:
-            deliver, args = self._queue.popleft()
-            try:
-                deliver(*args)
-            except Exception:
-                log.exception("a delivery failed")
-            if self._queue and monotonic() >= until:
-                self._woken = True
-                self._loop.call_soon(self._drain)
-                return  # the turn is used up: what came of it goes out in its own time
-        self._on_batch()
+        with self._batch:
+            while self._queue:
+                deliver, args = self._queue.popleft()
+                try:
+                    deliver(*args)
+                except Exception:
+                    log.exception("a delivery failed")
+                if self._queue and monotonic() >= until:
+                    self._woken = True
+                    self._loop.call_soon(self._drain)
+                    return

@@ -7,6 +7,7 @@ them. Tables and pure functions. Source: libvirt's virConnectListAll*() flags an
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import libvirt
@@ -121,6 +122,7 @@ ANSWERS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
 }
 
 
+@lru_cache(maxsize=256)
 def _domain_words(event: int, detail: int) -> tuple[str, str]:
     word = name_of(enums.DOMAIN_EVENT, event)
     return word, name_of(enums.DOMAIN_EVENT_DETAIL.get(word, {}), detail)
@@ -130,6 +132,7 @@ def _words(prefix: str, events: enums.Table) -> Callable[[int, int], tuple[str, 
     """Words of an event and its detail; libvirt 9 has no details of these kinds, but a newer one may."""
     details = {word: enums.table(f"{prefix}{word.upper()}_") for word in events.values()}
 
+    @lru_cache(maxsize=64)
     def words(event: int, detail: int) -> tuple[str, str]:
         word = name_of(events, event)
         return word, name_of(details.get(word, {}), detail)
