@@ -17,6 +17,7 @@ import pytest
 from tests.support.followed import Followed
 from tests.support.libvirtd import Libvirtd, is_available, qemu_xml, start_qemu
 from virtbridge.model.keys import Kind
+from virtbridge.source import follow
 from virtbridge.source.enums import state_words
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs root, libvirtd and namespaces")
@@ -186,4 +187,35 @@ async def test_a_migration_that_is_cancelled(host: Libvirtd, target: Libvirtd, o
         await source.until(lambda: source.domain(uuid, "target") is None)
         await asyncio.to_thread(close, arriving)
         await asyncio.to_thread(canceller.close)
+        await asyncio.to_thread(domain.destroy)
+
+
+async def test_a_medium_that_is_gone_after_the_tray_has_opened(
+    host: Libvirtd, other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The read that the tray's opening leads to may find the medium still in it, and no other event comes."""
+    medium = host.folder / "medium.iso"
+    medium.write_bytes(bytes(1 << 16))
+    drive = "<disk type='file' device='cdrom'>{}<target dev='hdc' bus='ide'/><readonly/></disk>"
+    full = drive.format(f"<source file='{medium}'/>")
+    monkeypatch.setattr(follow, "LATER_S", 0.1)
+    async with Followed() as source:
+        await source.ready(host.qemu_uri)
+        domain = await asyncio.to_thread(start_qemu, other, "drive", devices=full)
+        uuid = domain.UUIDString()
+        await source.until(lambda: source.domain(uuid) and source.domain(uuid).definition.disks)
+        assert source.domain(uuid).definition.disks[0].source == str(medium)
+        before, real = domain.XMLDesc(), libvirt.virDomain.XMLDesc
+        after_close: list[str] = []
+
+        def read(raw: Any, flags: int = 0) -> str:
+            """The old text, still in the read that the last event leads to."""
+            heard = [each.args[1].get("reason") for each in source.signals if each.args[0] == "tray-change"]
+            if "close" in heard:
+                after_close.append(real(raw, flags))
+            return after_close[-1] if len(after_close) > 1 else before
+
+        monkeypatch.setattr(libvirt.virDomain, "XMLDesc", read)
+        await asyncio.to_thread(domain.updateDeviceFlags, drive.format(""), LIVE)
+        await source.until(lambda: not source.domain(uuid).definition.disks[0].source)
         await asyncio.to_thread(domain.destroy)

@@ -1,6 +1,7 @@
 """A session's listings are published in steps that hold up nothing else, and never over what is newer."""
 
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -76,3 +77,12 @@ async def test_what_an_event_tells_between_two_steps_stays(monkeypatch: Any) -> 
         key(2).id: "renamed",
     }
     assert bench.differences.passed_over == {Kind.DOMAIN}
+
+
+def test_a_start_that_is_seen_before_the_saved_image_is_gone() -> None:
+    known = DomainRecord(key(0).id, "d", persistent=True, has_managed_save=True)
+    handles = {key(0).id: Handle(key(0).id, "d", 7, None)}
+    seen = Inventory(SPEC, handles, {"has_managed_save": frozenset(handles)}, {})
+    assert seen.change(key(0), known) == Patch(key(0), {"name": "d", "id": 7, "has_managed_save": False})
+    runs = replace(known, id=7, has_managed_save=False)
+    assert seen.change(key(0), runs) == Patch(key(0), {"name": "d", "id": 7, "has_managed_save": True})

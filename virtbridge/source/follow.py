@@ -21,10 +21,15 @@ from virtbridge.source.session import LIFECYCLE, Happening, Session
 
 log = logging.getLogger(__name__)
 
-BALLOON_REREAD_S = 2.0  # the property follows the event at once; the XML's copy of it may take its time
+LATER_S = 2.0  # when the XML, too, has what an event told of
 
-_PLUGGED = "device-added"
-_MEMORY_DEVICE = "<memory model="  # as libvirt writes it
+# Events that libvirt sends before the XML has all that they tell of, and of which XML this is so: of memory
+# that was plugged it asks QEMU for the place and the balloon's new size after that, and a medium is changed
+# when the tray has opened. No later event tells of the end.
+_EARLY: Mapping[str, Callable[[str], bool]] = {
+    "device-added": lambda xml: "<memory model=" in xml,
+    "tray-change": lambda _xml: True,
+}
 _LAST_WORDS = frozenset({"undefined", "stopped", "shutdown", "deleted"})
 
 Lookup = Callable[[Key], Record | None]
@@ -93,10 +98,10 @@ class Follower:
         self._publish([Patch(key, fields), signal] if fields else [signal])
         if happening.rereads and not is_read:
             reading = self._rereader.want(key, stale=bool(fields))
-            if happening.args[0] == _PLUGGED:
-                self._start(self._follow_memory(key, reading))
+            if is_early := _EARLY.get(happening.args[0]):
+                self._start(self._read_later(key, reading, is_early))
         elif "definition" in fields:
-            self._rereader.want_later(key, BALLOON_REREAD_S)
+            self._rereader.want_later(key, LATER_S)
 
     def _apply_lifecycle(self, key: Key, known: Record, happening: Happening, is_read: bool) -> None:
         event, detail = happening.args
@@ -114,14 +119,14 @@ class Follower:
         for method in outcome.asks:
             self._start(self._ask(key, happening.handle, method))
 
-    async def _follow_memory(self, key: Key, reading: "asyncio.Future[None]") -> None:
-        """libvirt tells that memory was plugged before it asks QEMU for its place and the balloon's new size,
-        and tells no more of them: the XML may have been read too early.
-        """
+    async def _read_later(
+        self, key: Key, reading: "asyncio.Future[None]", is_early: Callable[[str], bool]
+    ) -> None:
+        """Once more after the reading that is under way, which may have come too early."""
         await asyncio.wait([reading])
         known: Any = self._lookup(key)
-        if known and _MEMORY_DEVICE in known.xml:
-            self._rereader.want_later(key, BALLOON_REREAD_S)
+        if known and is_early(known.xml):
+            self._rereader.want_later(key, LATER_S)
 
     async def _ask(self, key: Key, handle: Handle | None, method: str) -> None:
         """Ask until nothing happened to the object meanwhile: what did may say nothing of this."""

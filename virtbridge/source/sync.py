@@ -16,7 +16,7 @@ import libvirt
 from virtbridge.errors import BridgeError
 from virtbridge.model.changes import Patch, Put
 from virtbridge.model.keys import Key
-from virtbridge.model.records import Record
+from virtbridge.model.records import DomainRecord, Record
 from virtbridge.source.enums import state_words
 from virtbridge.source.errors import is_unsupported
 from virtbridge.source.kinds import Handle, KindSpec, handle_of, id_of
@@ -59,9 +59,12 @@ class Inventory:
     def change(self, key: Key, known: Record | None) -> Put | Patch:
         """What makes the record have these fields; definition and XML stay as they were known."""
         fields = self.fields(key.id)
-        if known is not None:
-            return Patch(key, fields)
-        return Put(key, self.spec.record(**{self.spec.id_field: key.id} | fields))
+        if known is None:
+            return Put(key, self.spec.record(**{self.spec.id_field: key.id} | fields))
+        if isinstance(known, DomainRecord) and not known.active and fields["id"] >= 0:
+            # A start uses the saved image up, or throws it away, but may be seen before that.
+            fields["has_managed_save"] = False
+        return Patch(key, fields)
 
     async def changed(
         self, connection: str, lookup: Callable[[Key], Record | None]
