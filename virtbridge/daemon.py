@@ -65,9 +65,18 @@ async def serve(
         log.error("no bus: %s", error)
         return 1
     finally:
-        for number in (*_ENDING, signal.SIGHUP):
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)  # the end is bounded, and clean only when it is let be
+        _ignore_signals(loop, (*_ENDING, signal.SIGHUP))  # the end is bounded, and clean when it is let be
+
+
+def _ignore_signals(loop: asyncio.AbstractEventLoop, numbers: tuple[signal.Signals, ...]) -> None:
+    """In place of the loop's handlers. Between the two a signal would do what it does by default, which is to
+    end us: it is held back meanwhile.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    for number in numbers:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 async def _serve(
