@@ -60,7 +60,7 @@ async def serve(
     loop.add_signal_handler(signal.SIGHUP, lambda: None)  # there is nothing yet to be read anew
     try:
         link = await _unless(stopped, Link.connect(address, _link_limits(config.limits, session=session)))
-        return await _serve(link, config, stopped, session, ready, reload) if link else 0
+        return await _serve_on(link, config, stopped, session, ready, reload) if link else 0
     except (DialError, BusError) as error:
         log.error("no bus: %s", error)
         return 1
@@ -79,7 +79,7 @@ def _ignore_signals(loop: asyncio.AbstractEventLoop, numbers: tuple[signal.Signa
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
-async def _serve(
+async def _serve_on(
     link: Link,
     config: Config,
     stopped: asyncio.Event,

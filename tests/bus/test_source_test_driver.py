@@ -312,6 +312,29 @@ async def test_a_refresh_reads_what_an_event_told_of_meanwhile(
         assert not events
 
 
+async def replaced_while_it_is_read(
+    source: Followed,
+    other: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    read: Any,
+    blocked: list[str],
+    more: str = "",
+) -> Any:
+    """A domain that was undefined, and defined anew under its UUID, while its XML was read; the new one is
+    known. read: in place of virDomainGetXMLDesc(), keeps the first one waiting, and says so in blocked.
+    """
+    domain = other.defineXML(EXTRA)
+    uuid = domain.UUIDString()
+    await source.until(lambda: source.domain(uuid))
+    monkeypatch.setattr(libvirt.virDomain, "XMLDesc", read)
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_TITLE, "old", None, None)
+    await until(lambda: blocked)
+    domain.undefine()
+    domain = other.defineXML(EXTRA.replace("</name>", f"</name><uuid>{uuid}</uuid>{more}"))
+    await source.until(lambda: source.puts.count(Key("c", Kind.DOMAIN, uuid)) == 2)
+    return domain
+
+
 async def test_what_was_read_of_an_object_before_it_was_defined_anew_is_not_published(
     other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,16 +351,10 @@ async def test_what_was_read_of_an_object_before_it_was_defined_anew_is_not_publ
 
     async with Followed() as source:
         await source.ready(URI)
-        domain = other.defineXML(EXTRA)
+        domain = await replaced_while_it_is_read(
+            source, other, monkeypatch, read, blocked, "<title>new</title>"
+        )
         uuid = domain.UUIDString()
-        await source.until(lambda: source.domain(uuid))
-        monkeypatch.setattr(libvirt.virDomain, "XMLDesc", read)
-        domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_TITLE, "old", None, None)
-        await until(lambda: blocked)
-        domain.undefine()
-        new = EXTRA.replace("</name>", f"</name><uuid>{uuid}</uuid><title>new</title>")
-        domain = other.defineXML(new)
-        await source.until(lambda: source.puts.count(Key("c", Kind.DOMAIN, uuid)) == 2)
         before = source.calls()["XMLDesc"]
         go_on.set()
         await until(lambda: source.calls()["XMLDesc"] == before + 1)
@@ -365,15 +382,8 @@ async def test_what_a_read_finds_gone_is_dropped_unless_it_was_defined_anew(
     monkeypatch.setattr(reread, "GONE_S", 0.05)
     async with Followed() as source:
         await source.ready(URI)
-        domain = other.defineXML(EXTRA)
+        domain = await replaced_while_it_is_read(source, other, monkeypatch, read, blocked)
         uuid = domain.UUIDString()
-        await source.until(lambda: source.domain(uuid))
-        monkeypatch.setattr(libvirt.virDomain, "XMLDesc", read)
-        domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_TITLE, "old", None, None)
-        await until(lambda: blocked)
-        domain.undefine()
-        domain = other.defineXML(EXTRA.replace("</name>", f"</name><uuid>{uuid}</uuid>"))
-        await source.until(lambda: source.puts.count(Key("c", Kind.DOMAIN, uuid)) == 2)
         go_on.set()
         await asyncio.sleep(0.3)
         assert source.domain(uuid) is not None

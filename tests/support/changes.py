@@ -130,14 +130,16 @@ Act = Callable[[OtherClient], str | None]  # what it did it to; None: there was 
 
 @dataclass(frozen=True)
 class Operation:
+    """only: the driver it makes sense for. undone: a refusal may have shown in the XML for a moment, and no
+    event says that it is gone.
+    """
+
     name: str
     act: Act
     weight: int = 2
     silent: bool = False
-    only: str = ""  # the driver it makes sense for
-    undone: bool = (
-        False  # a refusal may have shown in the XML for a moment, and no event says that it is gone
-    )
+    only: str = ""
+    undone: bool = False
 
     def fits(self, world: World) -> bool:
         return self.only in ("", world.kind)

@@ -21,7 +21,7 @@ from virtbridge.source.errors import is_unsupported
 from virtbridge.source.follow import Lookup
 from virtbridge.source.sampling import Samples
 from virtbridge.source.session import Session
-from virtbridge.source.sync import LOOKED_AT_IN_TURN, STATS_CHUNK
+from virtbridge.source.sync import LOOKED_AT_IN_TURN, fetch_in_chunks
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ class Figures:
         self._session = session
         self._lookup = lookup
         self._sample = sample
-        self._told: dict[Key, Told] = {}
-        self._has_them = True
+        self._told: dict[Key, Told] = {}  # at the last look
+        self._has_them = True  # of domains that are off
 
     async def fetch_doubtful(self) -> list[Key]:
         """The domains whose definition should be read again. Raises BridgeError when the host is lost."""
@@ -90,16 +90,12 @@ class Figures:
         return {key_id: _told(sample.values) for key_id, sample in samples.items()}
 
     async def _fetch_off(self) -> Mapping[str, Told]:
-        """In chunks that fit an answer."""
-        handles = [handle.raw for key, handle in self._session.handles.items() if self._is_off(key)]
-        told: dict[str, Told] = {}
-        for start in range(0, len(handles) if self._has_them else 0, STATS_CHUNK):
-            told |= await self._session.call(
-                "domainListGetStats", handles[start : start + STATS_CHUNK], group_flags(GROUPS), _NOWAIT,
-                short=True, then=_read,
-            )  # fmt: skip
+        if not self._has_them:
+            return {}
+        raws = [handle.raw for key, handle in self._session.handles.items() if self._is_off(key)]
+        told = await fetch_in_chunks(self._session, raws, group_flags(GROUPS), _NOWAIT, _read)
         # The test driver has the call, and none of these in it.
-        self._has_them = self._has_them and not (told and {_NOTHING}.issuperset(told.values()))
+        self._has_them = not told or any(each != _NOTHING for each in told.values())
         return told
 
     def _is_off(self, key: Key) -> bool:

@@ -7,9 +7,9 @@ emptiness.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import libvirt
 
@@ -23,6 +23,8 @@ from virtbridge.source.kinds import Handle, KindSpec, handle_of, id_of
 from virtbridge.source.session import Session, all_of
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # libvirt's RPC refuses more records in one answer (REMOTE_CONNECT_GET_ALL_DOMAIN_STATS_MAX is 4096).
 STATS_CHUNK = 2048
@@ -232,18 +234,31 @@ async def _fetch_states_slowly(session: Session, handles: Iterable[Handle]) -> S
     """In chunks that fit an answer, or one by one where the driver has no bulk statistics."""
     raws = [handle.raw for handle in handles]
     if session.bulk_states:
-        chunks = [raws[start : start + STATS_CHUNK] for start in range(0, len(raws), STATS_CHUNK)]
-        answers = await all_of(_fetch_chunk(session, chunk) for chunk in chunks)
-    else:
-        answers = await all_of(_fetch_state(session, raw) for raw in raws)
-    return {key_id: words for answer in answers for key_id, words in answer.items()}
+        return await fetch_in_chunks(session, raws, libvirt.VIR_DOMAIN_STATS_STATE, 0, _states)
+    return _joined(await all_of(_fetch_state(session, raw) for raw in raws))
 
 
-async def _fetch_chunk(session: Session, raws: list[Any]) -> States:
-    states: States = await session.call(
-        "domainListGetStats", raws, libvirt.VIR_DOMAIN_STATS_STATE, short=True, then=_states
+async def fetch_in_chunks(
+    session: Session,
+    raws: Sequence[Any],
+    groups: int,
+    flags: int,
+    then: Callable[[list[tuple[Any, dict[str, Any]]]], Mapping[str, T]],
+) -> Mapping[str, T]:
+    """Statistics of these domains by UUID, in chunks that fit an answer. groups: VIR_DOMAIN_STATS_*. flags:
+    VIR_CONNECT_GET_ALL_DOMAINS_STATS_*. then: reads an answer, in a worker. Raises BridgeError.
+    """
+    chunks = [raws[start : start + STATS_CHUNK] for start in range(0, len(raws), STATS_CHUNK)]
+    return _joined(
+        await all_of(
+            session.call("domainListGetStats", chunk, groups, flags, short=True, then=then)
+            for chunk in chunks
+        )
     )
-    return states
+
+
+def _joined(answers: Iterable[Mapping[str, T]]) -> Mapping[str, T]:
+    return {key_id: value for answer in answers for key_id, value in answer.items()}
 
 
 async def _fetch_state(session: Session, raw: Any) -> States:
