@@ -1,7 +1,9 @@
 """The inbox: in order, one wake per batch, a long batch in slices, nothing lost between threads."""
 
 import asyncio
+import gc
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +18,17 @@ async def turned() -> None:
     await asyncio.sleep(0)
 
 
+def opened_since(before: set[str]) -> set[str]:
+    return {
+        fd for fd in os.listdir("/proc/self/fd") if fd not in before and os.path.exists(f"/proc/self/fd/{fd}")
+    }
+
+
 async def test_a_batch_wakes_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = asyncio.get_running_loop()
-    wakes: list[object] = []
-    wake = loop.call_soon_threadsafe
-    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda call: (wakes.append(call), wake(call)))
-    inbox, seen = Inbox(loop), []
+    wakes: list[int] = []
+    wake = os.eventfd_write
+    monkeypatch.setattr(os, "eventfd_write", lambda fd, value: (wakes.append(fd), wake(fd, value)))
+    inbox, seen = Inbox(asyncio.get_running_loop()), []
     for number in range(1000):
         inbox.post(seen.append, number)
     assert len(wakes) == 1
@@ -75,7 +82,9 @@ async def test_what_is_there_is_delivered_in_one_batch() -> None:
     inbox = Inbox(asyncio.get_running_loop(), batch())
     inbox.post(seen.append, 1)
     inbox.post(seen.append, 2)
-    await turned()
+    async with asyncio.timeout(5):
+        while "ends" not in seen:
+            await turned()
     assert seen == ["begins", 1, 2, "ends"]
 
 
@@ -99,4 +108,18 @@ def test_posting_after_the_end_is_harmless() -> None:
     inbox = Inbox(loop)
     loop.close()
     inbox.post(print)
-    assert len(inbox) == 0
+
+
+def test_its_descriptor_stays_open_as_long_as_somebody_may_post() -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    loop = asyncio.new_event_loop()
+    inbox = Inbox(loop)
+    post = inbox.post
+    loop.close()
+    del inbox
+    (own,) = opened_since(before)
+    post(print)
+    assert opened_since(before) == {own}
+    del post
+    gc.collect()
+    assert opened_since(before) == set()

@@ -24,6 +24,7 @@ _DEVICES = "aa{sv}"
 # Of texts whose bytes are kept for others. What is longer is hardly anybody else's, and thousands of them
 # would be all memory: whoever may write a domain's description may write another one every second.
 _SHARED_CHARACTERS = 200
+_SHARED_BYTES = 256  # and of changes whose whole body is kept
 # What a value's first byte stands on. An array's own length does; its elements must not need more than that.
 _ALIGNMENTS = {"s": 4, "o": 4, "b": 4, "u": 4, "i": 4, "a": 4, "t": 8, "(": 8}
 # The library takes 4 to 25 us for what these do in one.
@@ -162,8 +163,19 @@ def _strings_entry(path: str, texts: Sequence[str]) -> bytes:
     return b"".join((head, _PADS[-len(head) & 3], _U32.pack(sum(map(len, parts[:-1]))), *parts[:-1]))
 
 
-def properties_changed_body(interface: str, entries: Sequence[bytes]) -> bytes:
+def properties_changed_body(interface: str, entries: tuple[bytes, ...]) -> bytes:
     """`sa{sv}as`: nothing is ever invalidated without its value."""
+    is_shared = sum(map(len, entries)) <= _SHARED_BYTES
+    return _changed_shared(interface, entries) if is_shared else _changed(interface, entries)
+
+
+@lru_cache(maxsize=1024)
+def _changed_shared(interface: str, entries: tuple[bytes, ...]) -> bytes:
+    """A state and its reason, as nearly always, which are the same for all domains."""
+    return _changed(interface, entries)
+
+
+def _changed(interface: str, entries: tuple[bytes, ...]) -> bytes:
     block = join(entries)
     return b"".join((_before_block(interface, len(block)), block, _PADS[-len(block) & 3], _EMPTY_ARRAY))
 
@@ -202,7 +214,7 @@ class Pieces:
         self.entries = list(like.entries) if like else [b""] * len(self.values)
         self._make(like.differing(self.values) if like else range(len(self.values)))
 
-    def update(self, record: Any) -> list[bytes]:
+    def update(self, record: Any) -> tuple[bytes, ...]:
         """The entries of the properties that differ from what clients know and are announced; they know them
         now.
         """
@@ -211,7 +223,7 @@ class Pieces:
         if changed:
             self.values = values
             self._make(changed)
-        return [self.entries[place] for place in changed if place not in self.shape.silent]
+        return tuple([self.entries[place] for place in changed if place not in self.shape.silent])
 
     def differing(self, values: Sequence[Any]) -> list[int]:
         """The places at which these values are others."""

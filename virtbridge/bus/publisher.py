@@ -167,7 +167,7 @@ class Publisher:
         if new.key.kind is Kind.CONNECTION:
             self._publish_connections()
 
-    def _publish_change(self, known: Pieces, changed: list[bytes]) -> None:
+    def _publish_change(self, known: Pieces, changed: tuple[bytes, ...]) -> None:
         if changed:
             body = pieces.properties_changed_body(known.shape.interface, changed)
             self._signal(known.path, PROPERTIES, "PropertiesChanged", "sa{sv}as", body)

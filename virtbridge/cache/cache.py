@@ -111,12 +111,20 @@ class Cache:
         return len(self._records)
 
     def _apply_put(self, change: Put) -> None:
-        self._store(change.key, change.record)
+        key, record = change
+        known = self._records.get(key)
+        if known is None:
+            self._add(key, record)
+        elif record != known:
+            self._replace(key, known, record)
 
     def _apply_patch(self, change: Patch) -> None:
         known = self._records.get(change.key)
-        if known is not None:
-            self._store(change.key, replace(known, **change.fields))
+        if known is None:
+            return
+        news = {name: value for name, value in change.fields.items() if getattr(known, name) != value}
+        if news:  # of an audit's patches hardly any has
+            self._replace(change.key, known, replace(known, **news))
 
     def _apply_drop(self, change: Drop) -> None:
         for child in list(self._children.get(change.key, ())):
@@ -157,16 +165,18 @@ class Cache:
         for tell in self._happened[change.key.kind]:
             tell(change)
 
-    def _store(self, key: Key, record: Record) -> None:
-        known = self._records.get(key)
-        if record == known:
-            return
-        if known is None and (parent := parent_key(key)) is not None:
+    def _add(self, key: Key, record: Record) -> None:
+        if (parent := parent_key(key)) is not None:
             if parent not in self._records:
                 return  # its parent went while it was being read
             self._children.setdefault(parent, {})[key] = None
         self._records[key] = record
         self._groups.setdefault(key[:2], {})[key] = None
+        self._indexes.update(key, None, record)
+        self._touch(key)
+
+    def _replace(self, key: Key, known: Record, record: Record) -> None:
+        self._records[key] = record
         self._indexes.update(key, known, record)
         if getattr(known, "active", False) and not getattr(record, "active", False):
             self._empty(key)

@@ -8,7 +8,7 @@ them. Tables and pure functions. Source: libvirt's virConnectListAll*() flags an
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import libvirt
 
@@ -51,8 +51,7 @@ from virtbridge.source.lifecycle import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Handle:
+class Handle(NamedTuple):
     """A libvirt object's handle and what it tells without a call.
 
     id: the UUID, or the name of what has none. name: of a secret, its usage id. number: a domain's id, else
@@ -97,15 +96,29 @@ class KindSpec:
     asks: Callable[[Any], Mapping[str, str]] = lambda _definition: {}
 
 
+def _no_number(_raw: Any) -> int:
+    return -1
+
+
+# What gives a handle's id, name and number; none of them is a call to the host.
+_GETTERS: Mapping[type, tuple[Callable[[Any], str], Callable[[Any], str], Callable[[Any], int]]] = {
+    libvirt.virDomain: (libvirt.virDomain.UUIDString, libvirt.virDomain.name, libvirt.virDomain.ID),
+    libvirt.virNetwork: (libvirt.virNetwork.UUIDString, libvirt.virNetwork.name, _no_number),
+    libvirt.virStoragePool: (libvirt.virStoragePool.UUIDString, libvirt.virStoragePool.name, _no_number),
+    libvirt.virNodeDevice: (libvirt.virNodeDevice.name, libvirt.virNodeDevice.name, _no_number),
+    libvirt.virSecret: (libvirt.virSecret.UUIDString, libvirt.virSecret.usageID, _no_number),
+}
+
+
 def handle_of(raw: Any) -> Handle:
-    """Any thread: none of these is a call to the host."""
-    key_id = id_of(raw)
+    """Any thread."""
+    id_getter, name_getter, number_getter = _GETTERS[type(raw)]
+    key_id = id_getter(raw)
     try:
-        name: str = raw.usageID() if isinstance(raw, libvirt.virSecret) else raw.name()
+        name = name_getter(raw)
     except UnicodeDecodeError:  # libvirt-python gives no way to its bytes
         name = key_id
-    number: int = raw.ID() if isinstance(raw, libvirt.virDomain) else -1
-    return Handle(key_id, name, number, raw)
+    return Handle(key_id, name, number_getter(raw), raw)
 
 
 def id_of(raw: Any) -> str:

@@ -7,7 +7,7 @@ libvirt 9.0. Pure. Source: virDomainEventType and its details in libvirt/libvirt
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from virtbridge.model.records import DomainRecord, NetworkRecord, NodeDeviceRecord, PoolRecord
 
@@ -33,8 +33,7 @@ class Effect:
     asks: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What to do about one event: fields to patch, or the object to drop after its signal.
 
     asks: the handle's methods that tell what neither the event nor the XML does (kinds.ANSWERS).

@@ -9,10 +9,9 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import libvirt
 
@@ -63,8 +62,7 @@ _CLOSE_TEXTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Happening:
+class Happening(NamedTuple):
     """One event, as plain values and the handle that came with it.
 
     member, args: the signal it becomes (model.changes.Signal). rereads: whether the XML may have changed.
