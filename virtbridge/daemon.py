@@ -174,7 +174,7 @@ class _Daemon:
                 log.info("serving connections=%d", len(self._config.connections))
                 if ready:
                     ready()
-                await self._wait(stopped)
+                await _unless(stopped, self._end_of_bus())
             self._notifier.stopping()
             log.info("stopping")
             await self._statistics.stop()
@@ -195,16 +195,9 @@ class _Daemon:
         await self._face.serve()
         self._notifier.ready(self._status.words())  # at once: whoever is answered may look at the unit next
 
-    async def _wait(self, stopped: asyncio.Event) -> None:
-        """Until somebody wants us to stop. Raises LinkLost when the bus goes first."""
-        waiter = asyncio.create_task(stopped.wait())
-        try:
-            ends: set[asyncio.Future[Any]] = {waiter, self._link.lost}
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiter.cancel()
-        if self._link.lost.done():
-            self._link.lost.result()
+    async def _end_of_bus(self) -> None:
+        """Raises LinkLost."""
+        await asyncio.shield(self._link.lost)
 
     def _on_hangup(self, read: Callable[[], Config] | None, stopped: asyncio.Event) -> None:
         if read is not None and not stopped.is_set():

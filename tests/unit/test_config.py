@@ -1,5 +1,6 @@
 """Configuration files as people write them, right and wrong, read from real directories."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -148,12 +149,14 @@ def test_a_named_file_must_be_there(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "conf.d" / "a.toml").mkdir(parents=True)
     (tmp_path / "conf.d" / "b.toml").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "conf.d" / "c.toml")
     (tmp_path / "virtbridge.toml").write_text(LAB)
     with pytest.raises(BadConfig) as caught:
         load_config(tmp_path / "virtbridge.toml")
     assert [mistake.text for mistake in caught.value.mistakes] == [
         "cannot be read: Is a directory",
         "cannot be read: No such file or directory",
+        "is not a regular file",
     ]
 
 

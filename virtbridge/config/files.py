@@ -7,6 +7,7 @@ name are a mistake, not a choice.
 Source: TOML 1.0; --connect NAME=URI.
 """
 
+import contextlib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,7 +92,15 @@ def _read_all(file: Path | None) -> Iterator[_Read]:
     except OSError as error:
         yield _unread(_one_line(str(directory)), 0, f"cannot be read: {error.strerror}")
     else:
-        yield from map(_read_file, found)
+        yield from map(_read_drop_in, found)
+
+
+def _read_drop_in(path: Path) -> _Read:
+    """What is in conf.d is not named by anybody: a FIFO there would be waited for without end."""
+    with contextlib.suppress(OSError):  # reading says why
+        if path.is_fifo():
+            return _unread(_one_line(str(path)), 0, "is not a regular file")
+    return _read_file(path)
 
 
 def _is_there(path: Path) -> bool:
