@@ -26,9 +26,6 @@ UNITDIR := $(PREFIX)/lib/systemd/system
 SYSUSERSDIR := $(PREFIX)/lib/sysusers.d
 DBUSDIR := $(PREFIX)/share/dbus-1
 POLICYDIR := $(if $(filter /usr,$(PREFIX)),/usr/share/dbus-1/system.d,/etc/dbus-1/system.d)
-INSTALLED := $(BINDIR)/virtbridge $(LIBDIR) $(UNITDIR)/virtbridge.service $(SYSUSERSDIR)/virtbridge.conf \
-	$(DBUSDIR)/system-services/org.virtbridge1.service $(DBUSDIR)/interfaces/org.virtbridge1.*.xml \
-	$(POLICYDIR)/org.virtbridge1.conf
 
 # The tests and the benchmark start some hundred daemons, and compiling virtbridge takes longer than its start.
 unexport PYTHONDONTWRITEBYTECODE
@@ -81,8 +78,9 @@ install:  ## the service for this machine, or into DESTDIR for a package; PREFIX
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(SYSUSERSDIR)' \
 		'$(DESTDIR)$(DBUSDIR)/system-services' '$(DESTDIR)$(DBUSDIR)/interfaces' '$(DESTDIR)$(POLICYDIR)'
 	rm -rf '$(DESTDIR)$(LIBDIR)/virtbridge'
-	cd virtbridge && find -L . \( -name '*.py' -o -name '*.xml' -o -name py.typed \) -exec \
-		install -D -m 644 '{}' '$(abspath $(or $(DESTDIR),/))/$(LIBDIR)/virtbridge/{}' ';'
+	to="$$(cd '$(DESTDIR)$(LIBDIR)' && pwd)" && cd virtbridge && \
+		find -L . \( -name '*.py' -o -name '*.xml' -o -name py.typed \) -exec \
+		install -D -m 644 '{}' "$$to/virtbridge/{}" ';'
 	umask 022 && $(SERVICE_PYTHON) -m compileall -q -s '$(DESTDIR)' '$(DESTDIR)$(LIBDIR)'
 	umask 022 && sed -e 's|@PYTHON@|$(SERVICE_PYTHON)|' -e 's|@LIBDIR@|$(LIBDIR)|' systemd/virtbridge.in \
 		> '$(DESTDIR)$(BINDIR)/virtbridge'
@@ -98,7 +96,10 @@ install:  ## the service for this machine, or into DESTDIR for a package; PREFIX
 		'  systemctl daemon-reload && systemctl reload dbus' '  systemctl enable --now virtbridge'
 
 uninstall:  ## what install put there; the user, its home and /etc/virtbridge stay
-	rm -rf $(addprefix $(DESTDIR),$(INSTALLED))
+	rm -rf '$(DESTDIR)$(BINDIR)/virtbridge' '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(UNITDIR)/virtbridge.service' \
+		'$(DESTDIR)$(SYSUSERSDIR)/virtbridge.conf' '$(DESTDIR)$(POLICYDIR)/org.virtbridge1.conf' \
+		'$(DESTDIR)$(DBUSDIR)/system-services/org.virtbridge1.service' \
+		'$(DESTDIR)$(DBUSDIR)/interfaces'/org.virtbridge1.*.xml
 
 clean:  ## what the commands above made in this directory
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -76,12 +76,20 @@ def test_modes_do_not_depend_on_the_builders_umask(installed: Path) -> None:
 
 
 def test_another_prefix_is_named_in_the_unit_and_the_policy_is_in_etc(tmp_path: Path) -> None:
-    _make("install", f"DESTDIR={tmp_path}")
-    unit = (tmp_path / "usr/local/lib/systemd/system/virtbridge.service").read_text()
+    """In a directory with a blank in its name, of which neither half is anybody's."""
+    directory = tmp_path / "to here"
+    for half in (tmp_path / "to", ROOT / "here"):
+        assert not half.exists()
+    (tmp_path / "to").mkdir()
+    _make("install", f"DESTDIR={directory}")
+    unit = (directory / "usr/local/lib/systemd/system/virtbridge.service").read_text()
     assert "\nExecStart=/usr/local/bin/virtbridge\n" in unit
-    assert (tmp_path / "etc/dbus-1/system.d/org.virtbridge1.conf").exists()
-    _make("uninstall", f"DESTDIR={tmp_path}")
+    assert (directory / "etc/dbus-1/system.d/org.virtbridge1.conf").exists()
+    assert (directory / "usr/local/lib/virtbridge/virtbridge/daemon.py").exists()
+    assert not (ROOT / "here").exists()
+    _make("uninstall", f"DESTDIR={directory}")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert (tmp_path / "to").exists()
 
 
 @needs_debian
