@@ -6,8 +6,10 @@ What joins the layers is handed over here: changes go from the source to the cac
 import asyncio
 import logging
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -105,6 +107,21 @@ async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | N
         task.cancel()
         waiter.cancel()
         await asyncio.gather(task, waiter, return_exceptions=True)
+
+
+async def _aside(work: Callable[[], T]) -> T:
+    """In a thread that may hang as long as a file does: for the loop's own ones the end would wait."""
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="vb-config", daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 class _Daemon:
@@ -209,7 +226,7 @@ class _Daemon:
         async with self._one_reload:  # what was read last is what is used
             self._notifier.reloading()
             try:
-                new = await asyncio.to_thread(read)
+                new = await _aside(read)
             except BadConfig as error:
                 for mistake in error.mistakes:
                     log.error("the configuration stays as it was: %s", mistake)

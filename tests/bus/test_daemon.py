@@ -241,6 +241,36 @@ async def test_the_configuration_that_was_read_last_is_used(bus: BusDaemon, tmp_
     await daemon.stop()
 
 
+def _told(systemd: socket.socket, start: bytes) -> str:
+    """The next message that starts like this."""
+    while not (message := systemd.recv(4096)).startswith(start):
+        pass
+    return message.decode()
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[socket.socket]:
+    """What listens at NOTIFY_SOCKET, tmp_path / "notify"."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(TIMEOUT_S)
+        yield listening
+
+
+async def test_a_configuration_that_cannot_be_read_to_its_end_does_not_hold_up_ours(
+    bus: BusDaemon, systemd: socket.socket, tmp_path: Path
+) -> None:
+    config = tmp_path / "virtbridge.toml"
+    config.write_text("")
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    daemon = await Daemon.start(bus.address, {}, args=["--config", str(config)], env=environment)
+    config.unlink()
+    os.mkfifo(config)  # as good as a file on a server that does not answer
+    daemon.process.send_signal(signal.SIGHUP)
+    await asyncio.to_thread(_told, systemd, b"RELOADING=1")
+    await daemon.stop(TIMEOUT_S)
+
+
 async def test_a_reload_says_each_mistake_and_the_status_stays_in_words(
     bus: BusDaemon, tmp_path: Path
 ) -> None:
