@@ -53,13 +53,14 @@ async def serve(
     """Serve one bus until SIGTERM, SIGINT or the end of the bus; returns the exit status.
 
     address: of the bus. session: it is one user's own, who may do everything. ready: called once the name is
-    owned. reload: reads the configuration anew, for SIGHUP; raises BadConfig.
+    owned. reload: reads the configuration anew, for SIGHUP; raises BadConfig. None: SIGHUP is an end as well,
+    as the terminal's is.
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _ENDING:
         loop.add_signal_handler(number, stopped.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # there is nothing yet to be read anew
+    loop.add_signal_handler(signal.SIGHUP, (lambda: None) if reload else stopped.set)
     try:
         link = await _unless(stopped, Link.connect(address, _link_limits(config.limits, session=session)))
         return await _serve_on(link, config, stopped, session, ready, reload) if link else 0
@@ -174,7 +175,8 @@ class _Daemon:
         reload: Callable[[], Config] | None,
     ) -> int:
         share_fairly()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup, reload, stopped)
+        if reload:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup, reload, stopped)
         watchdog = asyncio.create_task(self._feed_watchdog())
         try:
             return await self._serve(stopped, ready)
@@ -216,8 +218,8 @@ class _Daemon:
         """Raises LinkLost."""
         await asyncio.shield(self._link.lost)
 
-    def _on_hangup(self, read: Callable[[], Config] | None, stopped: asyncio.Event) -> None:
-        if read is not None and not stopped.is_set():
+    def _on_hangup(self, read: Callable[[], Config], stopped: asyncio.Event) -> None:
+        if not stopped.is_set():
             self._reloads.add(task := asyncio.create_task(self._reload(read)))
             task.add_done_callback(self._reloads.discard)
 

@@ -43,7 +43,7 @@ def _read_until(tour: subprocess.Popen[str], pattern: str) -> list[str]:
     raise AssertionError(f"{pattern} was never said, but: {lines}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_tour_tells_shows_and_ends(tour: subprocess.Popen[str], tmp_path: Path, number: int) -> None:
     guide = "\n".join(_read_until(tour, "Ctrl-C"))
     found = re.search(r"export DBUS_SESSION_BUS_ADDRESS='(unix:path=(.*))'", guide)
@@ -66,6 +66,14 @@ def test_the_tour_tells_shows_and_ends(tour: subprocess.Popen[str], tmp_path: Pa
     tour.send_signal(number)
     assert tour.wait(WAIT_S) == 0
     assert not Path(found[2]).exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_ends_with_its_reader(tour: subprocess.Popen[str], tmp_path: Path) -> None:
+    _read_until(tour, "Ctrl-C")
+    assert tour.stdout is not None
+    tour.stdout.close()
+    assert tour.wait(WAIT_S) == 0
     assert list(tmp_path.iterdir()) == []
 
 

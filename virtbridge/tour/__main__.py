@@ -1,9 +1,10 @@
 """What `make run` runs: a private bus, the service on libvirt's test driver, and a log of all that changes.
 
-It ends with Ctrl-C or SIGTERM and leaves nothing behind.
+It ends with Ctrl-C, SIGTERM, or the terminal or pipe that it writes to, and leaves nothing behind.
 """
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -45,7 +46,8 @@ below it is what a D-Bus client heard. Nothing polls. Ctrl-C ends it all.
 
 def main() -> int:
     # Until the service takes the signal over: the bus must not be left behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
     set_up_logging("warning")
     try:
         with private_bus() as address:
@@ -102,8 +104,12 @@ def _guide(config: Config, address: str) -> str:
 
 
 def _say(line: str) -> None:
-    """Any thread. Flushed: the reader may be a pipe."""
-    print(line, flush=True)
+    """Any thread. Flushed: the reader may be a pipe. Without a reader there is nobody to show anything to."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
