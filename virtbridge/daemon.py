@@ -127,11 +127,12 @@ async def _aside(work: Callable[[], T]) -> T:
 
 class _Daemon:
     def __init__(self, config: Config, link: Link, *, session: bool) -> None:
-        self._config = config
+        self._config = self._started_with = config
         self._link = link
         self._notifier = Notifier()
         self._reloads: set[asyncio.Task[None]] = set()
         self._one_reload = asyncio.Lock()
+        self._in_place = asyncio.Event()
         metrics = Metrics()
         cache = Cache()
         Chains(cache)
@@ -194,6 +195,7 @@ class _Daemon:
                 if ready:
                     ready()
                 await _unless(stopped, self._end_of_bus())
+            self._end_reloads()
             self._notifier.stopping()
             log.info("stopping")
             await self._statistics.stop()
@@ -203,16 +205,20 @@ class _Daemon:
             log.error("%s", error)
             return 1
         finally:
-            for task in self._reloads:
-                task.cancel()
+            self._end_reloads()
             await self._connections.stop(_STOP_S)
         return 0
+
+    def _end_reloads(self) -> None:
+        for task in self._reloads:
+            task.cancel()
 
     async def _take_place(self) -> None:
         """On the bus. Raises NameTaken, BusError."""
         await self._clients.watch()
         await self._face.serve()
         self._notifier.ready(self._status.words())  # at once: whoever is answered may look at the unit next
+        self._in_place.set()
 
     async def _end_of_bus(self) -> None:
         """Raises LinkLost."""
@@ -225,6 +231,7 @@ class _Daemon:
 
     async def _reload(self, read: Callable[[], Config]) -> None:
         """Connections that did not change are not touched, nor are those that clients opened."""
+        await self._in_place.wait()  # the end of a reload is told as READY
         async with self._one_reload:  # what was read last is what is used
             self._notifier.reloading()
             try:
@@ -237,7 +244,7 @@ class _Daemon:
             self._notifier.ready(self._status.words())
 
     async def _use(self, new: Config) -> None:
-        if replace(new, connections=self._config.connections) != self._config:
+        if replace(new, connections=self._started_with.connections) != self._started_with:
             log.warning("only [connections] is read anew, the rest of the configuration at the next start")
         open_now = self._connections.configs()
         ours = {

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,62 @@ def systemd(tmp_path: Path) -> Iterator[socket.socket]:
         listening.bind(str(tmp_path / "notify"))
         listening.settimeout(TIMEOUT_S)
         yield listening
+
+
+def _all_told(systemd: socket.socket) -> list[str]:
+    """What has been said until now."""
+    told = []
+    systemd.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            told.append(systemd.recv(4096).decode().partition("\n")[0])
+    return told
+
+
+async def test_systemd_hears_that_it_is_ready_well_and_stopping(
+    bus: BusDaemon, systemd: socket.socket, tmp_path: Path
+) -> None:
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "30000000"}
+    daemon = await Daemon.start(bus.address, {"a": "test:///default"}, env=environment)
+    second = await asyncio.to_thread(run, "--session", DBUS_SESSION_BUS_ADDRESS=bus.address, **environment)
+    assert second.returncode == 1
+    await daemon.stop()
+    told = _all_told(systemd)
+    assert told.count("READY=1") == 1  # not of the second, which has no name
+    assert "WATCHDOG=1" in told
+    assert told[-1] == "STOPPING=1"
+
+
+async def test_a_reload_is_over_before_the_end_is_told(
+    bus: BusDaemon, systemd: socket.socket, tmp_path: Path
+) -> None:
+    config = tmp_path / "virtbridge.toml"
+    config.write_text("")
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    daemon = await Daemon.start(bus.address, {}, args=["--config", str(config)], env=environment)
+    await asyncio.to_thread(_told, systemd, b"READY=1")
+    daemon.process.send_signal(signal.SIGHUP)
+    await daemon.stop()
+    assert _all_told(systemd)[-1] == "STOPPING=1"
+
+
+async def test_what_is_read_at_the_next_start_only_is_said_while_it_differs(
+    bus: BusDaemon, tmp_path: Path
+) -> None:
+    config = tmp_path / "virtbridge.toml"
+    config.write_text("")
+    daemon = await Daemon.start(bus.address, {}, args=["--config", str(config)])
+
+    async def reload(text: str, count: int) -> int:
+        config.write_text(text)
+        daemon.process.send_signal(signal.SIGHUP)
+        await wait_until(lambda: daemon.log().count("reloaded") == count, "it is reloaded")
+        return daemon.log().count("at the next start")
+
+    assert await reload("[limits]\nqueries = 2\n", 1) == 1
+    assert await reload("[limits]\nqueries = 2\n", 2) == 2
+    assert await reload("", 3) == 2
+    await daemon.stop()
 
 
 async def test_a_configuration_that_cannot_be_read_to_its_end_does_not_hold_up_ours(
