@@ -349,3 +349,17 @@ async def test_the_system_buss_policy_holds(system_bus: BusDaemon, transport: Mo
     assert caught.value.name == "org.freedesktop.DBus.Error.AccessDenied"
     service.close()
     client.close()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "tcp:host=127.0.0.1,port=99999",
+        "tcp:host=a..b,port=1",
+        "tcp:host=%ff,port=1",
+        f"tcp:host={'a' * 70},port=1",
+    ],
+)
+async def test_a_host_or_port_that_cannot_be_is_no_bus(address: str) -> None:
+    with pytest.raises(DialError, match="cannot reach the bus: "):
+        await dial.dial(address)

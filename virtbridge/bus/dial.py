@@ -29,7 +29,7 @@ async def dial(address: str) -> tuple[socket.socket, bool]:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
                 await asyncio.get_running_loop().sock_connect(sock, where)
                 return sock, await _authenticate(sock)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, UnicodeError) as error:  # the last of a host's name
             sock.close()
             reasons.append(f"{_shown(where)}: {str(error) or 'no answer'}")
         except BaseException:
@@ -51,8 +51,8 @@ def _places(address: str, reasons: list[str]) -> Iterator[tuple[int, bytes | str
                 yield socket.AF_UNIX, b"\0" + name
             case "unix", {"runtime": b"yes"} if "XDG_RUNTIME_DIR" in os.environ:
                 yield socket.AF_UNIX, os.environ["XDG_RUNTIME_DIR"] + "/bus"
-            case "tcp", {"host": host, "port": port} if port.isdigit():
-                yield socket.AF_INET6 if b":" in host else socket.AF_INET, (host.decode(), int(port))
+            case "tcp", {"host": host, "port": port} if port.isdigit() and int(port) < 1 << 16:
+                yield socket.AF_INET6 if b":" in host else socket.AF_INET, (os.fsdecode(host), int(port))
             case _:
                 reasons.append(f"{part}: not an address we can use")
 
