@@ -203,7 +203,9 @@ async def test_a_reload_brings_back_what_a_client_closed(bus: BusDaemon, tmp_pat
     daemon = await Daemon.start(bus.address, {}, args=["--config", str(config)])
     client = await Client.connect(bus.address)
     manager = "org.virtbridge1.Manager"
-    await client.call(ROOT, manager, "OpenConnection", "ssa{sv}", ["mine", "qemu:///session", {}])
+    await client.call(
+        ROOT, manager, "OpenConnection", "ssa{sv}", ["mine", "test+tcp://127.0.0.1:1/default", {}]
+    )
 
     async def reload(text: str, count: int) -> None:
         config.write_text(text)
@@ -216,7 +218,7 @@ async def test_a_reload_brings_back_what_a_client_closed(bus: BusDaemon, tmp_pat
     assert "connection not opened conn=mine" in daemon.log()
     await reload("", 2)
     assert await client.get(ROOT, manager, "Connections") == [f"{ROOT}/mine"]
-    assert await client.get(f"{ROOT}/mine", CONNECTION, "Uri") == "qemu:///session"
+    assert await client.get(f"{ROOT}/mine", CONNECTION, "Uri") == "test+tcp://127.0.0.1:1/default"
     await client.close()
     await daemon.stop()
 

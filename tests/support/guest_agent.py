@@ -19,7 +19,7 @@ QEMU = "/usr/bin/qemu-system-x86_64"
 PORT = "channel0"
 
 _EMULATOR = f'''#!{sys.executable} -ES
-import ctypes, json, os, re, signal, socket, subprocess, sys, tempfile, threading
+import ctypes, json, os, re, shutil, signal, socket, subprocess, sys, tempfile, threading
 
 MONITOR = re.compile(r"socket,id=charmonitor,fd=(\\d+),server=on,wait=off")
 words = sys.argv[1:]
@@ -38,6 +38,7 @@ monitor = socket.socket(socket.AF_UNIX)
 while monitor.connect_ex(inner):
     if qemu.poll() is not None:
         sys.exit(qemu.returncode)
+shutil.rmtree(os.path.dirname(inner))
 started = threading.Event()
 
 def pass_on():
