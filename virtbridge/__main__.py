@@ -16,7 +16,7 @@ from pathlib import Path
 from virtbridge import __version__
 from virtbridge.config.files import BadConfig, load_config
 from virtbridge.daemon import serve
-from virtbridge.logs import LEVELS, set_up_logging
+from virtbridge.logs import LEVELS, complain, set_up_logging
 
 _SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = read()
     except BadConfig as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 2
     address = config.bus.address or _standard_address(session=options.session)
     status = asyncio.run(serve(config, address, session=options.session, reload=read))

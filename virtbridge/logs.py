@@ -32,6 +32,13 @@ def set_up_logging(level: str = "info", stream: TextIO | None = None) -> None:
     logging.getLogger("virtbridge").setLevel(LEVELS[level])
 
 
+def complain(error: Exception, stream: TextIO | None = None) -> None:
+    """What ends us before there is anything to log: its lines as they are, as errors in the journal."""
+    stream = stream or sys.stderr
+    start = "<3>" if _is_journal(stream) else ""
+    print(*(f"{start}{line}" for line in str(error).split("\n")), sep="\n", file=stream)
+
+
 def _is_journal(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
     """JOURNAL_STREAM is inherited by whatever we are started from, so it must be this very stream."""
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from virtbridge.logs import LEVELS, set_up_logging
+from virtbridge.logs import complain, set_up_logging
 
 log = logging.getLogger("virtbridge.test")
 
@@ -66,3 +66,16 @@ def test_every_level_can_be_set() -> None:
     for name, number in LEVELS.items():
         set_up_logging(name)
         assert logging.getLogger("virtbridge").level == number
+
+
+@pytest.mark.parametrize(("journal", "start"), [(True, "<3>"), (False, "")])
+def test_mistakes_are_errors_in_the_journal_and_bare_lines_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: bool, start: str
+) -> None:
+    with (tmp_path / "log").open("w+") as stream:
+        status = os.fstat(stream.fileno())
+        monkeypatch.setitem(
+            os.environ, "JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}" if journal else "1:1"
+        )
+        complain(ValueError("a:1: wrong\na:2: wrong"), stream)
+    assert (tmp_path / "log").read_text() == f"{start}a:1: wrong\n{start}a:2: wrong\n"
