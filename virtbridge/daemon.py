@@ -37,6 +37,7 @@ from virtbridge.source.connections import Connections
 log = logging.getLogger(__name__)
 
 _STOP_S = 5.0  # how long a hypervisor may take to say goodbye
+_TELL_AGAIN_S = 0.2  # when systemd has not read what it was told
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 T = TypeVar("T")
@@ -217,7 +218,8 @@ class _Daemon:
         """On the bus. Raises NameTaken, BusError."""
         await self._clients.watch()
         await self._face.serve()
-        self._notifier.ready(self._status.words())  # at once: whoever is answered may look at the unit next
+        await self._say_ready()  # at once: whoever is answered may look at the unit next
+        self._status.start()
         self._in_place.set()
 
     async def _end_of_bus(self) -> None:
@@ -241,7 +243,11 @@ class _Daemon:
                     log.error("the configuration stays as it was: %s", mistake)
             else:
                 await self._use(new)
-            self._notifier.ready(self._status.words())
+            await self._say_ready()
+
+    async def _say_ready(self) -> None:
+        while not self._status.ready():  # noqa: ASYNC110 (systemd does not tell when it has read)
+            await asyncio.sleep(_TELL_AGAIN_S)
 
     async def _use(self, new: Config) -> None:
         if replace(new, connections=self._started_with.connections) != self._started_with:
@@ -282,12 +288,29 @@ class _Status:
         self._cache = cache
         self._notifier = notifier
         self._told = ""
-        cache.listen([Kind.CONNECTION], touched=self._tell)
+        self._again: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Tell it from now on: systemd takes so many messages at once, and READY was one."""
+        self._cache.listen([Kind.CONNECTION], touched=self._tell)
+
+    def ready(self) -> bool:
+        """Say that, and how; False when it is to be said again."""
+        self._told = self.words()
+        return self._notifier.ready(self._told)
 
     def _tell(self, _key: Key) -> None:
-        if (words := self.words()) != self._told:  # systemd takes so many messages at once, and READY is one
+        if self._again is None:
+            self._say()
+
+    def _say(self) -> None:
+        self._again = None
+        if (words := self.words()) == self._told:
+            return
+        if self._notifier.status(words):
             self._told = words
-            self._notifier.status(words)
+        else:
+            self._again = asyncio.get_running_loop().call_later(_TELL_AGAIN_S, self._say)
 
     def words(self) -> str:
         records = [record for _, record in self._cache.records(Kind.CONNECTION)]

@@ -24,13 +24,13 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self.watchdog_s = _watchdog_s(environ)
 
-    def ready(self, status: str) -> None:
-        """The name is owned; or, after reloading(), the new configuration is in use."""
-        self._send(f"READY=1\nSTATUS={_line(status)}")
+    def ready(self, status: str) -> bool:
+        """The name is owned; or, after reloading(), the new configuration is in use. False: say it again."""
+        return self._send(f"READY=1\nSTATUS={_line(status)}")
 
-    def status(self, text: str) -> None:
-        """One line for `systemctl status`."""
-        self._send(f"STATUS={_line(text)}")
+    def status(self, text: str) -> bool:
+        """One line for `systemctl status`. False: to be said again."""
+        return self._send(f"STATUS={_line(text)}")
 
     def reloading(self) -> None:
         """ready() ends it. systemd 253 and newer wants to know when it began."""
@@ -43,15 +43,19 @@ class Notifier:
         """Due at least every watchdog_s / 2 while all loops turn, and never when one does not."""
         self._send("WATCHDOG=1")
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str) -> bool:
+        """False when systemd has not read yet what it was told before: the kernel keeps ten such messages."""
         if not self._address:
-            return
+            return True
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
                 out.setblocking(False)
                 out.sendto(message.encode(), self._address)
+        except BlockingIOError:
+            return False
         except OSError as error:
             log.debug("systemd was not told message=%s error=%s", message.partition("\n")[0], error)
+        return True
 
 
 def _watchdog_s(environ: Mapping[str, str]) -> float | None:

@@ -284,6 +284,17 @@ async def test_systemd_hears_that_it_is_ready_well_and_stopping(
     assert told[-1] == "STOPPING=1"
 
 
+async def test_systemd_hears_the_last_state_however_late_it_reads(
+    bus: BusDaemon, systemd: socket.socket, tmp_path: Path
+) -> None:
+    many = {f"c{number}": "test:///default" for number in range(20)}
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    daemon = await Daemon.start(bus.address, many, env=environment)
+    await asyncio.to_thread(_told, systemd, b"READY=1")
+    await asyncio.to_thread(_told, systemd, b"STATUS=20 ready")
+    await daemon.stop()
+
+
 async def test_a_reload_is_over_before_the_end_is_told(
     bus: BusDaemon, systemd: socket.socket, tmp_path: Path
 ) -> None:

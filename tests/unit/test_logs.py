@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from virtbridge.logs import complain, set_up_logging
+from virtbridge.logs import LEVELS, complain, set_up_logging
 
 log = logging.getLogger("virtbridge.test")
 
