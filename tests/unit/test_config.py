@@ -98,7 +98,7 @@ def test_every_mistake_of_every_file_is_told(tmp_path: Path) -> None:
         "conf.d/b.toml:1: connections.other: has no uri",
         "conf.d/b.toml:1: connections.odd: must be a table, not 5",
         "conf.d/b.toml:1: connections.lab: is already defined in virtbridge.toml:1",
-        "conf.d/b.toml:2: refresh.reconnect_max_s: is less than reconnect_min_s",
+        "conf.d/b.toml:2: refresh.reconnect_min_s: is more than reconnect_max_s",
         "conf.d/c.toml:2: bus.address: is not a D-Bus address, as in unix:path=/run/dbus/system_bus_socket",
         "conf.d/c.toml:3: limits.connections: is less than the number of connections configured",
         "conf.d/d.toml:1: bus: must be a table, not an array",
@@ -112,7 +112,16 @@ def test_every_mistake_of_every_file_is_told(tmp_path: Path) -> None:
     ("content", "expected"),
     [
         (b'[connections.a]\nuri = "x\n', "virtbridge.toml:2: Illegal character '\\n'"),
-        (b"a = 1\na = 2\n", "virtbridge.toml:2: Cannot overwrite a value"),
+        (b"a = 1\na = 2\n", "virtbridge.toml:2: a: Cannot overwrite a value"),
+        (
+            b"[connections.lab]\nuri = 'x'\n\"uri\" = 'test:///secret'  # b\nb = 1\n",
+            "virtbridge.toml:3: connections.lab.uri: Cannot overwrite a value",
+        ),
+        (
+            b"[limits]\n[connections.'a b']\n[connections.'a b']\n",
+            'virtbridge.toml:3: connections."a b": Cannot declare twice',
+        ),
+        (b"a = {}\n[a.b]\n", "virtbridge.toml:2: a.b: Cannot declare twice"),
         (b"\n\na = ", "virtbridge.toml:3: Invalid value"),
         (b"a = 1\nb = '\xff'\n", "virtbridge.toml:2: is not UTF-8"),
         (b"#" * (5 << 20), "virtbridge.toml: cannot be read: it is longer than 4 MiB"),
@@ -129,6 +138,21 @@ def test_what_is_not_toml(tmp_path: Path, content: bytes, expected: str) -> None
     with pytest.raises(BadConfig) as caught:
         load_config(tmp_path / "virtbridge.toml")
     assert [str(each).replace(f"{tmp_path}/", "") for each in caught.value.mistakes] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("refresh", "expected"),
+    [
+        ("reconnect_max_s = 0.5", ":2: refresh.reconnect_max_s: is less than reconnect_min_s"),
+        ("reconnect_min_s = 100", ":2: refresh.reconnect_min_s: is more than reconnect_max_s"),
+        ("reconnect_min_s = -5\nreconnect_max_s = 0.5", ":2: refresh.reconnect_min_s: must be from"),
+    ],
+)
+def test_two_keys_that_do_not_fit_are_one_mistake_of_one_that_is_written(
+    tmp_path: Path, refresh: str, expected: str
+) -> None:
+    (found,) = _mistakes(tmp_path, main=f"[refresh]\n{refresh}\n")
+    assert found.startswith(f"virtbridge.toml{expected}")
 
 
 def test_an_editor_s_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:

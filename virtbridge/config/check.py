@@ -82,11 +82,9 @@ def with_defaults(files: Iterable[Settings]) -> Config:
     )
 
 
-def check_together(config: Config) -> Iterator[Problem]:
-    """What no key shows alone."""
-    for path, holds, text in _RELATIONS:
-        if not holds(config):
-            yield Problem(path, text)
+def check_together(config: Config) -> Iterator[tuple[Problem, ...]]:
+    """What no key shows alone: for each relation that does not hold, what is wrong with each of its keys."""
+    return (problems for holds, problems in _RELATIONS if not holds(config))
 
 
 def connection_name_problem(name: str) -> str | None:
@@ -107,16 +105,17 @@ def show_key(path: KeyPath) -> str:
     return ".".join(part if _BARE_KEY.fullmatch(part) else json.dumps(part) for part in path)
 
 
-_RELATIONS: tuple[tuple[KeyPath, Callable[[Config], bool], str], ...] = (
+_RELATIONS: tuple[tuple[Callable[[Config], bool], tuple[Problem, ...]], ...] = (
     (
-        ("refresh", "reconnect_max_s"),
         lambda config: config.refresh.reconnect_min_s <= config.refresh.reconnect_max_s,
-        "is less than reconnect_min_s",
+        (
+            Problem(("refresh", "reconnect_max_s"), "is less than reconnect_min_s"),
+            Problem(("refresh", "reconnect_min_s"), "is more than reconnect_max_s"),
+        ),
     ),
     (
-        ("limits", "connections"),
         lambda config: len(config.connections) <= config.limits.connections,
-        "is less than the number of connections configured",
+        (Problem(("limits", "connections"), "is less than the number of connections configured"),),
     ),
 )
 

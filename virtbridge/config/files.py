@@ -16,13 +16,14 @@ from pathlib import Path
 
 from virtbridge.config import Config, ConnectionConfig
 from virtbridge.config.check import (
+    Problem,
     Settings,
     check_document,
     check_together,
     show_key,
     with_defaults,
 )
-from virtbridge.config.lines import KeyPath, key_lines, line_of
+from virtbridge.config.lines import KeyPath, key_lines, last_key, line_of
 
 DEFAULT_FILE = Path("/etc/virtbridge/virtbridge.toml")
 FILE_BYTES_MAX = 4 << 20
@@ -72,7 +73,10 @@ def load_config(file: Path | None = None, connect: Sequence[str] = ()) -> Config
     mistakes = [mistake for read in reads for mistake in read.mistakes]
     mistakes += _duplicates(reads)
     config = with_defaults(read.settings for read in reads)
-    mistakes += (_located(reads, problem.path, problem.text) for problem in check_together(config))
+    wrong = {mistake.key for mistake in mistakes}  # and left out of the Config
+    for problems in check_together(config):
+        if wrong.isdisjoint(show_key(problem.path) for problem in problems):
+            mistakes.append(_located(reads, problems))
     if mistakes:
         order = {read.file: place for place, read in enumerate(reads)}
         raise BadConfig(sorted(mistakes, key=lambda mistake: (order.get(mistake.file, 0), mistake.line)))
@@ -144,17 +148,24 @@ def _text_of(path: Path) -> str:
     return content.decode("utf-8-sig")  # some editors start a file with a byte order mark
 
 
-def _unread(file: str, line: int, text: str) -> _Read:
-    return _Read(file, Settings(), {}, (Mistake(file, line, "", text),))
+def _unread(file: str, line: int, text: str, key: str = "") -> _Read:
+    return _Read(file, Settings(), {}, (Mistake(file, line, key, text),))
 
 
-def _syntax_error(error: tomllib.TOMLDecodeError, text: str) -> tuple[int, str]:
-    """tomllib says where only in words, in Python 3.11 to 3.13: `… (at line 3, column 5)`."""
+def _syntax_error(error: tomllib.TOMLDecodeError, text: str) -> tuple[int, str, str]:
+    """Line, what is wrong, and the key where that is a key which was there before.
+
+    tomllib says where only in words, in Python 3.11 to 3.13: `… (at line 3, column 5)`.
+    """
     words = _one_line(str(error))
     found = re.search(r" \(at line (\d+), column \d+\)$", words)
-    if found:
-        return int(found[1]), words[: found.start()]
-    return text.count("\n") + 1, words.removesuffix(" (at end of document)")
+    if not found:
+        return text.count("\n") + 1, words.removesuffix(" (at end of document)"), ""
+    line, words = int(found[1]), words[: found.start()]
+    if not words.startswith("Cannot "):
+        return line, words, ""
+    until_then = "\n".join(text.split("\n")[:line])
+    return line, re.sub(r" \(.*\)", "", words), show_key(last_key(until_then))
 
 
 def _read_argument(argument: str) -> _Read:
@@ -180,12 +191,16 @@ def _duplicates(reads: Sequence[_Read]) -> Iterator[Mistake]:
                 yield _mistake(read, path, f"is already defined in {where}")
 
 
-def _located(reads: Sequence[_Read], path: KeyPath, text: str) -> Mistake:
-    """The last file that sets the key, or its table, is the one to correct."""
-    for wanted in (path, path[:1]):
-        for read in reversed(reads):
-            if wanted in read.lines:
-                return _mistake(read, path, text)
+def _located(reads: Sequence[_Read], problems: Sequence[Problem]) -> Mistake:
+    """Where the last file that sets one of the keys does; where none does, the first one's table."""
+    for read in reversed(reads):
+        for problem in problems:
+            if problem.path in read.lines:
+                return _mistake(read, problem.path, problem.text)
+    path, text = problems[0].path, problems[0].text
+    for read in reversed(reads):
+        if path[:1] in read.lines:
+            return _mistake(read, path, text)
     return Mistake(reads[-1].file, 0, show_key(path), text)
 
 

@@ -1,6 +1,6 @@
 """On which line of a TOML text each key stands: what tomllib does not tell.
 
-Pure, and only for text that tomllib has read already: this scan trusts the grammar and looks at nothing
+Pure, and only for text whose grammar tomllib has found right: this scan trusts it and looks at nothing
 but keys, and steps over values. Arrays are stepped over whole: nothing of ours lies in one.
 Source: https://toml.io/en/v1.0.0
 """
@@ -24,6 +24,13 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     return _Scan(text).document()
 
 
+def last_key(text: str) -> KeyPath:
+    """The key or table that is written last, as in a text that ends with one that must not be there."""
+    scan = _Scan(text)
+    scan.document()
+    return scan.path
+
+
 def line_of(lines: dict[KeyPath, int], path: KeyPath) -> int:
     """The line of a key, or of the nearest table around it that has one."""
     for length in range(len(path), 0, -1):
@@ -36,6 +43,8 @@ class _Scan:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
+        self.path: KeyPath = ()
+        self._line, self._counted = 1, 0  # the line at the place up to which line ends are counted
         self._lines: dict[KeyPath, int] = {}
 
     def document(self) -> dict[KeyPath, int]:
@@ -64,10 +73,13 @@ class _Scan:
     def _key(self, table: KeyPath) -> KeyPath:
         """A bare, quoted or dotted key below table; notes its line and leaves behind it."""
         path = table
-        line = self._text.count("\n", 0, self._skip_blank()) + 1
+        start = self._skip_blank()
+        self._line += self._text.count("\n", self._counted, start)
+        self._counted = start
         for part in self._key_parts():
             path = (*path, part)
-            self._lines.setdefault(path, line)
+            self._lines.setdefault(path, self._line)
+        self.path = path
         return path
 
     def _key_parts(self) -> Iterator[str]:
