@@ -1,96 +1,17 @@
-"""The command `virtbridge`: flags, configuration, and exit status (0 ended cleanly, 1 failed, 2
-misconfigured).
-"""
+"""`python -m virtbridge` and the console script."""
 
-import argparse
-import asyncio
-import logging
-import os
 import signal
 import sys
-import threading
-from contextlib import suppress
-from functools import partial
-from pathlib import Path
-
-from virtbridge import __version__
-from virtbridge.config.files import BadConfig, load_config
-from virtbridge.daemon import serve
-from virtbridge.logs import LEVELS, complain, set_up_logging
-
-_SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the daemon takes it over: no traceback
-    _fill_standard_streams()
-    options = _parse(arguments)
-    set_up_logging(options.log_level)
-    read = partial(load_config, options.config, options.connect)
-    try:
-        config = read()
-    except BadConfig as error:
-        complain(error)
-        return 2
-    address = config.bus.address or _standard_address(session=options.session)
-    status = asyncio.run(serve(config, address, session=options.session, reload=read))
-    _leave_hung_threads(status)
-    return status
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="virtbridge", description="libvirt on D-Bus, from one shared cache."
-    )
-    parser.add_argument(
-        "--session", action="store_true", help="serve the session bus instead of the system bus"
-    )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="read FILE (default: /etc/virtbridge/virtbridge.toml)"
-    )
-    parser.add_argument(
-        "--connect",
-        action="append",
-        default=[],
-        metavar="NAME=URI",
-        help="open this libvirt connection; may be repeated",
-    )
-    parser.add_argument("--log-level", choices=list(LEVELS), default="info", help="default: %(default)s")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    return parser.parse_args(arguments)
-
-
-def _standard_address(*, session: bool) -> str:
-    if not session:
-        return os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", _SYSTEM_BUS)
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return os.environ.get("DBUS_SESSION_BUS_ADDRESS", f"unix:path={runtime}/bus" if runtime else "")
-
-
-def _fill_standard_streams() -> None:
-    """One that whoever started us has closed: the next socket would take its number, and libvirt and ssh
-    write to it.
+    """The command's exit status. Until the daemon takes SIGINT over it ends us without a traceback, also
+    while the command is imported, which is most of the start.
     """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 (for as long as we live)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from virtbridge import command
 
-
-def _leave_hung_threads(status: int) -> None:
-    """A libvirt call that never returns must not keep the process: the interpreter's own end would wait for
-    libvirt. Nor does what such calls have started, which is ssh: it waits for its host for ever.
-    """
-    if any(thread.name.startswith("vb-") for thread in threading.enumerate()):
-        for children in Path("/proc/self/task").glob("*/children"):
-            with suppress(OSError):
-                for pid in children.read_text().split():
-                    os.kill(int(pid), signal.SIGTERM)
-        logging.shutdown()
-        os._exit(status)
+    return command.main(arguments)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ What joins the layers is handed over here: changes go from the source to the cac
 
 import asyncio
 import logging
+import math
 import signal
 import threading
 from collections import Counter
@@ -33,6 +34,7 @@ from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import ConnectionRecord
 from virtbridge.notify import Notifier
 from virtbridge.source.connections import Connections
+from virtbridge.source.eventloop import BEAT_S
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +146,7 @@ class _Daemon:
             watched=self._clients.present,
             look=lambda *args: self._requests.look(*args),
             batch=cache.batch,
+            beat_s=min(BEAT_S, (self._notifier.watchdog_s or math.inf) / 3),
             metrics=metrics,
             refresh=config.refresh,
             stats=config.stats,

@@ -54,6 +54,45 @@ def test_no_bus_and_bad_configuration_end_with_their_own_status(tmp_path: Path) 
     assert lines[1].startswith(f"{config}:3: connections.lab.speed: ")
 
 
+_INTERRUPTED = """
+import os, signal, sys
+from virtbridge.__main__ import main
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "virtbridge.daemon":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+main()
+"""
+
+
+def test_an_interrupt_while_it_starts_shows_no_traceback() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED],
+        cwd=REPOSITORY,
+        capture_output=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, b"")
+
+
+async def test_the_bus_and_the_level_that_are_asked_for(bus: BusDaemon, tmp_path: Path) -> None:
+    config = tmp_path / "virtbridge.toml"
+    config.write_text(f'bus.address = "{bus.address}"\n')
+    nowhere = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path}/none"}
+    args = ["--config", str(config), "--log-level", "warning"]
+    daemon = await Daemon.start(bus.address, {}, args=args, env=nowhere)
+    await daemon.stop()
+    daemon = await Daemon.start(bus.address, {}, args=["--log-level", "warning"])
+    daemon.process.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(daemon.process.wait, TIMEOUT_S)
+    assert daemon.log() == ""
+    daemon.kill()
+
+
 async def test_the_end_of_the_bus_is_the_end_of_the_daemon(bus: BusDaemon) -> None:
     daemon = await Daemon.start(bus.address, {"test": "test:///default"})
     bus.kill()
@@ -282,6 +321,34 @@ async def test_systemd_hears_that_it_is_ready_well_and_stopping(
     assert told.count("READY=1") == 1  # not of the second, which has no name
     assert "WATCHDOG=1" in told
     assert told[-1] == "STOPPING=1"
+
+
+_STANDING = """
+import time, libvirt
+libvirt.virEventRunDefaultImpl = lambda: time.sleep(600)
+from virtbridge.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("turns", [True, False])
+async def test_the_watchdog_is_fed_while_libvirt_s_loop_turns(
+    bus: BusDaemon, systemd: socket.socket, tmp_path: Path, turns: bool
+) -> None:
+    """Also by one that is shorter than the loop's usual beat."""
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
+    command = ("-m", "virtbridge") if turns else ("-c", _STANDING)
+    daemon = await Daemon.start(bus.address, {}, env=environment, command=command)
+    if turns:
+        for _ in range(30):
+            await asyncio.to_thread(_told, systemd, b"WATCHDOG=1")
+        await daemon.stop()
+    else:
+        await asyncio.sleep(1)
+        _all_told(systemd)
+        await asyncio.sleep(1)
+        assert _all_told(systemd) == []
+        daemon.kill()
 
 
 async def test_systemd_hears_the_last_state_however_late_it_reads(

@@ -47,9 +47,12 @@ class Daemon:
         words = [python, *command, "--session"]
         for name, uri in connections.items():
             words += ["--connect", f"{name}={uri}"]
-        environment = dict(
-            os.environ, DBUS_SESSION_BUS_ADDRESS=address, PYTHONPATH=str(REPOSITORY), **(env or {})
-        )
+        environment = {
+            **os.environ,
+            "DBUS_SESSION_BUS_ADDRESS": address,
+            "PYTHONPATH": str(REPOSITORY),
+            **(env or {}),
+        }
         if library:
             environment["VIRTBRIDGE_DBUS_LIBRARY"] = library
         log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in stop)

@@ -16,7 +16,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind
 from virtbridge.source.connection import Connection
-from virtbridge.source.eventloop import EventLoop
+from virtbridge.source.eventloop import BEAT_S, EventLoop
 from virtbridge.source.follow import Lookup
 from virtbridge.source.inbox import Inbox
 from virtbridge.source.reread import Publish
@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 class Connections:
     """publish, lookup, watched, look: called on the main thread; watched says whether any client would
     notice. look: at what a connection has of a kind that is read on demand, for its watches, through the
-    cache. batch: entered while what libvirt has told by now is published, however much that is.
+    cache. batch: entered while what libvirt has told by now is published, however much that is. beat_s: how
+    often at least libvirt's loop shows that it turns.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Connections:
         refresh: RefreshConfig | None = None,
         stats: StatsConfig | None = None,
         batch: AbstractContextManager[object] | None = None,
+        beat_s: float = BEAT_S,
     ) -> None:
         self._batch = batch
         self._stats = stats or StatsConfig()
@@ -53,7 +55,7 @@ class Connections:
         self._refresh = refresh or RefreshConfig()
         self._connections: dict[str, Connection] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._events = EventLoop()
+        self._events = EventLoop(beat_s)
         self._inbox: Inbox | None = None
 
     def start(self) -> None:
@@ -127,7 +129,7 @@ class Connections:
         await self._named(key.connection).set_autostart(key, value)
 
     def beat(self) -> float:
-        """Monotonic time of the libvirt loop's last turn, at most a few seconds ago while it is well."""
+        """Monotonic time of the libvirt loop's last turn, at most beat_s ago while it is well."""
         return self._events.beat()
 
     async def stop(self, timeout_s: float) -> bool:
