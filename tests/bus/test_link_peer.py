@@ -199,3 +199,35 @@ async def test_a_forged_answer_is_not_taken(pair: tuple[socket.socket, socket.so
         peer.sendall(frame[:12] + struct.pack("<I", len(fields)) + fields + bytes(-len(fields) % 8) + body)
     assert await asyncio.wait_for(own, TIMEOUT_S) == ["true"]
     link.close()
+
+
+def big_endian_signal(sender: str, member: str, *texts: str) -> bytes:
+    """As the bus of a big-endian machine sends it."""
+
+    def packed(text: str) -> bytes:
+        return struct.pack(">I", len(text)) + text.encode() + b"\0"
+
+    body = b""
+    for text in texts:
+        body += bytes(-len(body) % 4) + packed(text)
+    given = [(1, "o", "/x"), (2, "s", sender), (3, "s", member), (7, "s", sender)]
+    fields = b""
+    for code, kind, text in given:
+        fields += bytes(-len(fields) % 8) + bytes((code, 1, ord(kind), 0)) + packed(text)
+    fields += bytes(-len(fields) % 8) + b"\x08\1g\0\3sss\0"
+    head = struct.pack(">4BIII", ord("B"), 4, 1, 1, len(body), 1, len(fields))
+    return head + fields + bytes(-len(fields) % 8) + body
+
+
+async def test_who_leaves_a_big_endian_bus_has_left(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, peer = pair
+    link = Link(ours, True, LinkLimits(inbound=InboundLimits(turn_calls=1)))
+    handled: list[str] = []
+    link.on_call = lambda call: handled.append(call.sender)
+    link.start()
+    left = big_endian_signal("org.freedesktop.DBus", "NameOwnerChanged", ":1.7", ":1.7", "")
+    peer.sendall(b"".join(call_frame(serial) for serial in range(1, 9)) + left)
+    await asyncio.sleep(0.1)
+    assert handled == [":1.7"]
+    assert link.queued_calls == 0
+    link.close()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from time import time_ns
 from typing import Any
 
 import pytest
@@ -235,3 +236,12 @@ async def test_always_on_with_a_history_for_who_comes_later(tmp_path: Path) -> N
         later = await history_of(client, path, since=rows[1][0])
         assert later[0][0] > rows[1][0]
         assert set(spent(before, calls(await client.counters()))) <= {*PER_DOMAIN, "libvirt.state"}
+
+
+async def test_a_sample_has_its_time_where_no_domain_is_active(tmp_path: Path) -> None:
+    async with daemon_with(node(tmp_path / "node.xml", 0)) as (_daemon, client):
+        heard = await client.signals(wanted=sampled)
+        await watch(client)
+        time_us, samples = (await heard.next()).args
+        assert samples == {}
+        assert abs(time_us - time_ns() // 1000) < 10_000_000

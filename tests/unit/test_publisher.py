@@ -288,3 +288,21 @@ def test_a_client_mirror_never_drifts(script: list[Change | str]) -> None:
             assert (known["Id"], known["Name"]) == (record.id, record.name)
 
     asyncio.run(play())
+
+
+async def test_caught_up_waits_for_removals_too() -> None:
+    bench = Bench()
+    key = connection_key("c")
+    bench.cache.apply([Put(key, ConnectionRecord("c", "u"))])
+    await bench.turns()
+    bench.link.taken()
+    bench.link.congested = True
+    bench.cache.apply([Drop(key)])
+    bench.publisher._touched.clear()
+    bench.publisher._gone[key] = None  # as when there are more of them than fit into a turn
+    waiting = asyncio.create_task(bench.publisher.caught_up())
+    await bench.turns()
+    assert not waiting.done()
+    bench.link.drain()
+    await asyncio.wait_for(waiting, 1)
+    assert "InterfacesRemoved" in [member for _, member, _ in bench.link.taken()]

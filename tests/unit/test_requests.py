@@ -1,6 +1,7 @@
 """The way back: refreshes are shared, and nobody can keep a libvirt busy with them."""
 
 import asyncio
+from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
@@ -8,7 +9,9 @@ from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
-from virtbridge.model.keys import Kind
+from virtbridge.model.changes import Forget, Put
+from virtbridge.model.keys import Key, Kind, connection_key
+from virtbridge.model.records import ConnectionRecord
 
 DOMAINS = frozenset({Kind.DOMAIN})
 
@@ -19,6 +22,7 @@ class Source:
     def __init__(self, takes_s: float, *, fails: bool = False) -> None:
         self.began: list[float] = []
         self.ended: list[float] = []
+        self.fails_with = ErrorKind.OPERATION_FAILED
         self._takes_s = takes_s
         self._fails = fails
 
@@ -27,7 +31,7 @@ class Source:
         await asyncio.sleep(self._takes_s)
         self.ended.append(monotonic())
         if self._fails:
-            raise BridgeError(ErrorKind.NOT_CONNECTED, "gone")
+            raise BridgeError(self.fails_with, "gone")
 
     async def close(self, name: str) -> None:
         pass
@@ -66,3 +70,31 @@ async def test_all_who_come_while_one_is_under_way_share_the_next() -> None:
     await asyncio.sleep(0.005)
     await asyncio.gather(first, *(asked.refresh("lab", DOMAINS) for _ in range(50)))
     assert len(source.began) == 2
+
+
+async def test_a_host_that_hung_until_it_was_given_up_needs_no_rest() -> None:
+    source = Source(0.1, fails=True)
+    source.fails_with = ErrorKind.NOT_CONNECTED
+    asked = requests(source)
+    for _ in range(2):
+        await asyncio.gather(asked.refresh("lab", DOMAINS), return_exceptions=True)
+    assert source.began[1] - source.ended[0] < 0.05
+
+
+async def test_another_connection_of_the_same_name_has_no_part_in_what_is_under_way() -> None:
+    class Slow:
+        async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> str:
+            host = hosts[-1]
+            await asyncio.sleep(0.05)
+            return host
+
+    hosts, about, cache = ["old"], connection_key("lab"), Cache()
+    source: Any = Slow()
+    asked = Requests(source, Metrics(), cache)
+    cache.apply([Put(about, ConnectionRecord("lab", "test:///old"))])
+    before = asyncio.create_task(asked.ask(about, "capabilities", 60))
+    await asyncio.sleep(0.01)
+    cache.apply([Forget("lab"), Put(about, ConnectionRecord("lab", "test:///new"))])
+    hosts.append("new")
+    assert await asked.ask(about, "capabilities", 60) == "new"
+    assert await before == "old"

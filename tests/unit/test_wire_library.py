@@ -244,6 +244,7 @@ def test_any_bytes_decode_or_are_bad(library: str, body: bytes, signature: str) 
 def test_big_endian_bodies(transport: ModuleType) -> None:
     body = b"\0\0\0\2hi\0\0" + b"\0\0\1\0"
     assert transport.unmarshal("su", body, wire.BIG) == ["hi", 256]
+    assert transport.unmarshal("", b"", wire.BIG) == []  # as of Ping, Introspect, GetManagedObjects
     assert transport.unmarshal("su", b"\2\0\0\0hi\0\0" + b"\0\1\0\0") == ["hi", 256]
 
 

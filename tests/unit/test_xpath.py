@@ -145,3 +145,10 @@ def test_too_much_is_refused() -> None:
 def children() -> set[str]:
     with open(f"/proc/self/task/{os.getpid()}/children") as file:
         return set(file.read().split())
+
+
+def test_there_are_no_functions_but_xpaths_own() -> None:
+    exslt = {"re": "http://exslt.org/regular-expressions"}
+    with pytest.raises(BridgeError) as caught:
+        xpath.evaluate(Query("domain", "re:test('a', 'a')", exslt), {"/d": "<domain/>"})
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT

@@ -368,9 +368,14 @@ class Link:
         future.set_result(reply)
 
     def _drop_calls_of_departed(self, signal: Incoming) -> None:
-        strings = bodies.read_simple(signal.signature, signal.body)
-        if strings is not None and len(strings) == 3 and not strings[2]:
-            self._inbound.drop(strings[0])
+        if signal.signature != "sss":
+            return
+        try:
+            name, _old, new = transport.arguments(signal)
+        except transport.BadBody:
+            return
+        if not new:
+            self._inbound.drop(name)
 
     def _turn(self) -> None:
         """Go on with the calls that wait, one budget's worth."""

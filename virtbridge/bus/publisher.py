@@ -99,8 +99,8 @@ class Publisher:
 
     async def caught_up(self) -> None:
         """Until clients know what the cache held when this was called."""
-        waiting = set(self._touched)
-        while not waiting.isdisjoint(self._touched):  # noqa: ASYNC110 (no event: each turn publishes some)
+        waiting = set(self._touched) | set(self._gone)
+        while not (waiting.isdisjoint(self._touched) and waiting.isdisjoint(self._gone)):  # noqa: ASYNC110 (no event: each turn publishes some)
             await asyncio.sleep(_CONGESTED_S if self._link.congested else 0)
 
     def _end_batch(self) -> None:

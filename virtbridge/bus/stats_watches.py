@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, time_ns
 
 from virtbridge.bus.clients import Clients
 from virtbridge.bus.link import Link
@@ -125,7 +125,8 @@ class StatsWatches:
             log.exception("a sample was not sent conn=%s", connection)
 
     async def _marshal_and_send(self, connection: str, samples: Samples) -> None:
-        time_us = max((sample.time_us for sample in samples.values()), default=0)
+        # Where no domain is active there is no sample that would tell.
+        time_us = max((sample.time_us for sample in samples.values()), default=time_ns() // 1000)
         entries: list[bytes] = []
         size, end = 0, monotonic() + _TURN_S
         for key_id, sample in samples.items():

@@ -106,6 +106,8 @@ def _check_strings(value: Any) -> None:
 
 def unmarshal(signature: str, body: bytes, endian: int = wire.LITTLE) -> list[Any]:
     """The values of a body, Variants kept. Raises BadBody."""
+    if not (signature or body):
+        return []
     if endian == wire.LITTLE:
         simple = bodies.read_simple(signature, body)
         if simple is not None:

@@ -77,6 +77,10 @@ class SingleFlight:
         if (flight := self._flights.get(what)) is not None:
             await asyncio.wait([flight.task])
 
+    def disown(self, is_meant: Callable[[Hashable], bool]) -> None:
+        """Nobody joins these from now on; who waits for them already gets what they bring."""
+        self._flights = {what: flight for what, flight in self._flights.items() if not is_meant(what)}
+
     def _remove(self, what: Hashable, flight: _Flight) -> None:
         if self._flights.get(what) is flight:
             del self._flights[what]

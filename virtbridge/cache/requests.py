@@ -4,7 +4,7 @@ The source itself is handed in where the daemon is wired together. Main thread o
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import partial
 from time import monotonic
 from typing import Any, Protocol
@@ -14,10 +14,11 @@ from virtbridge.cache.demand import Demand
 from virtbridge.cache.flight import SingleFlight
 from virtbridge.cache.related import Related
 from virtbridge.config import ConnectionConfig
+from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import ON_DEMAND, Key, Kind, connection_key
 
-_REST = 3
+_REST, _REST_MAX_S = 3, 10.0
 
 
 class Source(Protocol):
@@ -47,6 +48,7 @@ class Requests:
         self._rested_at: dict[str, float] = {}  # when the next refresh of a connection may begin
         self._demand = Demand(cache, self._flights, metrics)
         self._related = Related(cache, self._demand, self.load)
+        cache.listen([Kind.CONNECTION], dropped=self._connection_dropped)
 
     def open(self, config: ConnectionConfig) -> None:
         self._source.open(config)
@@ -54,6 +56,11 @@ class Requests:
     async def close(self, name: str) -> None:
         self._rested_at.pop(name, None)
         await self._source.close(name)
+
+    def _connection_dropped(self, key: Key) -> None:
+        """The next connection of this name has nothing to do with it, and with what is still under way."""
+        self._rested_at.pop(key.connection, None)
+        self._flights.disown(lambda what: _connection_of(what) == key.connection)
 
     async def refresh(self, connection: str, kinds: frozenset[Kind]) -> None:
         """kinds: at least one. Ends when they have been read and published, all of it after this call."""
@@ -103,15 +110,21 @@ class Requests:
 
     async def _refresh(self, connection: str, kinds: frozenset[Kind]) -> None:
         """Anyone may ask, as often as they like: libvirt gets _REST times as long to recover as the last
-        one took.
+        one took, but no more than _REST_MAX_S. A host that hung until the connection was lost needs none.
         """
         await asyncio.sleep(self._rested_at.pop(connection, 0.0) - monotonic())
         began = monotonic()
         try:
             await self._source.refresh(connection, kinds)
-        finally:
-            now = monotonic()
-            self._rested_at[connection] = now + _REST * (now - began)
+        except BridgeError as error:
+            if error.kind is not ErrorKind.NOT_CONNECTED:
+                self._rest(connection, began)
+            raise
+        self._rest(connection, began)
+
+    def _rest(self, connection: str, began: float) -> None:
+        now = monotonic()
+        self._rested_at[connection] = now + min(_REST_MAX_S, _REST * (now - began))
 
     def watch(self, connection: str, intervals: Mapping[Kind, float]) -> None:
         """The shortest intervals that anyone watches with, in seconds, by kind."""
@@ -127,3 +140,10 @@ class Requests:
     async def stop(self) -> None:
         await self._related.stop()
         await self._flights.stop()
+
+
+def _connection_of(what: Hashable) -> str | None:
+    """Of a flight: (key, question), ("load", key, kind) or ("refresh", connection, kinds)."""
+    first, second, *_ = what if isinstance(what, tuple) else ("", "")
+    about = first if isinstance(first, Key) else second
+    return about.connection if isinstance(about, Key) else about

@@ -37,7 +37,7 @@ class Query:
     def compiled(self) -> etree.XPath:
         """Raises InvalidArgument with the parser's own words."""
         try:
-            return etree.XPath(self.expression, namespaces=self.namespaces, smart_strings=False)
+            return etree.XPath(self.expression, namespaces=self.namespaces, regexp=False, smart_strings=False)
         except (etree.XPathError, ValueError, TypeError) as error:  # TypeError: an empty prefix
             text = f"not an XPath 1.0 expression: {error}"
             raise BridgeError(ErrorKind.INVALID_ARGUMENT, text) from None
