@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.client import ROOT, CallFailed, Client, wait_until
+from tests.support.client import PROPERTIES, ROOT, SERVICE, CallFailed, Client, wait_until
 from tests.support.daemon import REPOSITORY, Daemon
 from tests.support.dbus_daemon import BusDaemon, dbus_daemon
 
@@ -529,3 +529,28 @@ async def test_a_refresh_before_the_first_sync_says_that_there_is_no_connection(
         await client.call(f"{ROOT}/far", CONNECTION, "Refresh", "asa{sv}", [[], {}])
     await client.close()
     await daemon.stop()
+
+
+async def test_what_a_call_has_changed_is_told_before_it_is_answered() -> None:
+    with dbus_daemon() as bus:
+        daemon = await Daemon.start(bus.address, {"a": "test:///default"})
+        client = await Client.connect(bus.address)
+        heard = await client.signals()
+        (path,) = await client.call(f"{ROOT}/a", CONNECTION, "List", "sa{sv}", ["domain", {}])
+        domain = f"{SERVICE}.Domain"
+        yes = client.variant("b", True)
+        await client.call(path, PROPERTIES, "Set", "ssv", [domain, "Autostart", yes])
+        assert ("PropertiesChanged", {"Autostart": True}) in [(s.member, s.args[1]) for s in heard.drain()]
+        opened = await client.call(
+            ROOT, f"{SERVICE}.Manager", "OpenConnection", "ssa{sv}", ["b", "test:///default", {}]
+        )
+        assert ("InterfacesAdded", opened) in [(s.member, s.args[0]) for s in heard.drain()]
+        await client.call(ROOT, f"{SERVICE}.Manager", "CloseConnection", "oa{sv}", [opened, {}])
+        assert ("InterfacesRemoved", opened) in [(s.member, s.args[0]) for s in heard.drain()]
+        synced = await client.get(f"{ROOT}/a", CONNECTION, "LastSync")
+        await client.call(f"{ROOT}/a", CONNECTION, "Refresh", "asa{sv}", [["network"], {}])
+        assert await client.get(f"{ROOT}/a", CONNECTION, "LastSync") == synced  # not everything was compared
+        await client.call(f"{ROOT}/a", CONNECTION, "Refresh", "asa{sv}", [[], {}])
+        assert await client.get(f"{ROOT}/a", CONNECTION, "LastSync") > synced
+        await client.close()
+        await daemon.stop()

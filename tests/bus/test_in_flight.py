@@ -86,3 +86,29 @@ async def test_at_the_end_each_gets_its_answer(host: Libvirtd, daemon: Daemon, c
     for ended in await asyncio.gather(*asked, return_exceptions=True):
         assert isinstance(ended, CallFailed)
         assert ended.name == f"{SERVICE}.Error.Cancelled"
+
+
+async def test_calls_of_the_same_client_to_another_host_do_not_wait_with_them(
+    host: Libvirtd, client: Client
+) -> None:
+    await client.call(ROOT, MANAGER, "OpenConnection", "ssa{sv}", ["other", "test:///default", {}])
+    other = f"{ROOT}/other"
+
+    async def ready() -> bool:
+        return bool(await client.get(other, f"{SERVICE}.Connection", "State") == "ready")
+
+    await wait_until(ready, "ready")
+    [path] = await client.call(
+        ROOT, MANAGER, "FindDomains", "sa{sv}", ["test", {"connection": client.variant("s", "host")}]
+    )
+    options = {"inactive": client.variant("b", True)}
+    with stopped(host.pid):
+        asked = [
+            asyncio.create_task(client.call(path, DOMAIN, "GetXml", "a{sv}", [options], timeout_s=30))
+            for _ in range(MANY)
+        ]
+        await until(client, AT_A_TIME, MANY - AT_A_TIME)
+        assert await client.call(
+            other, f"{SERVICE}.Connection", "List", "sa{sv}", ["interface", {}], timeout_s=3
+        )
+    await asyncio.gather(*asked)

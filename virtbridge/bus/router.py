@@ -1,8 +1,9 @@
 """The router: from a method call to its handler, and exactly one reply, whatever happens in between.
 
 Marshalling, authorization and errors surround the handlers here, in one place. What the cache answers is
-answered in the same turn of the loop; whatever waits becomes a task, so many of one caller at a time, and the
-rest of that caller's wait for one of these to end. Main thread only.
+answered in the same turn of the loop; whatever waits becomes a task, so many of one caller and connection at
+a time, and the rest of these wait for one of them to end: a host that hangs does not hold up calls to
+another. Main thread only.
 """
 
 import asyncio
@@ -54,9 +55,13 @@ def face(bounds: Iterable[Bound]) -> Face:
     return routes
 
 
+_Lane = tuple[str, str]  # a caller and a connection, "" for what is of none
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     incoming: Incoming
+    lane: _Lane
     method: Method
     work: Coroutine[Any, Any, Any]
 
@@ -91,8 +96,8 @@ class Router:
         self._node = node
         self._nowhere = nowhere
         self._limits = limits
-        self._tasks: dict[str, set[asyncio.Task[None]]] = {}  # by their callers
-        self._waiting: dict[str, deque[_Job]] = {}
+        self._tasks: dict[_Lane, set[asyncio.Task[None]]] = {}
+        self._waiting: dict[_Lane, deque[_Job]] = {}
         self._waiting_bytes = 0
         clients.vanished.append(self._forget)
         self._reads = 0
@@ -111,8 +116,8 @@ class Router:
 
     async def stop(self) -> None:
         """Every call that still waits gets its reply: Cancelled."""
-        for sender in list(self._waiting):
-            for job in self._take_waiting(sender):
+        for lane in list(self._waiting):
+            for job in self._take_waiting(lane):
                 self._cancelled(job)
         tasks = [task for tasks in self._tasks.values() for task in tasks]
         for task in tasks:
@@ -131,12 +136,13 @@ class Router:
         if "v" in incoming.signature:
             values = [value if type(value) is Variant else plain(value) for value in values]
         call = Call(incoming.path, target, incoming.sender, self._access)
+        lane = incoming.sender, target.key.connection if target else ""
         if route.method.access != READ:
-            self._spawn(incoming, route.method, _allowed(route, call, values))
+            self._spawn(lane, incoming, route.method, _allowed(route, call, values))
             return
         result = route.handler(call, *values)
         if type(result) is CoroutineType:  # isinstance asks an abstract class, at a tenth of the call's cost
-            self._spawn(incoming, route.method, result)
+            self._spawn(lane, incoming, route.method, result)
         else:
             self._reply(incoming, route.method, result)
             self._reads += 1
@@ -157,21 +163,21 @@ class Router:
         where = incoming.interface or incoming.path
         raise Refused(Fault.UNKNOWN_METHOD, f"{where} has no method {incoming.member}")
 
-    def _spawn(self, incoming: Incoming, method: Method, work: Coroutine[Any, Any, Any]) -> None:
-        job, sender = _Job(incoming, method, work), incoming.sender
-        if len(self._tasks.get(sender, ())) < self._limits.in_flight_per_client:
+    def _spawn(self, lane: _Lane, incoming: Incoming, method: Method, work: Coroutine[Any, Any, Any]) -> None:
+        job = _Job(incoming, lane, method, work)
+        if len(self._tasks.get(lane, ())) < self._limits.in_flight_per_client:
             self._start(job)
             return
-        waiting = len(self._waiting.get(sender, ()))
+        waiting = len(self._waiting.get(lane, ()))
         if waiting >= self._limits.calls_per_client or self._waiting_bytes > _WAITING_BYTES:
             work.close()
             raise BridgeError(ErrorKind.LIMIT_EXCEEDED, "too many calls are waiting for others to end")
-        self._waiting.setdefault(sender, deque()).append(job)
+        self._waiting.setdefault(lane, deque()).append(job)
         self._waiting_bytes += job.size
 
     def _start(self, job: _Job) -> None:
         task = asyncio.create_task(self._serve(job))
-        self._tasks.setdefault(job.incoming.sender, set()).add(task)
+        self._tasks.setdefault(job.lane, set()).add(task)
         task.add_done_callback(partial(self._landed, job))
 
     async def _serve(self, job: _Job) -> None:
@@ -183,32 +189,35 @@ class Router:
     def _landed(self, job: _Job, task: asyncio.Task[None]) -> None:
         if task.cancelled():  # perhaps before its first step, so it could not answer itself
             self._cancelled(job)
-        sender = job.incoming.sender
-        self._tasks[sender].discard(task)
-        if waiting := self._waiting.get(sender):
+        lane = job.lane
+        self._tasks[lane].discard(task)
+        if waiting := self._waiting.get(lane):
             following = waiting.popleft()
             self._waiting_bytes -= following.size
             if not waiting:
-                del self._waiting[sender]
+                del self._waiting[lane]
             self._start(following)
-        elif not self._tasks[sender]:
-            del self._tasks[sender]
+        elif not self._tasks[lane]:
+            del self._tasks[lane]
 
     def _cancelled(self, job: _Job) -> None:
         job.work.close()
         self._fail(job.incoming, BridgeError(ErrorKind.CANCELLED, "the call was cancelled"))
 
-    def _take_waiting(self, sender: str) -> Iterable[_Job]:
-        jobs = self._waiting.pop(sender, ())
+    def _take_waiting(self, lane: _Lane) -> Iterable[_Job]:
+        jobs = self._waiting.pop(lane, ())
         self._waiting_bytes -= sum(job.size for job in jobs)
         return jobs
 
     def _forget(self, sender: str) -> None:
         """Nobody waits for these any more."""
-        for job in self._take_waiting(sender):
-            job.work.close()
-        for task in self._tasks.get(sender, ()):
-            task.cancel()
+        for lane in [lane for lane in self._waiting if lane[0] == sender]:
+            for job in self._take_waiting(lane):
+                job.work.close()
+        for lane, tasks in self._tasks.items():
+            if lane[0] == sender:
+                for task in tasks:
+                    task.cancel()
 
     def _reply(self, incoming: Incoming, method: Method, result: Any) -> None:
         if type(result) is Marshalled:

@@ -144,8 +144,10 @@ class Connection:
     async def refresh(self, kinds: frozenset[Kind]) -> None:
         _, live = self.live()
         try:
-            await live.refresh(kinds or live.event_kinds | live.demand_kinds)
-            self._publish([self._patch(last_sync_us=_now_us())])
+            everything = live.event_kinds | live.demand_kinds
+            await live.refresh(kinds or everything)
+            if not kinds or kinds >= everything:
+                self._publish([self._patch(last_sync_us=_now_us())])
         finally:
             self._tell_failures(live)
 

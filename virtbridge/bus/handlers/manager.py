@@ -45,7 +45,7 @@ class ManagerHandlers:
         self._limits = limits
         self._queries = xpath.Queries(limits.queries)
 
-    def open_connection(self, call: Call, name: str, uri: str, options: Mapping[str, Any]) -> str:
+    async def open_connection(self, call: Call, name: str, uri: str, options: Mapping[str, Any]) -> str:
         checked(options, {"read-only": "b"})
         if problem := connection_name_problem(name):
             raise BridgeError(ErrorKind.INVALID_ARGUMENT, problem)
@@ -56,11 +56,13 @@ class ManagerHandlers:
                 ErrorKind.LIMIT_EXCEEDED, f"{self._limits.connections} connections are open already"
             )
         self._requests.open(ConnectionConfig(name, uri, read_only=options.get("read-only", False)))
+        await self._publisher.caught_up()
         return connection_path(name)
 
     async def close_connection(self, call: Call, connection: str, options: Mapping[str, Any]) -> None:
         checked(options, {})
         await self._requests.close(self._connection(connection))
+        await self._publisher.caught_up()
 
     def find_domains(self, call: Call, text: str, options: Mapping[str, Any]) -> list[str]:
         checked(options, _OF_CONNECTION)

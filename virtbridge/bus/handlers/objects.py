@@ -119,6 +119,7 @@ class _StartedHandlers(_DefinedHandlers):
 
     async def set_autostart(self, call: Call, value: bool) -> None:
         await self._requests.set_autostart(call.key, value)
+        await self._publisher.caught_up()
 
 
 class DomainHandlers(DomainQuestions, DomainStatistics, _StartedHandlers):
