@@ -127,6 +127,20 @@ async def test_find_domains(client: Client) -> None:
     assert await find("we") == []
 
 
+async def test_of_a_host_that_was_never_read_nobody_knows_who_uses_a_disk(client: Client) -> None:
+    await client.call(
+        ROOT, MANAGER, "OpenConnection", "ssa{sv}", ["away", "test+tcp://127.0.0.1:1/default", {}]
+    )
+    options = {"connection": client.variant("s", "away")}
+    try:
+        with pytest.raises(CallFailed) as refused:
+            await client.call(ROOT, MANAGER, "FindDiskUsers", "sa{sv}", ["/a", options])
+        assert refused.value.name == "org.virtbridge1.Error.NotConnected"
+        assert await client.call(ROOT, MANAGER, "FindDiskUsers", "sa{sv}", ["/a", {}]) == []
+    finally:
+        await client.call(ROOT, MANAGER, "CloseConnection", "oa{sv}", [f"{ROOT}/away", {}])
+
+
 async def test_find_users_of_disks_and_addresses(client: Client) -> None:
     async def users(source: str) -> list[list[str]]:
         found = await client.call(ROOT, MANAGER, "FindDiskUsers", "sa{sv}", [source, {}])

@@ -33,9 +33,6 @@ class Source:
         if self._fails:
             raise BridgeError(self.fails_with, "gone")
 
-    async def close(self, name: str) -> None:
-        pass
-
 
 def requests(source: Any) -> Requests:
     return Requests(source, Metrics(), Cache())
@@ -53,14 +50,24 @@ async def test_one_refresh_in_a_loop_leaves_libvirt_three_times_as_long_alone() 
 
 
 async def test_connections_do_not_wait_for_each_other_and_a_new_one_starts_fresh() -> None:
-    source = Source(0.05)
-    asked = requests(source)
+    source, cache = Source(0.05), Cache()
+    asked = Requests(source, Metrics(), cache)
+    cache.apply([Put(connection_key("far"), ConnectionRecord("far", "test:///default"))])
     await asked.refresh("lab", DOMAINS)
     await asked.refresh("far", DOMAINS)
     assert source.began[1] - source.ended[0] < source.ended[0] - source.began[0]
-    await asked.close("far")
+    cache.apply([Forget("far")])
     await asked.refresh("far", DOMAINS)
     assert source.began[2] - source.ended[1] < source.ended[1] - source.began[1]
+
+
+async def test_other_kinds_rest_as_long() -> None:
+    source = Source(0.02)
+    asked = requests(source)
+    kinds = (Kind.DOMAIN, Kind.NETWORK, Kind.POOL)
+    await asyncio.gather(*(asked.refresh("lab", frozenset({kind})) for kind in kinds))
+    pauses = [began - ended for began, ended in zip(source.began[1:], source.ended, strict=False)]
+    assert min(pauses) >= 2.9 * 0.02
 
 
 async def test_all_who_come_while_one_is_under_way_share_the_next() -> None:

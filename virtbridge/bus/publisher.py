@@ -99,9 +99,13 @@ class Publisher:
 
     async def caught_up(self) -> None:
         """Until clients know what the cache held when this was called."""
-        waiting = set(self._touched) | set(self._gone)
-        while not (waiting.isdisjoint(self._touched) and waiting.isdisjoint(self._gone)):  # noqa: ASYNC110 (no event: each turn publishes some)
+        waiting = {*self._touched, *self._gone}
+        while self._is_untold(waiting):  # noqa: ASYNC110 (no event: each turn publishes some)
             await asyncio.sleep(_CONGESTED_S if self._link.congested else 0)
+
+    def _is_untold(self, keys: set[Key]) -> bool:
+        """Something of any of these."""
+        return not (keys.isdisjoint(self._touched) and keys.isdisjoint(self._gone))
 
     def _end_batch(self) -> None:
         """No more comes in this turn of the loop, and the next one is a system call and 50 us away."""

@@ -16,7 +16,7 @@ from time import time_ns
 from typing import Any
 
 from virtbridge.cache.cache import Cache
-from virtbridge.cache.flight import SingleFlight
+from virtbridge.cache.flight import SingleFlight, What
 from virtbridge.errors import BridgeError
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Change, Patch
@@ -79,7 +79,7 @@ class Demand:
         self._answers: dict[Key, dict[Hashable, _Known]] = {}
         self._loaded: dict[Key, dict[Kind, _Loaded]] = {}
         self._outdated: dict[Key, dict[Kind, float]] = {}
-        self._rest_until_s: dict[Hashable, float] = {}
+        self._rest_until_s: dict[What, float] = {}
         cache.listen(dropped=self._dropped)
 
     async def answer(self, about: Key, question: Hashable, max_age_s: float, work: Work) -> Any:
@@ -96,7 +96,7 @@ class Demand:
         if self._age_s(about, kind) < max_age_s:
             self._metrics.add("cache.fresh")
             return
-        await self._fly(("load", about, kind), max_age_s, lambda whole: self._load(about, kind, whole, work))
+        await self._fly((about, kind), max_age_s, lambda whole: self._load(about, kind, whole, work))
 
     async def look(self, about: Key, kind: Kind, max_age_s: float, work: LoadWork) -> tuple[float, float]:
         """For who polls: know which objects of a kind there are as of no longer ago than this, and whatever
@@ -107,7 +107,7 @@ class Demand:
         known = self._loaded.get(about, {}).get(kind)
         if known is None or _now_s() - known.began_s >= max_age_s:
             known = await self._fly(
-                ("load", about, kind),
+                (about, kind),
                 max_age_s,
                 lambda whole: self._load(about, kind, whole, work),
                 whole=False,
@@ -118,8 +118,7 @@ class Demand:
         """Whether somebody has had these read, or all of the connection, or is having it done."""
         places = (about, connection_key(about.connection))
         return any(
-            kind in self._loaded.get(each, ()) or self._flights.under_way(("load", each, kind))
-            for each in places
+            kind in self._loaded.get(each, ()) or self._flights.under_way((each, kind)) for each in places
         )
 
     def outdate(self, about: Key, kind: Kind) -> None:
@@ -161,7 +160,7 @@ class Demand:
 
     async def _fly(
         self,
-        what: Hashable,
+        what: What,
         max_age_s: float,
         work: Callable[[bool], Coroutine[Any, Any, Any]],
         *,
@@ -184,7 +183,7 @@ class Demand:
             await self._flights.landing(what)
         return await self._flights.run(what, reading or _Reading(fly, whole), stays=whole)
 
-    def _rest(self, what: Hashable, took_s: float) -> None:
+    def _rest(self, what: What, took_s: float) -> None:
         rest_s = min(REST_MAX_S, REST * took_s)
         self._rest_until_s[what] = _now_s() + rest_s
         asyncio.get_running_loop().call_later(rest_s, self._rest_until_s.pop, what, None)

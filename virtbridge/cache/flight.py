@@ -10,10 +10,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 from virtbridge.metrics import Metrics
+from virtbridge.model.keys import Key
 
 T = TypeVar("T")
 
 Work = Callable[[], Coroutine[Any, Any, T]]
+What = tuple[Key, Hashable]  # an object, and what is asked of it
 
 
 @dataclass(slots=True, eq=False)
@@ -29,15 +31,15 @@ class _Flight:
 class SingleFlight:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._flights: dict[Hashable, _Flight] = {}
+        self._flights: dict[What, _Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def under_way(self, what: Hashable) -> Work[Any] | None:
+    def under_way(self, what: What) -> Work[Any] | None:
         """The work of the flight for `what`."""
         flight = self._flights.get(what)
         return None if flight is None else flight.work
 
-    async def run(self, what: Hashable, work: Work[T], *, stays: bool = True) -> T:
+    async def run(self, what: What, work: Work[T], *, stays: bool = True) -> T:
         """The result, or the exception, of the flight for `what` that is under way, else of a new one.
 
         stays: it goes to its end though nobody waits any more; False, of all who wait, ends it with them.
@@ -64,7 +66,7 @@ class SingleFlight:
             # the work held, a libvirt handle for one, until the garbage collector comes.
             del flight
 
-    async def run_anew(self, what: Hashable, work: Work[T]) -> T:
+    async def run_anew(self, what: What, work: Work[T]) -> T:
         """As run(), of a flight that begins after this call: one under way may have seen too little already.
 
         All who come while one is under way share the next.
@@ -72,20 +74,24 @@ class SingleFlight:
         await self.landing(what)
         return await self.run(what, work)
 
-    async def landing(self, what: Hashable) -> None:
+    async def landing(self, what: What) -> None:
         """Until the flight for `what` is over, if there is one."""
         if (flight := self._flights.get(what)) is not None:
             await asyncio.wait([flight.task])
 
-    def disown(self, is_meant: Callable[[Hashable], bool]) -> None:
-        """Nobody joins these from now on; who waits for them already gets what they bring."""
-        self._flights = {what: flight for what, flight in self._flights.items() if not is_meant(what)}
+    def disown(self, connection: str) -> None:
+        """Nobody joins its flights any more: the next one of this name has nothing to do with them. Who waits
+        already gets what they bring.
+        """
+        self._flights = {
+            what: flight for what, flight in self._flights.items() if what[0].connection != connection
+        }
 
-    def _remove(self, what: Hashable, flight: _Flight) -> None:
+    def _remove(self, what: What, flight: _Flight) -> None:
         if self._flights.get(what) is flight:
             del self._flights[what]
 
-    def _landed(self, what: Hashable, flight: _Flight, task: asyncio.Task[Any]) -> None:
+    def _landed(self, what: What, flight: _Flight, task: asyncio.Task[Any]) -> None:
         self._remove(what, flight)
         self._tasks.discard(task)
         if not task.cancelled():

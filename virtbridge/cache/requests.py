@@ -4,7 +4,7 @@ The source itself is handed in where the daemon is wired together. Main thread o
 """
 
 import asyncio
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from time import monotonic
 from typing import Any, Protocol
@@ -46,6 +46,7 @@ class Requests:
         self._source = source
         self._flights = SingleFlight(metrics)
         self._rested_at: dict[str, float] = {}  # when the next refresh of a connection may begin
+        self._turns: dict[str, asyncio.Lock] = {}  # of those of other kinds, or one of them would not rest
         self._demand = Demand(cache, self._flights, metrics)
         self._related = Related(cache, self._demand, self.load)
         cache.listen([Kind.CONNECTION], dropped=self._connection_dropped)
@@ -54,13 +55,12 @@ class Requests:
         self._source.open(config)
 
     async def close(self, name: str) -> None:
-        self._rested_at.pop(name, None)
         await self._source.close(name)
 
     def _connection_dropped(self, key: Key) -> None:
-        """The next connection of this name has nothing to do with it, and with what is still under way."""
         self._rested_at.pop(key.connection, None)
-        self._flights.disown(lambda what: _connection_of(what) == key.connection)
+        self._turns.pop(key.connection, None)
+        self._flights.disown(key.connection)
 
     async def refresh(self, connection: str, kinds: frozenset[Kind]) -> None:
         """kinds: at least one. Ends when they have been read and published, all of it after this call."""
@@ -106,25 +106,25 @@ class Requests:
         return True
 
     async def _refresh_anew(self, connection: str, kinds: frozenset[Kind]) -> None:
-        await self._flights.run_anew(("refresh", connection, kinds), lambda: self._refresh(connection, kinds))
+        about = connection_key(connection)
+        await self._flights.run_anew((about, kinds), lambda: self._refresh(connection, kinds))
 
     async def _refresh(self, connection: str, kinds: frozenset[Kind]) -> None:
         """Anyone may ask, as often as they like: libvirt gets _REST times as long to recover as the last
         one took, but no more than _REST_MAX_S. A host that hung until the connection was lost needs none.
         """
-        await asyncio.sleep(self._rested_at.pop(connection, 0.0) - monotonic())
-        began = monotonic()
-        try:
-            await self._source.refresh(connection, kinds)
-        except BridgeError as error:
-            if error.kind is not ErrorKind.NOT_CONNECTED:
-                self._rest(connection, began)
-            raise
-        self._rest(connection, began)
-
-    def _rest(self, connection: str, began: float) -> None:
-        now = monotonic()
-        self._rested_at[connection] = now + min(_REST_MAX_S, _REST * (now - began))
+        async with self._turns.setdefault(connection, asyncio.Lock()):
+            await asyncio.sleep(self._rested_at.get(connection, 0.0) - monotonic())
+            began, rests = monotonic(), True
+            try:
+                await self._source.refresh(connection, kinds)
+            except BridgeError as error:
+                rests = error.kind is not ErrorKind.NOT_CONNECTED
+                raise
+            finally:
+                if rests:
+                    now = monotonic()
+                    self._rested_at[connection] = now + min(_REST_MAX_S, _REST * (now - began))
 
     def watch(self, connection: str, intervals: Mapping[Kind, float]) -> None:
         """The shortest intervals that anyone watches with, in seconds, by kind."""
@@ -140,10 +140,3 @@ class Requests:
     async def stop(self) -> None:
         await self._related.stop()
         await self._flights.stop()
-
-
-def _connection_of(what: Hashable) -> str | None:
-    """Of a flight: (key, question), ("load", key, kind) or ("refresh", connection, kinds)."""
-    first, second, *_ = what if isinstance(what, tuple) else ("", "")
-    about = first if isinstance(first, Key) else second
-    return about.connection if isinstance(about, Key) else about

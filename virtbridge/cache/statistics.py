@@ -140,8 +140,7 @@ class Statistics:
         rounds = self._rounds.pop(connection, None)
         if rounds is not None:
             rounds.stop()
-        # A later connection of this name has nothing to do with what is still under way.
-        self._flights.disown(lambda what: isinstance(what, tuple) and what[0].connection == connection)
+        self._flights.disown(connection)
         for listener in self._listeners:
             listener.forgotten(connection)
 

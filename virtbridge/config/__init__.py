@@ -58,7 +58,8 @@ class LimitsConfig:
     """`[limits]`: what clients can make the service hold or do.
 
     message_bytes: body of one call; a longer one is refused before it is decoded.
-    calls_per_client, in_flight_per_client: calls of one client waiting for their turn, and being worked on.
+    calls_per_client, in_flight_per_client: calls of one client waiting for their turn, and being worked on,
+    of each connection.
     connections: libvirt connections, from the configuration and from clients together.
     queries: QueryXml evaluations at a time.
     watches_per_client, watches: Watch calls that have not ended, of one client and of all.

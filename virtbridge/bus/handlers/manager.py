@@ -19,6 +19,7 @@ from virtbridge.metrics import Metrics
 from virtbridge.model.domain import normal_mac
 from virtbridge.model.keys import Key, Kind, connection_key, xml_root
 from virtbridge.model.paths import ROOT, connection_path, key_of, path_of
+from virtbridge.model.records import ConnectionRecord
 from virtbridge.uris import client_uri_problem
 
 _XPATH_MAX = 1024
@@ -73,6 +74,7 @@ class ManagerHandlers:
         checked(options, _OF_CONNECTION)
         if not source:
             raise BridgeError(ErrorKind.INVALID_ARGUMENT, "the source is empty")
+        self._refuse_unread(options)
         return self._paths(queries.find_disk_users(self._cache, source), options)
 
     def find_mac_users(self, call: Call, mac: str, options: Mapping[str, Any]) -> list[list[str]]:
@@ -136,6 +138,13 @@ class ManagerHandlers:
             for row in found
             if connection in (None, row[0].connection) and self._publisher.get(row[0]) is not None
         )
+
+    def _refuse_unread(self, options: Mapping[str, Any]) -> None:
+        """That nobody uses it is no answer about a host that was never read. Of many, such are left out."""
+        if (connection := self._chosen(options)) is not None:
+            record = self._cache.get(connection_key(connection))
+            if isinstance(record, ConnectionRecord) and not record.last_sync_us:
+                raise BridgeError(ErrorKind.NOT_CONNECTED, f"{connection} has not been read yet")
 
     def _chosen(self, options: Mapping[str, Any]) -> str | None:
         """The option `connection`, a name or a path, as a name; None without it."""
