@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, BinaryIO
 from weakref import WeakValueDictionary
 
 from lxml import etree
@@ -62,13 +62,13 @@ class Queries:
         turn = self._turns.setdefault(client, asyncio.Lock())
         try:
             async with asyncio.timeout(timeout_s), turn, self._free:
-                work = await asyncio.to_thread(_encode, query, documents())
-                return await _ask_child(work, timeout_s)
+                with await asyncio.to_thread(_written, query, documents()) as work:
+                    return await _ask_child(work, timeout_s)
         except TimeoutError:
             raise BridgeError(ErrorKind.TIMEOUT, f"the query took longer than {timeout_s:g} s") from None
 
 
-async def _ask_child(work: bytes, timeout_s: float) -> dict[str, list[str]]:
+async def _ask_child(work: BinaryIO, timeout_s: float) -> dict[str, list[str]]:
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",  # no module from the working directory, whoever may write there
@@ -76,12 +76,12 @@ async def _ask_child(work: bytes, timeout_s: float) -> dict[str, list[str]]:
         __name__,
         str(math.ceil(timeout_s) + 1),
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        stdin=asyncio.subprocess.PIPE,
+        stdin=work,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        output, _ = await child.communicate(work)
+        output, _ = await child.communicate()
     finally:
         if child.returncode is None:
             child.kill()
@@ -92,7 +92,7 @@ async def _ask_child(work: bytes, timeout_s: float) -> dict[str, list[str]]:
 
 
 def _decode(output: bytes) -> dict[str, list[str]]:
-    """Line by line, for the same reason as _encode(). Raises the child's error, if it answers with one."""
+    """Line by line, for the same reason as _written(). Raises the child's error, if it answers with one."""
     matches: dict[str, list[str]] = {}
     for line in output.splitlines():
         key, found = json.loads(line)
@@ -148,11 +148,17 @@ def _text(node: Any) -> str:
     return etree.tostring(node, encoding="unicode", with_tail=False)
 
 
-def _encode(query: Query, documents: Mapping[str, str]) -> bytes:
-    """Piece by piece: in one go the encoder would keep the interpreter's lock, and the main loop, waiting."""
-    pairs = (f"{json.dumps(key)}:{json.dumps(xml)}".encode() for key, xml in documents.items())
-    head = f'{{"query":{json.dumps(asdict(query))},"documents":{{'
-    return b"".join((head.encode(), b",".join(pairs), b"}}"))
+def _written(query: Query, documents: Mapping[str, str]) -> BinaryIO:
+    """A file in memory for the child to read: through a pipe the main loop would have to copy it. Piece by
+    piece: in one go the encoder would keep the interpreter's lock, and the main loop, waiting.
+    """
+    file = open(os.memfd_create("query"), "w+b")  # noqa: SIM115 (closed by who has it)
+    file.write(f'{{"query":{json.dumps(asdict(query))},"documents":{{'.encode())
+    for number, (key, xml) in enumerate(documents.items()):
+        file.write(f"{',' if number else ''}{json.dumps(key)}:{json.dumps(xml)}".encode())
+    file.write(b"}}")
+    file.seek(0)
+    return file
 
 
 def main(cpu_seconds: str) -> None:
