@@ -154,3 +154,24 @@ async def test_the_end_of_the_connection_ends_it() -> None:
         assert failure.value.kind is ErrorKind.NOT_CONNECTED
     finally:
         released.set()
+
+
+async def test_it_is_over_when_the_last_call_has_come_back_and_its_answer_is_gone() -> None:
+    released, over, pool = threading.Event(), asyncio.Event(), workers()
+    calls = [asyncio.create_task(pool.call("close", released.wait)) for _ in range(2)]
+    while pool.running() < 2:  # noqa: ASYNC110 (threads begin, and tell nobody)
+        await asyncio.sleep(0.01)
+    pool.abandon(over.set)
+    for answer in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(answer, BridgeError)
+    await asyncio.sleep(0.05)
+    assert not over.is_set()
+    released.set()
+    await asyncio.wait_for(over.wait(), 10)
+    assert not pool.running()
+
+
+async def test_without_calls_it_is_over_at_once() -> None:
+    over, pool = asyncio.Event(), workers()
+    pool.abandon(over.set)
+    await asyncio.wait_for(over.wait(), 10)

@@ -62,10 +62,16 @@ class Queries:
         turn = self._turns.setdefault(client, asyncio.Lock())
         try:
             async with asyncio.timeout(timeout_s), turn, self._free:
-                with await asyncio.to_thread(_written, query, documents()) as work:
+                # In memory: through a pipe, the main loop would have to copy it.
+                with _file_in_memory() as work:
+                    await asyncio.to_thread(_write, work, query, documents())
                     return await _ask_child(work, timeout_s)
         except TimeoutError:
             raise BridgeError(ErrorKind.TIMEOUT, f"the query took longer than {timeout_s:g} s") from None
+
+
+def _file_in_memory() -> BinaryIO:
+    return open(os.memfd_create("query"), "w+b")
 
 
 async def _ask_child(work: BinaryIO, timeout_s: float) -> dict[str, list[str]]:
@@ -92,7 +98,7 @@ async def _ask_child(work: BinaryIO, timeout_s: float) -> dict[str, list[str]]:
 
 
 def _decode(output: bytes) -> dict[str, list[str]]:
-    """Line by line, for the same reason as _written(). Raises the child's error, if it answers with one."""
+    """Line by line, for the same reason as _write(). Raises the child's error, if it answers with one."""
     matches: dict[str, list[str]] = {}
     for line in output.splitlines():
         key, found = json.loads(line)
@@ -148,17 +154,13 @@ def _text(node: Any) -> str:
     return etree.tostring(node, encoding="unicode", with_tail=False)
 
 
-def _written(query: Query, documents: Mapping[str, str]) -> BinaryIO:
-    """A file in memory for the child to read: through a pipe the main loop would have to copy it. Piece by
-    piece: in one go the encoder would keep the interpreter's lock, and the main loop, waiting.
-    """
-    file = open(os.memfd_create("query"), "w+b")  # noqa: SIM115 (closed by who has it)
+def _write(file: BinaryIO, query: Query, documents: Mapping[str, str]) -> None:
+    """Piece by piece: in one go the encoder would keep the interpreter's lock, and the main loop, waiting."""
     file.write(f'{{"query":{json.dumps(asdict(query))},"documents":{{'.encode())
     for number, (key, xml) in enumerate(documents.items()):
         file.write(f"{',' if number else ''}{json.dumps(key)}:{json.dumps(xml)}".encode())
     file.write(b"}}")
     file.seek(0)
-    return file
 
 
 def main(cpu_seconds: str) -> None:

@@ -112,20 +112,12 @@ class Follower:
             self._session.handles.pop(key, None)
             changes.append(Drop(key))
         else:
-            self._keep_newest(key, happening.handle)
+            self._session.handles[key] = happening.handle  # with the newest name and number
         self._publish(changes)
         if outcome.rereads and not is_read:
             self._rereader.want(key)
         for method in outcome.asks:
             self._start(self._ask(key, happening.handle, method))
-
-    def _keep_newest(self, key: Key, handle: Handle) -> None:
-        """Only one that tells another name or number: libvirt's free of the old one would be on the way of
-        every event, and that of the event's own comes when its signals have left.
-        """
-        known = self._session.handles.get(key)
-        if known is None or known[:3] != handle[:3]:
-            self._session.handles[key] = handle
 
     async def _read_later(
         self, key: Key, reading: "asyncio.Future[None]", is_early: Callable[[str], bool]

@@ -6,6 +6,7 @@ after whoever waited has gone is closed again. Threads: `open_handle` on the mai
 """
 
 import asyncio
+import gc
 import logging
 import threading
 from collections.abc import Sequence
@@ -96,8 +97,7 @@ class Closer:
     """Deregisters what is left and closes a handle, in a thread `vb-<name>-end` that may hang as long as its
     host.
 
-    callbacks: deregistering method and its argument, empty tuple for none. busy: calls are still under way,
-    and refer to it. done: when the host let it.
+    callbacks: deregistering method and its argument, empty tuple for none. done: when the host let it.
     """
 
     def __init__(
@@ -107,17 +107,16 @@ class Closer:
         metrics: Metrics,
         handle: Any,
         callbacks: Sequence[tuple[str, tuple[int, ...]]] = (),
-        busy: bool = False,
     ) -> None:
         self._name = name
         self._inbox = inbox
         self._metrics = metrics
         self._handle = handle
         self._callbacks = callbacks
-        self._busy = busy
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def start(self) -> None:
+        """No call may be under way, nor come: libvirt frees the connection when the last one lets it go."""
         # Through the inbox: events that still wait there hold handles, and those hold the connection.
         self._inbox.post(self._start)
 
@@ -130,10 +129,13 @@ class Closer:
         for method, args in self._callbacks:
             self._count_and(method, handle, *args)
         left = self._count_and("close", handle)
-        if left and not self._busy:
+        if left:
             log.warning(
                 "something still refers to a closed connection conn=%s references=%d", self._name, left
             )
+            # Whoever lets the last of it go asks the host to say goodbye, which may hang. That must not be
+            # the main thread, the next time it collects garbage.
+            gc.collect()
         del handle
         self._inbox.post(self._finished)
 

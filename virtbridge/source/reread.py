@@ -216,6 +216,8 @@ class Rereader:
                 fields = None
         finally:
             self._end(key, reading)
+            # A cancelled task keeps its traceback, that this frame, and with it a handle: no circle of them.
+            reading.task = None
 
     async def _read(self, key: Key, reading: _Reading, fields: dict[str, Any] | None) -> None:
         handle = reading.handle = self._session.handles.get(key)

@@ -312,14 +312,11 @@ class Session:
         if not self.lost.done():
             await self._deregister()
         self._ended = True
-        self.workers.abandon()
         self.handles.clear()
-        busy = self.workers.running() > 0
-        self._closer = closer = Closer(
-            self.name, self._inbox, self._metrics, self._raw, self._callbacks, busy
-        )
+        self._closer = closer = Closer(self.name, self._inbox, self._metrics, self._raw, self._callbacks)
         self._raw = None
-        closer.start()
+        # A call keeps no reference to libvirt's connection: closing would free it under those that still run.
+        self.workers.abandon(over=closer.start)
         await asyncio.wait([closer.done], timeout=END_S)
 
     def hangs(self) -> bool:

@@ -73,6 +73,7 @@ class Workers:
         self._idle = 0
         self._numbers = 0
         self._ended = False
+        self._over: Callable[[], None] = lambda: None
         self.answered_at = monotonic()
         self._open: set[asyncio.Future[Any]] = set()
         self.window = Window()
@@ -104,8 +105,7 @@ class Workers:
         the call itself still runs and its thread stays busy with it.
         """
         lane = self._urgent if urgent else self._short if short else self._slow
-        job = _Job(name, function, self._answer(), short, f"libvirt.{name}")
-        return cast(T, await self._wait(job, lane, timeout_s))
+        return cast(T, await self._wait(name, function, lane, short, f"libvirt.{name}", timeout_s))
 
     async def read_many(self, name: str, reads: Iterator[Read], settle: Settle) -> None:
         """Short reads, as many as there are, all counted under this name; see batch.py. settle: told each
@@ -126,9 +126,8 @@ class Workers:
     async def probe(self, name: str, function: Callable[[], T], timeout_s: float) -> bool:
         """Whether the host answered this call, or any other meanwhile; it waits behind nothing here."""
         began = monotonic()
-        job = _Job(name, function, self._answer(), False, "source.keepalives")
         try:
-            await self._wait(job, self._urgent, timeout_s)
+            await self._wait(name, function, self._urgent, False, "source.keepalives", timeout_s)
         except BridgeError as error:
             return error.kind is not ErrorKind.TIMEOUT or self.answered_at >= began
         return True
@@ -138,13 +137,21 @@ class Workers:
             raise lost("the connection was closed")
         return asyncio.get_running_loop().create_future()
 
-    async def _wait(self, job: _Job, lane: deque[_Job], timeout_s: float | None) -> Any:
-        answer = cast("asyncio.Future[Any]", job.answer)
+    async def _wait(
+        self,
+        name: str,
+        function: Callable[[], Any],
+        lane: deque[_Job],
+        short: bool,
+        counter: str,
+        timeout_s: float | None,
+    ) -> Any:
+        answer = self._answer()
         self._open.add(answer)
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                self._submit([job], lane)
+                self._submit([_Job(name, function, answer, short, counter)], lane)
                 return await answer
         except TimeoutError:
             raise BridgeError(ErrorKind.TIMEOUT, f"libvirt did not answer within {limit_s:g} s") from None
@@ -153,16 +160,21 @@ class Workers:
             answer.cancel()  # nobody waits for it any more, wherever it is
             # An error's traceback holds this frame, and the answer the error: left to the garbage collector,
             # that circle would keep a handle, and through it the connection, long after the end.
-            del job, answer
+            del answer, function
 
-    def abandon(self) -> None:
-        """Let everyone who waits go with NotConnected, and the threads end as soon as libvirt lets them."""
+    def abandon(self, over: Callable[[], None] = lambda: None) -> None:
+        """Let everyone who waits go with NotConnected, and the threads end as soon as libvirt lets them.
+
+        over: called on the main thread when the last call has come back and its answer was dealt with.
+        """
         with self._changed:
             self._ended = True
+            self._over = over
             self._short.clear()
             self._slow.clear()
             self._urgent.clear()
             self._changed.notify_all()
+            self._tell_if_over()
         for answer in self._open:
             if not answer.done():
                 answer.set_exception(lost("the connection was closed"))
@@ -269,6 +281,11 @@ class Workers:
                 self._short_running -= 1
             else:
                 self._slow_running -= 1
+            self._tell_if_over()
+
+    def _tell_if_over(self) -> None:
+        if self._ended and not self._running:
+            self._inbox.post(self._over)
 
 
 def _answer(answer: "asyncio.Future[Any] | Item", value: Any) -> None:
