@@ -6,6 +6,7 @@ Each ends as libvirt says, by events alone: nothing here refreshes, and no audit
 import asyncio
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -218,4 +219,49 @@ async def test_a_medium_that_is_gone_after_the_tray_has_opened(
         monkeypatch.setattr(libvirt.virDomain, "XMLDesc", read)
         await asyncio.to_thread(domain.updateDeviceFlags, drive.format(""), LIVE)
         await source.until(lambda: not source.domain(uuid).definition.disks[0].source)
+        await asyncio.to_thread(domain.destroy)
+
+
+async def test_a_start_that_is_cut_short_leaves_the_domain_off(host: Libvirtd, other: Any) -> None:
+    """Another client destroys it while QEMU starts; of the failed start libvirt sends no event."""
+    async with Followed() as source:
+        await source.ready(host.qemu_uri)
+        domain = other.defineXML(qemu_xml("short"))
+        uuid = domain.UUIDString()
+        await source.until(lambda: source.domain(uuid))
+
+        def destroy_after(delay_s: float) -> None:
+            time.sleep(delay_s)
+            with suppress(libvirt.libvirtError):
+                domain.destroy()
+
+        for attempt in range(12):
+            end = threading.Thread(target=destroy_after, args=(0.05 + 0.015 * attempt,))
+            end.start()
+            with suppress(libvirt.libvirtError):
+                await asyncio.to_thread(domain.create)
+            await asyncio.to_thread(end.join)
+            with suppress(libvirt.libvirtError):
+                await asyncio.to_thread(domain.destroy)
+            await asyncio.sleep(0.3)  # for what must not come
+            await source.until(lambda: not source.domain(uuid).active)
+
+
+async def test_a_restored_domain_s_disks_are_what_libvirt_says(host: Libvirtd, other: Any) -> None:
+    """It asks QEMU for the media after `started`; until then its XML has a format for an empty drive."""
+    drive = (
+        "<controller type='scsi' model='virtio-scsi'/>"
+        "<disk type='file' device='cdrom'><target dev='sdc' bus='scsi'/><readonly/></disk>"
+    )
+    async with Followed() as source:
+        await source.ready(host.qemu_uri)
+        domain = await asyncio.to_thread(start_qemu, other, "saved", devices=drive)
+        uuid = domain.UUIDString()
+        await becomes(source, domain, "running", "booted")
+        for _ in range(4):
+            await asyncio.to_thread(domain.managedSave)
+            await asyncio.to_thread(domain.create)
+            await becomes(source, domain, "running", "restored")
+            assert "type='raw'" not in await asyncio.to_thread(domain.XMLDesc)
+            await source.until(lambda: not source.domain(uuid).definition.disks[0].format)
         await asyncio.to_thread(domain.destroy)

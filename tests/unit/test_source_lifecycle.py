@@ -72,6 +72,22 @@ def test_sequences_as_qemu_sends_them(events: list[tuple[str, str, int]], state:
     assert record.active == (state[0] != "shutoff")
 
 
+def test_a_start_that_is_cut_short_leaves_the_domain_off() -> None:
+    """QEMU ended before libvirt has it says `shutdown`; of the failed start libvirt says nothing."""
+    assert follow(OFF, ("shutdown", "host", 2)) == OFF
+    assert not domain_outcome(OFF, "shutdown", "host", "d", 2).rereads
+
+
+def test_a_restored_domain_is_read_again_when_it_is_all_there() -> None:
+    restored = follow(OFF, ("started", "restored", 1))
+    assert restored is not None
+    assert domain_outcome(restored, "resumed", "from-snapshot", "d", 1).rereads
+    assert domain_outcome(restored, "suspended", "paused", "d", 1).rereads
+    booted = follow(OFF, ("started", "booted", 1))
+    assert booted is not None
+    assert not domain_outcome(booted, "suspended", "paused", "d", 1).rereads
+
+
 def test_undefining_an_active_domain_leaves_it_transient_until_it_stops() -> None:
     record = follow(OFF, ("started", "booted", 1), ("undefined", "removed", 1))
     assert record is not None

@@ -37,6 +37,7 @@ from virtbridge.source.workers import Workers
 
 log = logging.getLogger(__name__)
 
+_SOON_S = 10.0  # after a new connection to a host that was lost
 
 # Of each connection, as `queue.<connection>.<gauge>`.
 _GAUGES: Mapping[str, Callable[[Workers], int]] = {
@@ -264,18 +265,24 @@ class Connection:
 
     async def _work(self, live: Live) -> BridgeError:
         await live.sync(self.config, self._patch)
+        again = self._attempts > 0
         self._be_ready()
         self._tell_failures(live)
         async with asyncio.TaskGroup() as group:
             group.create_task(live.tell_version())
             group.create_task(self._polling.run(live))
             if self._refresh.audit_interval_s > 0:
-                group.create_task(self._audit_now_and_then(live))
+                group.create_task(self._audit_now_and_then(live, soon=again))
         return lost("the connection was closed")
 
-    async def _audit_now_and_then(self, live: Live) -> None:
+    async def _audit_now_and_then(self, live: Live, *, soon: bool) -> None:
+        """soon: a libvirtd that has started anew takes clients before it has found its guests again, and says
+        nothing of those that it then gives up.
+        """
+        pause_s = min(_SOON_S, self._refresh.audit_interval_s) if soon else self._refresh.audit_interval_s
         while True:
-            await asyncio.sleep(self._refresh.audit_interval_s)
+            await asyncio.sleep(pause_s)
+            pause_s = self._refresh.audit_interval_s
             if self._watched() and live.has_to_be_audited(self._polling.kinds):
                 await self._audit(live)
 

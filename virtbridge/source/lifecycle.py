@@ -132,6 +132,9 @@ def domain_effect(event: str, detail: str) -> Effect:
 def domain_outcome(known: DomainRecord, event: str, detail: str, name: str, domain_id: int) -> Outcome:
     """name, domain_id: those of the handle that came with the event, -1 for an inactive domain."""
     effect = domain_effect(event, detail)
+    if effect.state == "shutdown" and not known.active:
+        # QEMU was ended while it started. That start failed, of which no other event tells: it stays off.
+        return Outcome({})
     active = domain_id >= 0
     fields: dict[str, Any] = {"id": -1 if effect.state == "shutoff" else domain_id}
     if effect.state:
@@ -144,6 +147,8 @@ def domain_outcome(known: DomainRecord, event: str, detail: str, name: str, doma
         fields["name"] = name
     gone = False
     asks = effect.asks
+    # `started` comes before QEMU was asked for its disks, channels and balloon; one of these comes after.
+    rereads = effect.rereads or (known.state_reason == "restored" and event in ("resumed", "suspended"))
     if effect.removed:  # an active one stays, as transient
         fields["persistent"] = False
         gone = not active
@@ -152,7 +157,7 @@ def domain_outcome(known: DomainRecord, event: str, detail: str, name: str, doma
         gone = not known.persistent
     elif effect.state == "running" and known.active and "crashed" in (known.state, known.state_reason):
         asks = _STATE  # restarted by libvirt, or resumed by its user
-    return Outcome(fields, gone, effect.rereads and not gone, frozenset() if gone else asks)
+    return Outcome(fields, gone, rereads and not gone, frozenset() if gone else asks)
 
 
 def _asks_autostart(known: Any) -> frozenset[str]:

@@ -324,12 +324,15 @@ class Session:
         return self.workers.running() > 0 or (self._closer is not None and not self._closer.done.done())
 
     async def _deregister(self) -> None:
-        """All in parallel: over a slow link one after the other would take seconds."""
-        callbacks, self._callbacks = self._callbacks, []
+        """All in parallel: over a slow link one after the other would take seconds. Those that do not come back
+        in time are left to the closer, as each keeps libvirt's connection.
+        """
+        callbacks = self._callbacks
         waiting = [asyncio.ensure_future(self.call(method, *args, short=True)) for method, args in callbacks]
         if not waiting:
             return
         _, late = await asyncio.wait(waiting, timeout=END_S)
+        self._callbacks = [each for each, task in zip(callbacks, waiting, strict=True) if task in late]
         for task in late:
             task.cancel()
         for answer in await asyncio.gather(*waiting, return_exceptions=True):

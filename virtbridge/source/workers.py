@@ -165,7 +165,7 @@ class Workers:
     def abandon(self, over: Callable[[], None] = lambda: None) -> None:
         """Let everyone who waits go with NotConnected, and the threads end as soon as libvirt lets them.
 
-        over: called on the main thread when the last call has come back and its answer was dealt with.
+        over: called on the main thread when the last of them has, and its answer was dealt with.
         """
         with self._changed:
             self._ended = True
@@ -247,6 +247,7 @@ class Workers:
                 if not woken and not self._has_work():
                     break
             self._threads -= 1
+            self._tell_if_over()
             return None
 
     def _has_work(self) -> bool:
@@ -281,10 +282,9 @@ class Workers:
                 self._short_running -= 1
             else:
                 self._slow_running -= 1
-            self._tell_if_over()
 
     def _tell_if_over(self) -> None:
-        if self._ended and not self._running:
+        if self._ended and not self._threads:
             self._inbox.post(self._over)
 
 
