@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from virtbridge.config import NO_CONFIG, Config, ConnectionConfig, files
+from virtbridge.config import Config, ConnectionConfig, files
 from virtbridge.config.check import connection_name_problem
 from virtbridge.config.files import BadConfig, changed_connections, load_config
 
@@ -41,7 +41,7 @@ def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     assert config.connections == {"lab": ConnectionConfig("lab", "qemu+ssh://root@lab.example/system")}
     assert config.refresh.audit_interval_s == 30.0
     assert isinstance(config.refresh.audit_interval_s, float)
-    assert config.limits == NO_CONFIG.limits
+    assert config.limits == Config().limits
 
 
 def test_conf_d_is_read_in_order_and_a_later_setting_wins(tmp_path: Path) -> None:

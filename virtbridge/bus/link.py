@@ -61,16 +61,13 @@ class LinkLimits:
 
 @dataclass(slots=True)
 class LinkCounts:
-    """Totals since the link began. refused: calls above a limit; malformed: messages thrown away unread."""
+    """Totals since the link began. refused: calls above a limit."""
 
     calls: int = 0
     replies: int = 0
     errors: int = 0
     signals: int = 0
     refused: int = 0
-    malformed: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
 
 
 class Link:
@@ -222,15 +219,11 @@ class Link:
         body: Sequence[Any] = (),
         *,
         timeout_s: float | None = 25.0,
-        interactive: bool = False,
     ) -> list[Any]:
         """The reply's arguments, Variants kept. Raises BusError: an error reply, no reply in time, no bus."""
-        flags = wire.ALLOW_INTERACTIVE_AUTHORIZATION if interactive else 0
         marshalled = transport.marshal(signature, body)
         serial = self._serial()
-        frame = self._headers.method_call(
-            serial, destination, path, interface, member, signature, marshalled, flags
-        )
+        frame = self._headers.method_call(serial, destination, path, interface, member, signature, marshalled)
         reply = await self._ask(frame, serial, destination, member, timeout_s)
         reply.discard()
         try:
@@ -272,7 +265,6 @@ class Link:
         except OSError as error:
             self._end(LinkLost(f"writing to the bus failed: {error}"))
             return
-        self.counts.bytes_out = self._outgoing.sent_bytes
         if self._writing == done:
             self._writing = not done
             if done:
@@ -321,7 +313,6 @@ class Link:
         if not data:
             self._end(LinkLost("the bus closed the connection"))
             return
-        self.counts.bytes_in += len(data)
         try:
             messages = self._splitter.feed(data, _descriptors(ancillary) if ancillary else ())
         except wire.WireError as error:
@@ -346,7 +337,6 @@ class Link:
     def _dispatch(self, message: Incoming) -> None:
         """Anything but a call."""
         if message.malformed:
-            self.counts.malformed += 1
             message.discard()
         elif message.kind == wire.SIGNAL:
             if message.member == "NameOwnerChanged" and message.sender == BUS_NAME:

@@ -16,7 +16,7 @@ _GATHER_BYTES = 256 * 1024  # about what a socket takes at once: copying more th
 
 
 class Outgoing:
-    """queued_bytes is what the kernel has not taken yet, sent_bytes what it took since the beginning."""
+    """queued_bytes: what the kernel has not taken yet."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -25,7 +25,6 @@ class Outgoing:
         self._fds: dict[int, tuple[int, ...]] = {}
         self._pushed = 0
         self.queued_bytes = 0
-        self.sent_bytes = 0
 
     def push(self, frame: bytes, fds: Sequence[int] = ()) -> None:
         """The descriptors are ours from here on: closed when sent, or when the queue is closed."""
@@ -59,7 +58,6 @@ class Outgoing:
             chunk, count = self._gather()
             sent = self._sock.send(chunk)
         self.queued_bytes -= sent
-        self.sent_bytes += sent
         for _ in range(count):
             frames.popleft()
         if sent < len(chunk):

@@ -19,7 +19,6 @@ ERROR: Final = 3
 SIGNAL: Final = 4
 
 NO_REPLY_EXPECTED: Final = 1
-ALLOW_INTERACTIVE_AUTHORIZATION: Final = 4
 
 LITTLE: Final = 0x6C  # "l"
 BIG: Final = 0x42  # "B"
@@ -33,8 +32,6 @@ _STRING_TYPES: Final = b"so"
 
 _HEAD_LITTLE: Final = Struct("<4B3I")
 _HEAD_BIG: Final = Struct(">4B3I")
-_UINT_LITTLE: Final = Struct("<I")
-_PAIR: Final = Struct("<II")
 
 _CACHED_HEADERS: Final = 4096
 _CACHED_HEADER_BYTES: Final = 512  # longer ones are odd, and would make the table large
@@ -69,11 +66,6 @@ class Incoming:
     fds: tuple[int, ...] = ()
     oversized: bool = False
     malformed: bool = False
-
-    @property
-    def interactive(self) -> bool:
-        """The caller allows polkit to ask the user."""
-        return bool(self.flags & ALLOW_INTERACTIVE_AUTHORIZATION)
 
     def discard(self) -> None:
         """Close the descriptors that came with the message; a second call does nothing."""

@@ -122,6 +122,3 @@ class Config:
     limits: LimitsConfig = LimitsConfig()
     refresh: RefreshConfig = RefreshConfig()
     stats: StatsConfig = StatsConfig()
-
-
-NO_CONFIG = Config()

@@ -103,10 +103,6 @@ class Connection:
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def opener(self) -> Opener:
-        return self._opener
-
     def start(self) -> None:
         record = ConnectionRecord(
             self.config.name, public_uri(self.config.uri), read_only=self.config.read_only

@@ -53,10 +53,6 @@ class EventLoop:
         """Monotonic time of the loop's last turn; older than two beats means that it is stuck."""
         return self._beat
 
-    @property
-    def beat_s(self) -> float:
-        return self._beat_s
-
     async def stop(self, timeout_s: float) -> bool:
         """Whether the thread ended in time."""
         if self._thread is None or self._ended is None:

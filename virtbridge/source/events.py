@@ -19,8 +19,6 @@ from virtbridge.source.enums import CONSTANTS, Table, table
 Details = Mapping[str, Any]
 Decoder = Callable[[Any], Any]
 
-LIFECYCLE = "lifecycle"
-
 
 @dataclass(frozen=True, slots=True)
 class Param:

@@ -67,9 +67,6 @@ class Rereader:
         self._running: dict[Key, _Reading] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
 
-    def __len__(self) -> int:
-        return len(self._running)
-
     def want(self, key: Key, *, stale: bool = False) -> "asyncio.Future[None]":
         """Have the XML read; a read that has begun is followed by another. stale: do not publish that first
         one. Resolved at the end.
