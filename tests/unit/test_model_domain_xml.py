@@ -3,6 +3,7 @@
 import pytest
 
 from tests.data import DOMAINS, domain_xml
+from virtbridge.model.disk_sources import backing_sources, disk_sources
 from virtbridge.model.domain import (
     Disk,
     DomainDefinition,
@@ -10,8 +11,6 @@ from virtbridge.model.domain import (
     Graphics,
     HostDevice,
     Interface,
-    backing_sources,
-    disk_sources,
 )
 from virtbridge.model.domain_xml import parse_domain
 from virtbridge.model.xml import BadXml

@@ -13,7 +13,8 @@ from lxml import etree
 
 from tests.data import DOMAINS, NETWORKS, NODE_DEVICES, POOLS, SECRETS, VOLUMES, document, domain_xml
 from virtbridge.model import xml as model_xml
-from virtbridge.model.domain import DomainDefinition, backing_sources, disk_sources
+from virtbridge.model.disk_sources import backing_sources, disk_sources
+from virtbridge.model.domain import DomainDefinition
 from virtbridge.model.domain_xml import parse_domain
 from virtbridge.model.network_xml import parse_network
 from virtbridge.model.nodedev_xml import parse_node_device

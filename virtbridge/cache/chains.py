@@ -7,7 +7,7 @@ thread only.
 
 from virtbridge.cache.cache import Cache
 from virtbridge.model.changes import Patch
-from virtbridge.model.domain import normal_source
+from virtbridge.model.disk_sources import normal_source
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.paths import ObjectPath, path_of
 from virtbridge.model.records import VolumeRecord

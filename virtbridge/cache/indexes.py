@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any
 
-from virtbridge.model.domain import Disk, Interface, backing_sources, disk_sources
+from virtbridge.model.disk_sources import backing_sources, disk_sources
+from virtbridge.model.domain import Disk, Interface
 from virtbridge.model.keys import Key
 from virtbridge.model.records import DomainRecord, NetworkRecord, Record
 

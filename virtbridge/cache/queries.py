@@ -5,7 +5,8 @@ waits.
 from collections.abc import Iterable, Iterator
 
 from virtbridge.cache.cache import Cache
-from virtbridge.model.domain import Disk, backing_sources, disk_sources, normal_source
+from virtbridge.model.disk_sources import backing_sources, disk_sources, normal_source
+from virtbridge.model.domain import Disk
 from virtbridge.model.keys import Key
 from virtbridge.model.records import DomainRecord, NetworkRecord
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from virtbridge.model.domain import normal_mac
+from virtbridge.model.macs import shown_mac
 from virtbridge.model.xml import attribute, children, parse_root, text, word
 
 
@@ -58,12 +58,11 @@ def parse_port(xml: str) -> NetworkPort:
     parts = children(parse_root(xml, "networkport"))
     owner = children(parts["owner"]) if "owner" in parts else {}
     plug = parts.get("plug")
-    mac = attribute(parts.get("mac"), "address")
     return NetworkPort(
         uuid=text(parts.get("uuid")).strip(),
         owner=text(owner.get("name")),
         owner_uuid=text(owner.get("uuid")).strip(),
-        mac=normal_mac(mac) or mac,
+        mac=shown_mac(attribute(parts.get("mac"), "address")),
         group=text(parts.get("group")),
         type=word(plug, "type"),
         device=attribute(plug, "bridge") or attribute(plug, "dev"),

@@ -8,6 +8,7 @@ Source: https://libvirt.org/formatdomain.html, virDomainGetXMLDesc().
 
 from collections.abc import Callable, Iterable
 
+from virtbridge.model.disk_sources import source_text
 from virtbridge.model.domain import (
     Disk,
     DomainDefinition,
@@ -15,9 +16,8 @@ from virtbridge.model.domain import (
     Graphics,
     HostDevice,
     Interface,
-    normal_mac,
-    source_text,
 )
+from virtbridge.model.macs import shown_mac
 from virtbridge.model.units import memory_bytes, whole_number
 from virtbridge.model.xml import (
     BadXml,
@@ -230,10 +230,9 @@ def _interface(element: Element) -> Interface:
     parts = children(element)
     kind = word(element, "type")
     source = parts.get("source")
-    mac = attribute(parts.get("mac"), "address")
     return Interface(
         type=kind,
-        mac=normal_mac(mac) or mac,
+        mac=shown_mac(attribute(parts.get("mac"), "address")),
         model=word(parts.get("model"), "type"),
         target=attribute(parts.get("target"), "dev"),
         alias=_alias(parts),

@@ -6,7 +6,7 @@ raise. Pure. Source: virInterfaceGetXMLDesc(), libvirt's interface.rng.
 
 from dataclasses import dataclass
 
-from virtbridge.model.domain import normal_mac
+from virtbridge.model.macs import shown_mac
 from virtbridge.model.units import whole_number
 from virtbridge.model.xml import Element, attribute, child, children, number, parse_root, word
 
@@ -50,11 +50,10 @@ def parse_interface(xml: str) -> HostInterfaceDefinition:
     root = parse_root(xml, "interface")
     parts = children(root)
     vlan, bond, link = parts.get("vlan"), parts.get("bond"), parts.get("link")
-    mac = attribute(parts.get("mac"), "address")
     return HostInterfaceDefinition(
         name=attribute(root, "name"),
         type=word(root, "type"),
-        mac=normal_mac(mac) or mac,
+        mac=shown_mac(attribute(parts.get("mac"), "address")),
         start_mode=word(parts.get("start"), "mode"),
         mtu=number(parts.get("mtu"), "size", _UINT32_MAX),
         link_state=word(link, "state"),

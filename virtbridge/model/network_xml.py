@@ -6,7 +6,7 @@ Source: https://libvirt.org/formatnetwork.html, virNetworkGetXMLDesc().
 
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
-from virtbridge.model.domain import normal_mac
+from virtbridge.model.macs import shown_mac
 from virtbridge.model.network import Address, DhcpHost, NetworkDefinition, PortGroup
 from virtbridge.model.xml import (
     Element,
@@ -33,7 +33,7 @@ def parse_network(xml: str) -> NetworkDefinition:
         title=text(parts.get("title")),
         description=text(parts.get("description")),
         bridge=attribute(parts.get("bridge"), "name"),
-        mac=_mac(attribute(parts.get("mac"), "address")),
+        mac=shown_mac(attribute(parts.get("mac"), "address")),
         forward_mode=_forward_mode(forward),
         forward_devices=_forward_devices(forward),
         dns_domain=attribute(parts.get("domain"), "name"),
@@ -41,10 +41,6 @@ def parse_network(xml: str) -> NetworkDefinition:
         addresses=tuple(_address(element) for element in root.iterchildren("ip")),
         port_groups=tuple(_port_group(element) for element in root.iterchildren("portgroup")),
     )
-
-
-def _mac(text: str) -> str:
-    return normal_mac(text) or text
 
 
 def _forward_mode(forward: Element | None) -> str:
@@ -112,7 +108,7 @@ def _dhcp_hosts(dhcp: Element | None) -> tuple[DhcpHost, ...]:
         return ()
     return tuple(
         DhcpHost(
-            mac=_mac(host.get("mac", "")),
+            mac=shown_mac(host.get("mac", "")),
             id=host.get("id", ""),
             name=host.get("name", ""),
             address=host.get("ip", ""),

@@ -6,7 +6,7 @@ Source: https://libvirt.org/formatnode.html, virNodeDeviceGetXMLDesc(), virNodeD
 
 from collections.abc import Callable, Iterator, Mapping
 
-from virtbridge.model.domain import normal_mac
+from virtbridge.model.macs import shown_mac
 from virtbridge.model.nodedev import (
     AdjunctProcessor,
     Capability,
@@ -170,11 +170,11 @@ def _usb_interface(_element: Element, parts: Parts, _inner: Parts) -> UsbInterfa
 
 
 def _net(element: Element, parts: Parts, inner: Parts) -> Net:
-    mac, link = text(parts.get("address")), parts.get("link")
+    link = parts.get("link")
     speed = number(link, "speed")
     return Net(
         interface=text(parts.get("interface")),
-        mac=normal_mac(mac) or mac,
+        mac=shown_mac(text(parts.get("address"))),
         link_type=next((kind for kind in ("80203", "80211") if kind in inner), ""),
         link_state=attribute(link, "state"),
         link_speed_mbps=0 if speed == _SPEED_UNKNOWN else speed,

@@ -6,7 +6,7 @@ raise. Pure. Source: https://libvirt.org/formatnwfilter.html
 
 from dataclasses import dataclass
 
-from virtbridge.model.domain import normal_mac
+from virtbridge.model.macs import shown_mac
 from virtbridge.model.xml import Element, attribute, child, children, parse_root, text, word
 
 
@@ -67,11 +67,10 @@ def parse_binding(xml: str) -> BindingDefinition:
     parts = children(parse_root(xml, "filterbinding"))
     owner = children(parts["owner"]) if "owner" in parts else {}
     reference = parts.get("filterref")
-    mac = attribute(parts.get("mac"), "address")
     return BindingDefinition(
         port=attribute(parts.get("portdev"), "name"),
         filter=attribute(reference, "filter"),
-        mac=normal_mac(mac) or mac,
+        mac=shown_mac(attribute(parts.get("mac"), "address")),
         owner=text(owner.get("name")),
         owner_uuid=text(owner.get("uuid")).strip(),
         link_device=attribute(parts.get("linkdev"), "name"),

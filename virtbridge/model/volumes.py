@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from virtbridge.model.domain import normal_source
+from virtbridge.model.disk_sources import normal_source
 from virtbridge.model.paths import NO_PATH, ObjectPath
 from virtbridge.model.storage_xml import (
     NO_PERMISSIONS,

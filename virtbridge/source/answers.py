@@ -11,8 +11,8 @@ import libvirt
 
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.answers import DhcpLease, GuestAddress, GuestInterface, parse_port
-from virtbridge.model.domain import normal_mac
 from virtbridge.model.keys import Key, Kind
+from virtbridge.model.macs import shown_mac
 from virtbridge.model.names import name_of
 from virtbridge.model.xml import BadXml
 from virtbridge.source.enums import table
@@ -82,12 +82,11 @@ async def _leases(session: Session, raw: Any, _args: Args) -> tuple[DhcpLease, .
 
 
 def _lease(lease: Mapping[str, Any]) -> DhcpLease:
-    mac = lease.get("mac") or ""
     return DhcpLease(
         interface=lease.get("iface") or "",
         expiry=max(0, lease.get("expirytime") or 0) * 1_000_000,
         type=name_of(_ADDRESS_TYPE, lease.get("type", -1)),
-        mac=normal_mac(mac) or mac,
+        mac=shown_mac(lease.get("mac") or ""),
         iaid=lease.get("iaid") or "",
         address=lease.get("ipaddr") or "",
         prefix=lease.get("prefix") or 0,
@@ -121,10 +120,9 @@ async def _addresses(session: Session, raw: Any, args: Args) -> tuple[GuestInter
 
 
 def _guest_interface(name: str, found: Mapping[str, Any]) -> GuestInterface:
-    mac = found.get("hwaddr") or ""
     return GuestInterface(
         name=name,
-        mac=normal_mac(mac) or mac,
+        mac=shown_mac(found.get("hwaddr") or ""),
         addresses=tuple(
             GuestAddress(
                 type=name_of(_ADDRESS_TYPE, each.get("type", -1)),

@@ -16,8 +16,8 @@ from virtbridge.config import ConnectionConfig, LimitsConfig
 from virtbridge.config.check import connection_name_problem
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
-from virtbridge.model.domain import normal_mac
 from virtbridge.model.keys import Key, Kind, connection_key, xml_root
+from virtbridge.model.macs import normal_mac
 from virtbridge.model.paths import ROOT, connection_path, key_of, path_of
 from virtbridge.model.records import ConnectionRecord
 from virtbridge.uris import client_uri_problem

@@ -1,4 +1,4 @@
-"""What a disk can be found by, however its source is spelled, and MAC addresses."""
+"""What a disk can be found by, however its source is spelled."""
 
 import posixpath
 
@@ -7,14 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data import domain_xml
-from virtbridge.model.domain import (
-    Disk,
-    backing_sources,
-    disk_sources,
-    normal_mac,
-    normal_source,
-    source_text,
-)
+from virtbridge.model.disk_sources import backing_sources, disk_sources, normal_source, source_text
+from virtbridge.model.domain import Disk
 from virtbridge.model.domain_xml import parse_domain
 
 
@@ -159,34 +153,3 @@ def test_any_disk_has_normal_spellings(
         )
         for spelling in (*disk_sources(disk), *backing_sources(disk)):
             assert normal_source(spelling) == spelling
-
-
-@pytest.mark.parametrize(
-    ("text", "normal"),
-    [
-        ("52:54:00:6b:3c:58", "52:54:00:6b:3c:58"),
-        ("52-54-00-6B-3C-58", "52:54:00:6b:3c:58"),
-        (" 52:54:0:6B:3C:8 ", "52:54:00:6b:3c:08"),
-        ("52:54:00:6b:3c", None),
-        ("52:54:00:6b:3c:58:00", None),
-        ("52:54:00:6b:3c:5g", None),
-        ("52:54:00:6b:3c:058", None),
-        ("52:54:00:6b:3c:", None),
-        ("52:54:00:6b:3c:58\n", "52:54:00:6b:3c:58"),
-        ("", None),
-    ],
-)
-def test_mac_addresses(text: str, normal: str | None) -> None:
-    assert normal_mac(text) == normal
-
-
-@given(st.binary(min_size=6, max_size=6), st.sampled_from(":-"), st.booleans())
-def test_a_mac_address_is_the_same_in_every_form(raw: bytes, mark: str, upper: bool) -> None:
-    text = raw.hex(mark)
-    assert normal_mac(text.upper() if upper else text) == raw.hex(":")
-
-
-@given(st.text())
-def test_any_text_is_a_mac_address_or_none(text: str) -> None:
-    mac = normal_mac(text)
-    assert mac is None or normal_mac(mac) == mac

@@ -1,0 +1,102 @@
+"""The names that a disk's storage is found by, however its source is spelled.
+
+Pure. Source: virStorageSource in libvirt, QEMU's own spelling of network sources.
+"""
+
+import re
+from collections.abc import Iterator
+from posixpath import normpath
+
+from virtbridge.model.domain import Disk
+
+# Where libvirt connects to when a host has no port (virStorageSourceNetworkDefaultPort).
+_DEFAULT_PORTS = {
+    "ftp": "21",
+    "ftps": "990",
+    "gluster": "24007",
+    "http": "80",
+    "https": "443",
+    "iscsi": "3260",
+    "nbd": "10809",
+    "nfs": "2049",
+    "sheepdog": "7000",
+    "ssh": "22",
+    "tftp": "69",
+}
+_WITH_HOSTS = re.compile(r"([a-z][a-z0-9+.-]*)://([^/]*)/(.*)", re.DOTALL)
+
+
+def source_text(protocol: str, hosts: tuple[str, ...], name: str) -> str:
+    """A network source in one string, which is how backing chains keep it.
+
+    `protocol:name`; with hosts `protocol://host:port,host:port/name`; on a Unix socket, as QEMU writes it,
+    `protocol+unix:///name?socket=path`.
+    """
+    if not hosts:
+        return f"{protocol}:{name}"
+    if hosts[0].startswith("/"):
+        return f"{protocol}+unix:///{name}?socket={hosts[0]}"
+    return f"{protocol}://{','.join(hosts)}/{name}"
+
+
+def normal_source(text: str) -> str:
+    """The one spelling of a storage source under which disk_sources() gives it.
+
+    Absolute paths lose doubled slashes, `.` and `..` (lexically: only the host can resolve symbolic links).
+    Volumes (`pool/volume`) and network disks (`protocol:…`) stay as they are, but for a host's case.
+    """
+    if text.startswith("/"):
+        # normpath keeps exactly two leading slashes, as POSIX allows; Linux gives them no meaning.
+        return normpath("/" + text.lstrip("/"))
+    match = _WITH_HOSTS.match(text)
+    return f"{match[1]}://{match[2].lower()}/{match[3]}" if match else text
+
+
+def disk_sources(disk: Disk) -> tuple[str, ...]:
+    """Every normal spelling by which what the guest writes to can be found: the top source, its data file and
+    the mirror; none without a medium.
+    """
+    if disk.type == "volume":
+        top = [normal_source(f"{disk.pool}/{disk.volume}")] if disk.pool else []
+    elif disk.protocol:
+        top = list(_spellings(source_text(disk.protocol, disk.hosts, disk.source)))
+    else:
+        top = [normal_source(disk.source)] if disk.source else []
+    for beside in (disk.data_store, disk.mirror):
+        if beside:
+            top.extend(_spellings(beside))
+    return tuple(dict.fromkeys(top))
+
+
+def backing_sources(disk: Disk) -> tuple[str, ...]:
+    """Likewise for what lies below the top."""
+    return tuple(dict.fromkeys(spelling for text in disk.backing for spelling in _spellings(text)))
+
+
+def _spellings(text: str) -> Iterator[str]:
+    """A path, pool/volume or source_text(): itself, and a network disk's forms by name and by each host."""
+    match = _WITH_HOSTS.match(text)
+    if not match or match[1] == "nvme":
+        yield normal_source(text)
+        return
+    scheme, hosts, name = match[1], match[2].lower(), match[3]
+    if scheme.endswith("+unix"):
+        yield f"{scheme.removesuffix('+unix')}:{name.rpartition('?socket=')[0]}"
+        yield normal_source(text)
+        return
+    yield f"{scheme}:{name}"
+    if "," in hosts:
+        yield f"{scheme}://{hosts}/{name}"  # all at once, as `backing` and `mirror` have it
+    for host in hosts.split(","):
+        yield f"{scheme}://{host}/{name}"
+        bare, port = _split_port(host)
+        if port:
+            yield f"{scheme}://{bare}/{name}"
+        elif scheme in _DEFAULT_PORTS:
+            yield f"{scheme}://{bare}:{_DEFAULT_PORTS[scheme]}/{name}"
+
+
+def _split_port(host: str) -> tuple[str, str]:
+    """`name:port` and `[v6]:port` in two; a name without a port has an empty one."""
+    name, _, port = host.rpartition(":")
+    return (name, port) if port.isdecimal() and name else (host, "")
