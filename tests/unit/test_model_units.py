@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtbridge.model.units import MAXIMUM, memory_bytes, whole_number
+from virtbridge.model.units import UINT64_MAX, memory_bytes, whole_number
 
 UNITS = {
     "b": 1,
@@ -47,7 +47,7 @@ def test_memory_without_a_unit_is_in_kibibytes(unit: str | None) -> None:
     ("text", "unit"), [("99", "EiB"), (str(2**64), "b"), ("9" * 5000, "b"), ("0" * 3 + "9" * 21, "KiB")]
 )
 def test_what_the_bus_cannot_carry_is_the_largest_number_it_can(text: str, unit: str) -> None:
-    assert memory_bytes(text, unit) == MAXIMUM == 2**64 - 1
+    assert memory_bytes(text, unit) == UINT64_MAX == 2**64 - 1
 
 
 @pytest.mark.parametrize("text", [None, "", " ", "-1", "+1", "1.5", "0x10", "1 2", "1_000", "many", "٣", "²"])
@@ -61,7 +61,7 @@ def test_an_unknown_unit_is_none(unit: str) -> None:
     assert memory_bytes("1", unit) is None
 
 
-@given(st.integers(0, MAXIMUM), st.sampled_from(sorted(UNITS)))
+@given(st.integers(0, UINT64_MAX), st.sampled_from(sorted(UNITS)))
 def test_a_size_written_in_any_unit_is_read_back(size: int, unit: str) -> None:
     count = size // UNITS[unit]
     assert memory_bytes(str(count), unit) == count * UNITS[unit]
@@ -71,4 +71,4 @@ def test_a_size_written_in_any_unit_is_read_back(size: int, unit: str) -> None:
 @given(st.text(), st.none() | st.text())
 def test_any_text_is_a_size_or_none(text: str, unit: str | None) -> None:
     size = memory_bytes(text, unit)
-    assert size is None or 0 <= size <= MAXIMUM
+    assert size is None or 0 <= size <= UINT64_MAX

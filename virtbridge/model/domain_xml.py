@@ -18,7 +18,7 @@ from virtbridge.model.domain import (
     Interface,
 )
 from virtbridge.model.macs import shown_mac
-from virtbridge.model.units import memory_bytes, whole_number
+from virtbridge.model.units import UINT32_MAX, memory_bytes, whole_number
 from virtbridge.model.xml import (
     BadXml,
     Element,
@@ -38,7 +38,6 @@ from virtbridge.model.xml import (
 _DEVICES = ("disk", "interface", "graphics", "hostdev", "filesystem", "channel")
 _AGENT_CHANNEL = "org.qemu.guest_agent.0"
 _MAX_BACKING = 200  # libvirt itself follows no deeper chains; libxml2 stops at 256 levels of elements
-_UINT32_MAX = 2**32 - 1
 
 
 def parse_domain(xml: str) -> DomainDefinition:
@@ -65,7 +64,7 @@ def parse_domain(xml: str) -> DomainDefinition:
         memory_maximum_bytes=memory,
         memory_current_bytes=_memory(parts["currentMemory"]) if "currentMemory" in parts else memory,
         vcpus_maximum=vcpus,
-        vcpus_current=number(parts.get("vcpu"), "current", _UINT32_MAX) or vcpus,
+        vcpus_current=number(parts.get("vcpu"), "current", UINT32_MAX) or vcpus,
         disks=tuple(map(_disk, devices["disk"])),
         interfaces=tuple(map(_interface, devices["interface"])),
         graphics=tuple(map(_graphics, devices["graphics"])),
@@ -99,7 +98,7 @@ def _vcpus(element: Element | None) -> int:
     count = whole_number(element.text)
     if count is None:
         raise BadXml("domain/vcpu: not a number")
-    return min(count, _UINT32_MAX)
+    return min(count, UINT32_MAX)
 
 
 def _firmware(os: Element | None, loader: Element | None) -> str:

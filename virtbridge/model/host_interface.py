@@ -7,10 +7,8 @@ raise. Pure. Source: virInterfaceGetXMLDesc(), libvirt's interface.rng.
 from dataclasses import dataclass
 
 from virtbridge.model.macs import shown_mac
-from virtbridge.model.units import whole_number
+from virtbridge.model.units import UINT32_MAX, whole_number
 from virtbridge.model.xml import Element, attribute, child, children, number, parse_root, word
-
-_UINT32_MAX = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def parse_interface(xml: str) -> HostInterfaceDefinition:
         type=word(root, "type"),
         mac=shown_mac(attribute(parts.get("mac"), "address")),
         start_mode=word(parts.get("start"), "mode"),
-        mtu=number(parts.get("mtu"), "size", _UINT32_MAX),
+        mtu=number(parts.get("mtu"), "size", UINT32_MAX),
         link_state=word(link, "state"),
         link_speed=_speed(link),
         addresses=tuple(each for part in root.iterchildren("protocol") for each in _addresses(part)),
@@ -68,8 +66,8 @@ def parse_interface(xml: str) -> HostInterfaceDefinition:
 
 def _speed(link: Element | None) -> int:
     """Linux says -1 where it does not know, and libvirt reads that as a whole number without sign."""
-    speed = number(link, "speed", _UINT32_MAX)
-    return 0 if speed == _UINT32_MAX else speed
+    speed = number(link, "speed", UINT32_MAX)
+    return 0 if speed == UINT32_MAX else speed
 
 
 def _ports(element: Element | None) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueE
 
 from virtbridge.model.macs import shown_mac
 from virtbridge.model.network import Address, DhcpHost, NetworkDefinition, PortGroup
+from virtbridge.model.units import UINT32_MAX
 from virtbridge.model.xml import (
     Element,
     attribute,
@@ -20,8 +21,6 @@ from virtbridge.model.xml import (
     vlan_tags,
     yes,
 )
-
-_UINT32_MAX = 2**32 - 1
 
 
 def parse_network(xml: str) -> NetworkDefinition:
@@ -37,7 +36,7 @@ def parse_network(xml: str) -> NetworkDefinition:
         forward_mode=_forward_mode(forward),
         forward_devices=_forward_devices(forward),
         dns_domain=attribute(parts.get("domain"), "name"),
-        mtu=number(parts.get("mtu"), "size", _UINT32_MAX),
+        mtu=number(parts.get("mtu"), "size", UINT32_MAX),
         addresses=tuple(_address(element) for element in root.iterchildren("ip")),
         port_groups=tuple(_port_group(element) for element in root.iterchildren("portgroup")),
     )

@@ -27,10 +27,10 @@ from virtbridge.model.nodedev import (
     UsbDevice,
     UsbInterface,
 )
-from virtbridge.model.units import memory_bytes, whole_number
+from virtbridge.model.units import UINT32_MAX, memory_bytes, whole_number
 from virtbridge.model.xml import Element, attribute, child, children, number, parse_root, pci_address, text
 
-_SPEED_UNKNOWN = 2**32 - 1  # the kernel's -1, which libvirt passes on unsigned
+_SPEED_UNKNOWN = UINT32_MAX  # the kernel's -1, which libvirt passes on unsigned
 
 Parts = Mapping[str, Element]
 

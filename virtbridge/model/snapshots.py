@@ -8,7 +8,7 @@ Source: https://libvirt.org/formatsnapshot.html, https://libvirt.org/formatcheck
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from virtbridge.model.units import whole_number
+from virtbridge.model.units import microseconds
 from virtbridge.model.xml import Element, attribute, child, children, number, parse_root, text, word
 
 
@@ -66,7 +66,7 @@ def parse_snapshot(xml: str) -> SnapshotDefinition:
         description=text(parts.get("description")),
         state=text(parts.get("state")).strip(),
         parent=_parent(parts),
-        created_us=_created_us(parts),
+        created_us=microseconds(text(parts.get("creationTime"))),
         memory=word(parts.get("memory"), "snapshot"),
         memory_file=attribute(parts.get("memory"), "file"),
         disks=tuple(map(_snapshot_disk, _disks(parts))),
@@ -80,7 +80,7 @@ def parse_checkpoint(xml: str) -> CheckpointDefinition:
         name=text(parts.get("name")),
         description=text(parts.get("description")),
         parent=_parent(parts),
-        created_us=_created_us(parts),
+        created_us=microseconds(text(parts.get("creationTime"))),
         disks=tuple(map(_checkpoint_disk, _disks(parts))),
     )
 
@@ -95,10 +95,6 @@ def children_of(parents: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 
 def _parent(parts: Mapping[str, Element]) -> str:
     return text(child(parts["parent"], "name")) if "parent" in parts else ""
-
-
-def _created_us(parts: Mapping[str, Element]) -> int:
-    return min((whole_number(text(parts.get("creationTime"))) or 0) * 1_000_000, 2**64 - 1)
 
 
 def _disks(parts: Mapping[str, Element]) -> Iterable[Element]:

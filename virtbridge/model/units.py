@@ -1,10 +1,11 @@
-"""Sizes in libvirt's XML as bytes.
+"""Numbers in libvirt's XML: sizes as bytes, times as microseconds, and the largest that there are.
 
 Pure. Source: virScaleInteger() and https://libvirt.org/formatdomain.html#memory-allocation: `k` and `KiB` are
 1024, `KB` is 1000, and so on up to E; the units are read in any case; memory without a unit is in KiB.
 """
 
-MAXIMUM = 2**64 - 1  # what the bus can carry, and the largest number libvirt itself can hold
+UINT32_MAX = 2**32 - 1
+UINT64_MAX = 2**64 - 1  # what the bus can carry, and the largest number libvirt itself can hold
 
 _FACTORS = {"": 1024, "b": 1, "byte": 1, "bytes": 1}
 for _power, _letter in enumerate("kmgtpe", start=1):
@@ -18,7 +19,7 @@ def memory_bytes(text: str | None, unit: str | None) -> int | None:
     """
     number = whole_number(text)
     factor = _FACTORS.get((unit or "").lower())
-    return None if number is None or factor is None else min(number * factor, MAXIMUM)
+    return None if number is None or factor is None else min(number * factor, UINT64_MAX)
 
 
 def whole_number(text: str | None) -> int | None:
@@ -27,4 +28,11 @@ def whole_number(text: str | None) -> int | None:
     if not (digits.isascii() and digits.isdecimal()):
         return None
     # Python refuses to convert thousands of digits; libvirt refuses more than 20.
-    return min(int(digits), MAXIMUM) if len(digits) <= 20 else MAXIMUM
+    return min(int(digits), UINT64_MAX) if len(digits) <= 20 else UINT64_MAX
+
+
+def microseconds(seconds: str) -> int:
+    """From whole seconds, or with a fraction of up to nine digits; what is no number counts as 0."""
+    whole, _, fraction = seconds.strip().partition(".")
+    part = whole_number(fraction.ljust(6, "0")[:6]) or 0
+    return min((whole_number(whole) or 0) * 1_000_000 + part, UINT64_MAX)

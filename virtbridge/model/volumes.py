@@ -19,7 +19,7 @@ from virtbridge.model.storage_xml import (
     size_bytes,
     text_of,
 )
-from virtbridge.model.units import whole_number
+from virtbridge.model.units import microseconds
 from virtbridge.model.xml import Element, attribute, child, children, parse_root, text, word
 
 CHAIN_MAX = 200  # as libvirt's own limit
@@ -100,10 +100,10 @@ def parse_volume(xml: str) -> VolumeDefinition:
         encryption=attribute(encryption, "format"),
         encryption_secret=secret_of(encryption),
         permissions=permissions_of(target),
-        access_time_us=_time_us(text_of(times, "atime")),
-        modification_time_us=_time_us(text_of(times, "mtime")),
-        change_time_us=_time_us(text_of(times, "ctime")),
-        creation_time_us=_time_us(text_of(times, "btime")),
+        access_time_us=microseconds(text_of(times, "atime")),
+        modification_time_us=microseconds(text_of(times, "mtime")),
+        change_time_us=microseconds(text_of(times, "ctime")),
+        creation_time_us=microseconds(text_of(times, "btime")),
         source_devices=device_paths(parts.get("source")),
     )
 
@@ -144,10 +144,3 @@ def chain_of(
 def _features(element: Element | None) -> tuple[str, ...]:
     """In the contract's spelling."""
     return tuple(each.tag.replace("_", "-") for each in element) if element is not None else ()
-
-
-def _time_us(seconds: str) -> int:
-    """From whole seconds, or with a fraction of nine digits."""
-    whole, _, fraction = seconds.strip().partition(".")
-    part = whole_number(fraction.ljust(6, "0")[:6]) or 0
-    return min((whole_number(whole) or 0) * 1_000_000 + part, 2**64 - 1)

@@ -12,7 +12,7 @@ from threading import local
 
 from lxml import etree
 
-from virtbridge.model.units import whole_number
+from virtbridge.model.units import UINT64_MAX, whole_number
 
 # libvirt's RPC carries strings of at most 4 MiB (REMOTE_STRING_MAX); in-process drivers may give more, and
 # libxml2 alone would read any size as long as no single text is over 10 MB.
@@ -91,7 +91,7 @@ def text(element: Element | None) -> str:
     return element.text or "" if element is not None else ""
 
 
-def number(element: Element | None, name: str, maximum: int = 2**64 - 1) -> int:
+def number(element: Element | None, name: str, maximum: int = UINT64_MAX) -> int:
     """A number that may be absent, automatic or -1: 0 then, and for what is no number."""
     value = element.get(name) if element is not None else None
     return min(whole_number(value) or 0, maximum) if value else 0
