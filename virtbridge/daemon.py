@@ -35,6 +35,7 @@ from virtbridge.model.records import ConnectionRecord
 from virtbridge.notify import Notifier
 from virtbridge.source.connections import Connections
 from virtbridge.source.eventloop import BEAT_S
+from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)
 
@@ -108,9 +109,7 @@ async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | N
         await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
         return task.result() if task.done() else None
     finally:
-        task.cancel()
-        waiter.cancel()
-        await asyncio.gather(task, waiter, return_exceptions=True)
+        await end_all([task, waiter])
 
 
 async def _aside(work: Callable[[], T]) -> T:

@@ -12,6 +12,7 @@ FREE = {
     "metrics",
     "config",
     "uris",
+    "tasks",
 }  # plain values and pure functions, for every layer
 
 # folder -> the folders it may import

@@ -27,6 +27,7 @@ from virtbridge.bus.wire import Incoming
 from virtbridge.config import LimitsConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
+from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)
 
@@ -119,10 +120,7 @@ class Router:
         for lane in list(self._waiting):
             for job in self._take_waiting(lane):
                 self._cancelled(job)
-        tasks = [task for tasks in self._tasks.values() for task in tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_all(task for tasks in self._tasks.values() for task in tasks)
 
     def _answer(self, incoming: Incoming) -> None:
         target = self._publisher.by_path.get(incoming.path)

@@ -23,6 +23,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind, connection_key
 from virtbridge.model.paths import path_of
+from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)
 
@@ -110,10 +111,7 @@ class StatsWatches:
         task.add_done_callback(lambda _done: self._sending.pop(connection))
 
     async def stop(self) -> None:
-        tasks = list(self._sending.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_all(self._sending.values())
 
     def _clients_of(self, connection: str) -> list[str]:
         return list(dict.fromkeys(w.client for w in self._watches.values() if w.connection == connection))

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key
+from virtbridge.tasks import end_all
 
 T = TypeVar("T")
 
@@ -98,7 +99,4 @@ class SingleFlight:
             task.exception()  # seen: every waiter may have left
 
     async def stop(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_all(self._tasks)

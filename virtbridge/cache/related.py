@@ -13,6 +13,7 @@ from virtbridge.cache.demand import Demand
 from virtbridge.errors import BridgeError
 from virtbridge.model.changes import Signal
 from virtbridge.model.keys import Key, Kind
+from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +52,7 @@ class Related:
         task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_all(self._tasks)
 
     async def _read(self, about: Key, kind: Kind) -> None:
         try:

@@ -17,6 +17,7 @@ from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import ON_DEMAND, Key, Kind, connection_key
+from virtbridge.tasks import all_of
 
 _REST, _REST_MAX_S = 3, 10.0
 
@@ -68,13 +69,7 @@ class Requests:
         jobs = [self.load(about, kind, 0) for kind in sorted(kinds & ON_DEMAND)]
         if kinds - ON_DEMAND:
             jobs.append(self._refresh_anew(connection, kinds - ON_DEMAND))
-        answers = await asyncio.gather(*jobs, return_exceptions=True)
-        errors = [answer for answer in answers if isinstance(answer, BaseException)]
-        try:
-            if errors:
-                raise errors[0]
-        finally:
-            del answers, errors  # its traceback holds this frame: as in flight.py
+        await all_of(jobs)
 
     def loaded(self, connection: str) -> frozenset[Kind]:
         """The kinds that are read on demand, and were."""

@@ -17,7 +17,8 @@ from virtbridge.model.names import name_of
 from virtbridge.model.xml import BadXml
 from virtbridge.source.enums import table
 from virtbridge.source.errors import is_unsupported
-from virtbridge.source.session import Session, all_of
+from virtbridge.source.session import Session
+from virtbridge.tasks import all_of
 
 Args = Mapping[str, Any]
 Answer = Callable[[Session, Any, Args], Awaitable[Any]]

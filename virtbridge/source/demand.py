@@ -26,8 +26,9 @@ from virtbridge.source.kinds import KINDS, id_of
 from virtbridge.source.live import Live
 from virtbridge.source.reading import Listed, Reader, is_homeless
 from virtbridge.source.reread import Publish
-from virtbridge.source.session import Session, all_of
+from virtbridge.source.session import Session
 from virtbridge.source.share import next_in_turn
+from virtbridge.tasks import all_of
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,9 @@ from virtbridge.source.derived import derived, may_read_differently
 from virtbridge.source.follow import Lookup
 from virtbridge.source.kinds import Handle, KindSpec
 from virtbridge.source.reread import Publish, Rereader
-from virtbridge.source.session import LIFECYCLE, Session, all_of
+from virtbridge.source.session import LIFECYCLE, Session
 from virtbridge.source.sync import Inventory
+from virtbridge.tasks import all_of
 
 SLICE = 128  # objects of a listing that are published in one step: a few milliseconds
 

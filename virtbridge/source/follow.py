@@ -18,6 +18,7 @@ from virtbridge.model.records import DomainRecord, Record
 from virtbridge.source.kinds import ANSWERS, KINDS, Handle, KindSpec
 from virtbridge.source.reread import Publish, Rereader
 from virtbridge.source.session import LIFECYCLE, Happening, Session
+from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +80,7 @@ class Follower:
         self._touched = [each for each in self._touched if each is not touched]
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_all(self._tasks)
         self._newborn.clear()
         self._held.clear()
 

@@ -22,7 +22,7 @@ from virtbridge.source.follow import Follower, Lookup
 from virtbridge.source.kinds import KINDS, KindSpec
 from virtbridge.source.opening import HUNG_LIMIT
 from virtbridge.source.reread import Publish, Rereader
-from virtbridge.source.session import Session, all_of
+from virtbridge.source.session import Session
 from virtbridge.source.share import next_in_turn
 from virtbridge.source.sync import (
     Inventory,
@@ -32,6 +32,7 @@ from virtbridge.source.sync import (
     fetch_rest,
     fetch_version,
 )
+from virtbridge.tasks import all_of, end_all
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class Live:
             )
             await others
         finally:
-            await _ended(others)
+            await end_all([others])
         if self.lost:  # reading definitions ends quietly then
             raise self._session.lost.result()
         if self.failures and not self._listed:
@@ -324,12 +325,6 @@ class Live:
         if share:
             self._cursors[kind] = share[-1]
         return [Key(self._session.name, kind, key_id) for key_id in share]
-
-
-async def _ended(*tasks: "asyncio.Task[Any]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _as_one(failures: Iterable[BridgeError]) -> BridgeError:

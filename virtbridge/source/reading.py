@@ -18,7 +18,8 @@ from virtbridge.source.batch import Read
 from virtbridge.source.demand_kinds import DEMAND, DemandSpec
 from virtbridge.source.follow import Lookup
 from virtbridge.source.kinds import KINDS
-from virtbridge.source.session import Session, all_of
+from virtbridge.source.session import Session
+from virtbridge.tasks import all_of
 
 log = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ from virtbridge.source.errors import is_unsupported
 from virtbridge.source.kinds import KINDS, Handle, KindSpec
 from virtbridge.source.opening import HUNG_LIMIT
 from virtbridge.source.session import Session
+from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)
 
@@ -169,10 +170,7 @@ class Rereader:
     async def stop(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
-        tasks = [reading.task for reading in self._running.values() if reading.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_all(reading.task for reading in self._running.values() if reading.task is not None)
 
     def _due(self, key: Key) -> None:
         del self._timers[key]

@@ -30,9 +30,10 @@ from virtbridge.source.enums import state_words
 from virtbridge.source.errors import is_unsupported
 from virtbridge.source.follow import Lookup
 from virtbridge.source.kinds import Handle
-from virtbridge.source.session import Session, all_of
+from virtbridge.source.session import Session
 from virtbridge.source.single import Singles
 from virtbridge.source.sync import STATS_CHUNK
+from virtbridge.tasks import all_of
 
 log = logging.getLogger(__name__)
 

@@ -27,22 +27,11 @@ from virtbridge.source.inbox import Inbox
 from virtbridge.source.kinds import KINDS, Handle, KindSpec, handle_of
 from virtbridge.source.opening import Closer
 from virtbridge.source.workers import Workers
+from virtbridge.tasks import all_of, end_all
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-async def all_of(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All answers, or the first error once every job has ended: none is left running behind."""
-    answers = await asyncio.gather(*jobs, return_exceptions=True)
-    errors = [answer for answer in answers if isinstance(answer, BaseException)]
-    if not errors:
-        return answers  # type: ignore[return-value]
-    try:
-        raise errors[0]
-    finally:
-        del answers, errors  # its traceback holds this frame, and those of the jobs with their handles
 
 
 LIFECYCLE, EVENT = "Lifecycle", "Event"
@@ -307,8 +296,7 @@ class Session:
         if self._ended:
             return
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await end_all([self._keeper])
         if not self.lost.done():
             await self._deregister()
         self._ended = True

@@ -20,7 +20,8 @@ from virtbridge.model.records import DomainRecord, Record
 from virtbridge.source.enums import state_words
 from virtbridge.source.errors import is_unsupported
 from virtbridge.source.kinds import Handle, KindSpec, handle_of, id_of
-from virtbridge.source.session import Session, all_of
+from virtbridge.source.session import Session
+from virtbridge.tasks import all_of
 
 log = logging.getLogger(__name__)
 

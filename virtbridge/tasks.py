@@ -1,0 +1,29 @@
+"""Asyncio jobs that begin or end together. For every layer; main thread."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def all_of(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All answers, or the first error once every job has ended: none is left running behind."""
+    answers = await asyncio.gather(*jobs, return_exceptions=True)
+    errors = [answer for answer in answers if isinstance(answer, BaseException)]
+    if not errors:
+        return answers  # type: ignore[return-value]
+    try:
+        raise errors[0]
+    finally:
+        # Its traceback holds this frame, and those of the jobs: without this, whatever these held, a libvirt
+        # handle for one, would stay until the garbage collector comes.
+        del answers, errors
+
+
+async def end_all(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Cancel them, and wait until each has ended, however it does."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
