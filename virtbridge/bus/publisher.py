@@ -22,7 +22,7 @@ from virtbridge.bus.transport import marshal
 from virtbridge.bus.tree import Tree
 from virtbridge.cache.cache import Cache
 from virtbridge.metrics import Metrics
-from virtbridge.model.changes import Signal
+from virtbridge.model.changes import EVENT, LIFECYCLE, Signal
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.paths import ROOT, path_of
 
@@ -37,8 +37,8 @@ _ROOT_KEY = Key("", Kind.CONNECTION)
 
 # member -> signature, and its body from the signal's arguments
 _SIGNALS: Mapping[str, tuple[str, Callable[..., bytes]]] = {
-    "Lifecycle": ("ss", pieces.lifecycle_body),
-    "Event": ("sa{sv}", pieces.event_body),
+    LIFECYCLE: ("ss", pieces.lifecycle_body),
+    EVENT: ("sa{sv}", pieces.event_body),
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.demand import Demand
 from virtbridge.errors import BridgeError
-from virtbridge.model.changes import Signal
+from virtbridge.model.changes import EVENT, LIFECYCLE, Signal
 from virtbridge.model.keys import Key, Kind
 from virtbridge.tasks import end_all
 
@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 # (kind, signal, its first word) -> the kind of objects in it that may be others now. A pool's refresh looks
 # its volumes up, and so does its start.
 _RELATED: Mapping[tuple[Kind, str, str], Kind] = {
-    (Kind.POOL, "Event", "refresh"): Kind.VOLUME,
-    (Kind.POOL, "Lifecycle", "started"): Kind.VOLUME,
+    (Kind.POOL, EVENT, "refresh"): Kind.VOLUME,
+    (Kind.POOL, LIFECYCLE, "started"): Kind.VOLUME,
 }
 
 Load = Callable[[Key, Kind, float], Awaitable[None]]

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import Record
 
+# The members of a Signal: what happens to an object by libvirt's lifecycle, and everything else that does.
+LIFECYCLE, EVENT = "Lifecycle", "Event"
+
 
 class Put(NamedTuple):
     """The whole object: new, or in place of what was known."""
@@ -48,8 +51,8 @@ class Listing(NamedTuple):
 class Signal(NamedTuple):
     """Something happened to an object: published after the state it led to.
 
-    member: `Lifecycle` (event, detail: two strings) or `Event` (name, details: a string and a mapping
-    of plain values: str, bool, int, float, list of str, mapping).
+    member: LIFECYCLE (event, detail: two strings) or EVENT (name, details: a string and a mapping of plain
+    values: str, bool, int, float, list of str, mapping).
     """
 
     key: Key

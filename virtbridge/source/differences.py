@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from virtbridge.errors import BridgeError
-from virtbridge.model.changes import Change, Listing, Patch, Signal
+from virtbridge.model.changes import LIFECYCLE, Change, Listing, Patch, Signal
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import Record
 from virtbridge.source.batch import IN_TURN
@@ -19,7 +19,7 @@ from virtbridge.source.derived import derived, may_read_differently
 from virtbridge.source.follow import Lookup
 from virtbridge.source.kinds import Handle, KindSpec
 from virtbridge.source.reread import Publish, Rereader
-from virtbridge.source.session import LIFECYCLE, Session
+from virtbridge.source.session import Session
 from virtbridge.source.sync import Inventory
 from virtbridge.tasks import all_of
 

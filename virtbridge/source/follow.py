@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 from virtbridge.errors import BridgeError
-from virtbridge.model.changes import Change, Drop, Patch, Put, Signal
+from virtbridge.model.changes import LIFECYCLE, Change, Drop, Patch, Put, Signal
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord, Record
 from virtbridge.source.kinds import ANSWERS, KINDS, Handle, KindSpec
 from virtbridge.source.reread import Publish, Rereader
-from virtbridge.source.session import LIFECYCLE, Happening, Session
+from virtbridge.source.session import Happening, Session
 from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)

@@ -18,6 +18,7 @@ import libvirt
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
+from virtbridge.model.changes import EVENT, LIFECYCLE
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.names import name_of
 from virtbridge.source.enums import CLOSE_REASON
@@ -34,7 +35,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-LIFECYCLE, EVENT = "Lifecycle", "Event"
 END_S = 2.0  # for each of deregistering and closing, as the host may hang
 
 # Before this version, libvirt's client crashes when its keepalive closes a connection on which several
