@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from virtbridge.model.records import DomainRecord, NetworkRecord
 from virtbridge.source.derived import derived, may_read_differently
 from virtbridge.source.enums import DOMAIN_EVENT, DOMAIN_EVENT_DETAIL, STATE_REASON
-from virtbridge.source.lifecycle import domain_outcome, network_outcome
+from virtbridge.source.lifecycle import NETWORK_EFFECTS, defined_outcome, domain_outcome
 
 UUID = "6695eb01-f6a4-8304-79aa-97f2502e193f"
 OFF = DomainRecord(UUID, "d", state="shutoff", state_reason="shutdown", persistent=True)
@@ -104,7 +104,7 @@ def test_networks() -> None:
     assert derived(on, None) == [("stopped", "0"), ("undefined", "0")]
     assert derived(replace(on, persistent=False), None) == [("stopped", "0")]
     assert derived(off, replace(off, name="m", autostart=True)) == []
-    assert network_outcome(on, "stopped", "n").fields["active"] is False
+    assert defined_outcome(NETWORK_EFFECTS, on, "stopped", "n").fields["active"] is False
 
 
 def test_a_pause_calls_for_no_xml_and_everything_else_does() -> None:

@@ -10,12 +10,12 @@ from virtbridge.model.records import DomainRecord, NetworkRecord, NodeDeviceReco
 from virtbridge.source.derived import derived
 from virtbridge.source.enums import DOMAIN_EVENT, DOMAIN_EVENT_DETAIL, DOMAIN_STATE, STATE_REASON
 from virtbridge.source.lifecycle import (
+    NETWORK_EFFECTS,
     NODE_DEVICE_EFFECTS,
     POOL_EFFECTS,
     defined_outcome,
     domain_effect,
     domain_outcome,
-    network_outcome,
     secret_outcome,
 )
 
@@ -102,9 +102,9 @@ def test_autostart_is_asked_for_where_an_undefined_object_runs_on_and_had_it() -
     assert not domain_outcome(replace(on, autostart=False), "undefined", "removed", "d", 1).asks
     assert not domain_outcome(on, "undefined", "removed", "d", -1).asks
     network = NetworkRecord(UUID, "n", active=True, persistent=True, autostart=True)
-    assert network_outcome(network, "undefined", "n").asks == {"autostart"}
-    assert not network_outcome(network, "stopped", "n").asks
-    assert not network_outcome(replace(network, active=False), "undefined", "n").asks
+    assert defined_outcome(NETWORK_EFFECTS, network, "undefined", "n").asks == {"autostart"}
+    assert not defined_outcome(NETWORK_EFFECTS, network, "stopped", "n").asks
+    assert not defined_outcome(NETWORK_EFFECTS, replace(network, active=False), "undefined", "n").asks
 
 
 def test_a_rename_changes_the_name_alone() -> None:
@@ -138,11 +138,11 @@ def test_the_state_is_asked_for_when_a_crashed_domain_runs_again() -> None:
 
 def test_a_network_is_there_while_active_or_persistent() -> None:
     known = NetworkRecord(UUID, "n", active=True, persistent=True)
-    outcome = network_outcome(known, "undefined", "n")
+    outcome = defined_outcome(NETWORK_EFFECTS, known, "undefined", "n")
     assert outcome.fields["persistent"] is False
     assert not outcome.gone
-    assert network_outcome(NetworkRecord(UUID, "n", active=True), "stopped", "n").gone
-    assert not network_outcome(known, "stopped", "n").gone
+    assert defined_outcome(NETWORK_EFFECTS, NetworkRecord(UUID, "n", active=True), "stopped", "n").gone
+    assert not defined_outcome(NETWORK_EFFECTS, known, "stopped", "n").gone
 
 
 def test_a_pool_whose_target_is_built_or_deleted_stays_as_it_is() -> None:

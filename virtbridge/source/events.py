@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import libvirt
-
 from virtbridge.model.names import enum_names, name_of
 from virtbridge.source.enums import CONSTANTS, Table, table
 
@@ -296,10 +294,3 @@ def node_device_events(constants: Mapping[str, object] = CONSTANTS) -> tuple[Eve
 
 def secret_events(constants: Mapping[str, object] = CONSTANTS) -> tuple[EventSpec, ...]:
     return _specs("VIR_SECRET_EVENT_ID_", _SECRET_ROWS, constants)
-
-
-DOMAIN_LIFECYCLE_ID: int = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
-NETWORK_LIFECYCLE_ID: int = libvirt.VIR_NETWORK_EVENT_ID_LIFECYCLE
-POOL_LIFECYCLE_ID: int = libvirt.VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE
-NODE_DEVICE_LIFECYCLE_ID: int = libvirt.VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE
-SECRET_LIFECYCLE_ID: int = libvirt.VIR_SECRET_EVENT_ID_LIFECYCLE

@@ -28,11 +28,6 @@ from virtbridge.model.records import (
 from virtbridge.model.secret import parse_secret
 from virtbridge.source import enums
 from virtbridge.source.events import (
-    DOMAIN_LIFECYCLE_ID,
-    NETWORK_LIFECYCLE_ID,
-    NODE_DEVICE_LIFECYCLE_ID,
-    POOL_LIFECYCLE_ID,
-    SECRET_LIFECYCLE_ID,
     EventSpec,
     domain_events,
     network_events,
@@ -41,12 +36,13 @@ from virtbridge.source.events import (
     secret_events,
 )
 from virtbridge.source.lifecycle import (
+    NETWORK_EFFECTS,
     NODE_DEVICE_EFFECTS,
     POOL_EFFECTS,
+    Effects,
     Outcome,
     defined_outcome,
     domain_outcome,
-    network_outcome,
     secret_outcome,
 )
 
@@ -162,16 +158,8 @@ def _newborn_domain(handle: Handle) -> dict[str, Any]:
     return {"id": handle.number, "state": state, "state_reason": "unknown"}
 
 
-def _network_outcome(known: Any, event: str, _detail: str, handle: Handle) -> Outcome:
-    return network_outcome(known, event, handle.name)
-
-
-def _pool_outcome(known: Any, event: str, _detail: str, handle: Handle) -> Outcome:
-    return defined_outcome(POOL_EFFECTS, known, event, handle.name)
-
-
-def _node_device_outcome(known: Any, event: str, _detail: str, handle: Handle) -> Outcome:
-    return defined_outcome(NODE_DEVICE_EFFECTS, known, event, handle.name)
+def _defined_outcome(effects: Effects) -> Callable[[Any, str, str, Handle], Outcome]:
+    return lambda known, event, _detail, handle: defined_outcome(effects, known, event, handle.name)
 
 
 def _secret_outcome(_known: Any, event: str, _detail: str, handle: Handle) -> Outcome:
@@ -200,7 +188,7 @@ KINDS: Mapping[Kind, KindSpec] = {
         gone=libvirt.VIR_ERR_NO_DOMAIN,
         register="domainEventRegisterAny",
         deregister="domainEventDeregisterAny",
-        lifecycle_id=DOMAIN_LIFECYCLE_ID,
+        lifecycle_id=libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE,
         events=domain_events(),
         lifecycle_words=_domain_words,
         outcome=_domain_outcome,
@@ -221,10 +209,10 @@ KINDS: Mapping[Kind, KindSpec] = {
         gone=libvirt.VIR_ERR_NO_NETWORK,
         register="networkEventRegisterAny",
         deregister="networkEventDeregisterAny",
-        lifecycle_id=NETWORK_LIFECYCLE_ID,
+        lifecycle_id=libvirt.VIR_NETWORK_EVENT_ID_LIFECYCLE,
         events=network_events(),
         lifecycle_words=_words("VIR_NETWORK_EVENT_", enums.NETWORK_EVENT),
-        outcome=_network_outcome,
+        outcome=_defined_outcome(NETWORK_EFFECTS),
         newborn=lambda _handle: {},
         record=NetworkRecord,
         parse=parse_network,
@@ -242,10 +230,10 @@ KINDS: Mapping[Kind, KindSpec] = {
         gone=libvirt.VIR_ERR_NO_STORAGE_POOL,
         register="storagePoolEventRegisterAny",
         deregister="storagePoolEventDeregisterAny",
-        lifecycle_id=POOL_LIFECYCLE_ID,
+        lifecycle_id=libvirt.VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE,
         events=pool_events(),
         lifecycle_words=_words("VIR_STORAGE_POOL_EVENT_", enums.POOL_EVENT),
-        outcome=_pool_outcome,
+        outcome=_defined_outcome(POOL_EFFECTS),
         newborn=lambda _handle: {},
         record=PoolRecord,
         parse=parse_pool,
@@ -260,10 +248,10 @@ KINDS: Mapping[Kind, KindSpec] = {
         gone=libvirt.VIR_ERR_NO_NODE_DEVICE,
         register="nodeDeviceEventRegisterAny",
         deregister="nodeDeviceEventDeregisterAny",
-        lifecycle_id=NODE_DEVICE_LIFECYCLE_ID,
+        lifecycle_id=libvirt.VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE,
         events=node_device_events(),
         lifecycle_words=_words("VIR_NODE_DEVICE_EVENT_", enums.NODE_DEVICE_EVENT),
-        outcome=_node_device_outcome,
+        outcome=_defined_outcome(NODE_DEVICE_EFFECTS),
         newborn=lambda _handle: {"inactive": True},
         record=NodeDeviceRecord,
         parse=parse_node_device,
@@ -279,7 +267,7 @@ KINDS: Mapping[Kind, KindSpec] = {
         gone=libvirt.VIR_ERR_NO_SECRET,
         register="secretEventRegisterAny",
         deregister="secretEventDeregisterAny",
-        lifecycle_id=SECRET_LIFECYCLE_ID,
+        lifecycle_id=libvirt.VIR_SECRET_EVENT_ID_LIFECYCLE,
         events=secret_events(),
         lifecycle_words=_words("VIR_SECRET_EVENT_", enums.SECRET_EVENT),
         outcome=_secret_outcome,

@@ -175,14 +175,15 @@ def _reason(effect: Effect, known: DomainRecord, active: bool) -> str:
 
 # What each event tells of an object that is there while it is active or persistent; what is not in a table
 # (a pool's target was made or deleted) changes neither.
-NETWORK_EFFECTS: Mapping[str, Mapping[str, bool]] = {
+Effects = Mapping[str, Mapping[str, bool]]
+NETWORK_EFFECTS: Effects = {
     "defined": {"persistent": True},
     "undefined": {"persistent": False},
     "started": {"active": True},
     "stopped": {"active": False},
 }
 POOL_EFFECTS = NETWORK_EFFECTS
-NODE_DEVICE_EFFECTS: Mapping[str, Mapping[str, bool]] = {
+NODE_DEVICE_EFFECTS: Effects = {
     "defined": {"persistent": True},
     "undefined": {"persistent": False},
     "created": {"inactive": False},
@@ -192,19 +193,13 @@ NODE_DEVICE_EFFECTS: Mapping[str, Mapping[str, bool]] = {
 Defined = NetworkRecord | PoolRecord | NodeDeviceRecord
 
 
-def defined_outcome(
-    effects: Mapping[str, Mapping[str, bool]], known: Defined, event: str, name: str
-) -> Outcome:
+def defined_outcome(effects: Effects, known: Defined, event: str, name: str) -> Outcome:
     """What follows for an object that is there while it is active or persistent."""
     effect: Mapping[str, Any] = effects.get(event, {})
     after = replace(known, name=name, **effect)
     gone = bool(effect) and not after.active and not after.persistent
     asks = _asks_autostart(after) if event == "undefined" and not gone else frozenset()
     return Outcome({**effect, "name": name}, gone, rereads=not gone, asks=asks)
-
-
-def network_outcome(known: NetworkRecord, event: str, name: str) -> Outcome:
-    return defined_outcome(NETWORK_EFFECTS, known, event, name)
 
 
 def secret_outcome(event: str, name: str) -> Outcome:
