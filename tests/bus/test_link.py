@@ -15,7 +15,8 @@ from tests.support.dbus_daemon import BusDaemon, dbus_daemon
 from tests.support.until import until
 from virtbridge.bus import dial, headers, wire
 from virtbridge.bus.dial import DialError
-from virtbridge.bus.link import BUS_NAME, BUS_PATH, BusError, Link, LinkLimits, LinkLost
+from virtbridge.bus.link import BusError, Link, LinkLimits, LinkLost
+from virtbridge.bus.names import BUS_NAME, BUS_PATH
 from virtbridge.bus.wire import Incoming
 
 pytestmark = pytest.mark.usefixtures("transport")

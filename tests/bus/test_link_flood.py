@@ -10,7 +10,8 @@ from tests.support.dbus_daemon import BusDaemon
 from tests.support.until import until
 from virtbridge.bus import bodies, headers, wire
 from virtbridge.bus.inbound import InboundLimits
-from virtbridge.bus.link import BUS_NAME, BUS_PATH, BusError, Link, LinkLimits
+from virtbridge.bus.link import BusError, Link, LinkLimits
+from virtbridge.bus.names import BUS_NAME, BUS_PATH
 from virtbridge.bus.wire import Incoming
 
 FLOOD = 20_000

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from virtbridge.bus import pieces
 from virtbridge.bus.contract import load_contract
-from virtbridge.bus.properties import INTERFACE_OF, Shape, details_to_bus, device_fields, shapes
+from virtbridge.bus.names import INTERFACE_OF
+from virtbridge.bus.properties import Shape, details_to_bus, device_fields, shapes
 from virtbridge.bus.transport import Variant, marshal, plain, unmarshal
 from virtbridge.model.domain import Disk, DomainDefinition, Interface
 from virtbridge.model.keys import Key, Kind

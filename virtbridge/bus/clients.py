@@ -4,7 +4,8 @@ only.
 
 from collections.abc import Callable
 
-from virtbridge.bus.link import BUS_NAME, BUS_PATH, BusError, Link
+from virtbridge.bus.link import BusError, Link
+from virtbridge.bus.names import BUS_NAME, BUS_PATH
 from virtbridge.bus.transport import arguments
 from virtbridge.bus.wire import Incoming
 

@@ -28,9 +28,21 @@ from virtbridge.bus.handlers.standard import (
     PeerHandlers,
     PropertiesHandlers,
 )
-from virtbridge.bus.link import BUS_NAME, BUS_PATH, BusError, Link
-from virtbridge.bus.properties import INTERFACE_OF, MANAGER, METRICS, shapes
-from virtbridge.bus.publisher import OBJECT_MANAGER, PROPERTIES, Publisher
+from virtbridge.bus.link import BusError, Link
+from virtbridge.bus.names import (
+    BUS_NAME,
+    BUS_PATH,
+    INTERFACE_OF,
+    INTROSPECTABLE,
+    MANAGER,
+    METRICS,
+    NAME,
+    OBJECT_MANAGER,
+    PEER,
+    PROPERTIES,
+)
+from virtbridge.bus.properties import shapes
+from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.router import Router, face
 from virtbridge.bus.stats_watches import StatsWatches
 from virtbridge.bus.watches import Watches
@@ -41,9 +53,6 @@ from virtbridge.config import LimitsConfig, RefreshConfig, StatsConfig
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Kind
 
-NAME = "org.virtbridge1"
-PEER = "org.freedesktop.DBus.Peer"
-INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
 _EVERYWHERE = (PEER, INTROSPECTABLE, PROPERTIES)
 _DO_NOT_QUEUE = 4
 _PRIMARY_OWNER = 1

@@ -16,14 +16,13 @@ from virtbridge.bus import bodies, transport, wire
 from virtbridge.bus.dial import dial
 from virtbridge.bus.headers import Headers
 from virtbridge.bus.inbound import Inbound, InboundLimits
+from virtbridge.bus.names import BUS_NAME, BUS_PATH
 from virtbridge.bus.outgoing import Outgoing
 from virtbridge.bus.wire import Incoming
 from virtbridge.errors import ErrorKind
 
 log = logging.getLogger(__name__)
 
-BUS_NAME: Final = "org.freedesktop.DBus"
-BUS_PATH: Final = "/org/freedesktop/DBus"
 _FAILED: Final = "org.freedesktop.DBus.Error.Failed"
 _NO_REPLY: Final = "org.freedesktop.DBus.Error.NoReply"
 _DISCONNECTED: Final = "org.freedesktop.DBus.Error.Disconnected"

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any, get_args
 
 from virtbridge.bus.contract import BadContract, Interface
+from virtbridge.bus.names import INTERFACE_OF, MANAGER, METRICS
 from virtbridge.bus.transport import Variant
 from virtbridge.model.keys import Key, Kind, parent_key
 from virtbridge.model.paths import ObjectPath, connection_path, path_of
@@ -18,23 +19,6 @@ from virtbridge.model.paths import ObjectPath, connection_path, path_of
 Getter = Callable[[Key, Any], Any]
 
 NO_OBJECT = "/"  # a path property where there is none
-
-MANAGER = "org.virtbridge1.Manager"
-METRICS = "org.virtbridge1.Metrics"
-INTERFACE_OF = {
-    Kind.CONNECTION: "org.virtbridge1.Connection",
-    Kind.DOMAIN: "org.virtbridge1.Domain",
-    Kind.NETWORK: "org.virtbridge1.Network",
-    Kind.POOL: "org.virtbridge1.StoragePool",
-    Kind.VOLUME: "org.virtbridge1.StorageVolume",
-    Kind.NODEDEV: "org.virtbridge1.NodeDevice",
-    Kind.SECRET: "org.virtbridge1.Secret",
-    Kind.INTERFACE: "org.virtbridge1.Interface",
-    Kind.NWFILTER: "org.virtbridge1.NWFilter",
-    Kind.NWFILTERBINDING: "org.virtbridge1.NWFilterBinding",
-    Kind.SNAPSHOT: "org.virtbridge1.Snapshot",
-    Kind.CHECKPOINT: "org.virtbridge1.Checkpoint",
-}
 
 
 @dataclass(frozen=True, slots=True)

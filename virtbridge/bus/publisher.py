@@ -16,8 +16,9 @@ from time import monotonic
 
 from virtbridge.bus import pieces
 from virtbridge.bus.link import Link
+from virtbridge.bus.names import INTERFACE_OF, MANAGER, OBJECT_MANAGER, PROPERTIES
 from virtbridge.bus.pieces import Pieces
-from virtbridge.bus.properties import INTERFACE_OF, MANAGER, ManagerRecord, Shape
+from virtbridge.bus.properties import ManagerRecord, Shape
 from virtbridge.bus.transport import marshal
 from virtbridge.bus.tree import Tree
 from virtbridge.cache.cache import Cache
@@ -28,8 +29,6 @@ from virtbridge.model.paths import ROOT, path_of
 
 log = logging.getLogger(__name__)
 
-PROPERTIES = "org.freedesktop.DBus.Properties"
-OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 _TURN_S = 0.01  # how long one turn may make signals: 10,000 new domains are seconds of work
 _CONGESTED_S = 0.02  # between two looks whether clients have read what was sent
 _MAX_WAITING = 100_000  # signals held back by a full queue; beyond it the oldest are lost, states never are

@@ -14,7 +14,7 @@ from time import monotonic, time_ns
 
 from virtbridge.bus.clients import Clients
 from virtbridge.bus.link import Link
-from virtbridge.bus.properties import INTERFACE_OF
+from virtbridge.bus.names import INTERFACE_OF
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.samples import sample_entry, sampled_body
 from virtbridge.cache.statistics import Samples, Statistics, Wish

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from virtbridge.bus import transport
-from virtbridge.bus.link import BUS_NAME, BUS_PATH, Link
+from virtbridge.bus.link import Link
+from virtbridge.bus.names import BUS_NAME, BUS_PATH, NAME, OBJECT_MANAGER, PROPERTIES
 from virtbridge.bus.wire import Incoming
 from virtbridge.model.paths import ROOT
 
-NAME = "org.virtbridge1"
 _MATCH = f"type='signal',sender='{NAME}'"
 
 
@@ -25,8 +25,8 @@ class Narrator:
         self._labels: dict[str, str] = {}
         # By interface, since libvirt's own event may be named like anything.
         self._tellers: Mapping[str, Callable[[str, str, list[Any]], None]] = {
-            "org.freedesktop.DBus.Properties": self._properties_changed,
-            "org.freedesktop.DBus.ObjectManager": self._objects_changed,
+            PROPERTIES: self._properties_changed,
+            OBJECT_MANAGER: self._objects_changed,
         }
 
     @classmethod
@@ -38,9 +38,7 @@ class Narrator:
         meanwhile: list[Incoming] = []
         narrator._link.on_signal = meanwhile.append
         await narrator._link.call(BUS_NAME, BUS_PATH, BUS_NAME, "AddMatch", "s", [_MATCH])
-        (objects,) = await narrator._link.call(
-            NAME, ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"
-        )
+        (objects,) = await narrator._link.call(NAME, ROOT, OBJECT_MANAGER, "GetManagedObjects")
         for path, interfaces in objects.items():
             narrator._learn(path, transport.plain(interfaces))
         narrator._link.on_signal = narrator._heard

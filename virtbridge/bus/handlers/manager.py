@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 
 from virtbridge.bus import pieces
 from virtbridge.bus.call import Call, Marshalled
+from virtbridge.bus.names import INTERFACE_OF
 from virtbridge.bus.options import checked, timeout_s
-from virtbridge.bus.properties import INTERFACE_OF, Shape
+from virtbridge.bus.properties import Shape
 from virtbridge.bus.publisher import Publisher
 from virtbridge.cache import queries, xpath
 from virtbridge.cache.cache import Cache
