@@ -163,13 +163,11 @@ class _Daemon:
             link,
             cache,
             self._requests,
+            self._statistics,
             self._clients,
             metrics,
-            config.limits,
-            config.refresh,
+            config,
             session=session,
-            statistics=self._statistics,
-            stats=config.stats,
         )
 
     async def run(

@@ -49,7 +49,7 @@ from virtbridge.bus.watches import Watches
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.cache.statistics import Statistics
-from virtbridge.config import LimitsConfig, RefreshConfig, StatsConfig
+from virtbridge.config import Config
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Kind
 
@@ -72,24 +72,22 @@ class BusFace:
         link: Link,
         cache: Cache,
         requests: Requests,
+        statistics: Statistics,
         clients: Clients,
         metrics: Metrics,
-        limits: LimitsConfig,
-        refresh: RefreshConfig,
+        config: Config,
         *,
         session: bool,
-        statistics: Statistics,
-        stats: StatsConfig,
     ) -> None:
         self._link = link
         contract = load_contract()
         standard = load_standard()
         shape_of = shapes(contract)
         publisher = Publisher(link, cache, shape_of, metrics, __version__)
-        watches = Watches(cache, requests, clients, metrics, limits, refresh)
-        self._stats_watches = StatsWatches(link, publisher, statistics, clients, metrics, stats)
+        watches = Watches(cache, requests, clients, metrics, config.limits, config.refresh)
+        self._stats_watches = StatsWatches(link, publisher, statistics, clients, metrics, config.stats)
         ours = {
-            MANAGER: ManagerHandlers(cache, publisher, requests, shape_of, limits),
+            MANAGER: ManagerHandlers(cache, publisher, requests, shape_of, config.limits),
             METRICS: MetricsHandlers(metrics),
             INTERFACE_OF[Kind.CONNECTION]: ConnectionHandlers(
                 cache, publisher, requests, watches, statistics, self._stats_watches
@@ -130,7 +128,7 @@ class BusFace:
             faces={name: face(_bounds((name, *extra[name]), bound)) for name in extra},
             node=face(_bounds((PEER, INTROSPECTABLE), bound)),
             nowhere=face([bound[PEER]]),
-            limits=limits,
+            limits=config.limits,
         )
 
     async def serve(self) -> None:
