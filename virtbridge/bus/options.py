@@ -1,7 +1,7 @@
 """Options: the a{sv} that ends every method. What a method does not name is an error, not ignored."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from virtbridge.errors import BridgeError, ErrorKind
@@ -38,6 +38,16 @@ def checked(options: Mapping[str, Any], known: Mapping[str, str]) -> Mapping[str
         if not _CHECKS[known[name]](value):
             raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"option {name!r} must be of type {known[name]}")
     return options
+
+
+def check_words(words: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raises InvalidArgument, naming what they should be, when one is none of the known ones."""
+    known = list(known)
+    for word in words:
+        if word not in known:
+            raise BridgeError(
+                ErrorKind.INVALID_ARGUMENT, f"{word!r} is not one of the {what} {', '.join(known)}"
+            )
 
 
 def timeout_s(

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from virtbridge.bus.call import Call
-from virtbridge.bus.options import FRESHNESS, MOVING_MS, checked, max_age_s, timeout_s, within
+from virtbridge.bus.options import FRESHNESS, MOVING_MS, check_words, checked, max_age_s, timeout_s, within
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.values import dictionaries, figures, sizes
 from virtbridge.cache.cache import Cache
@@ -106,21 +106,14 @@ class DomainQuestions(Questions):
     async def get_interface_addresses(self, call: Call, options: Mapping[str, Any]) -> list[dict[str, Any]]:
         checked(options, FRESHNESS | {"source": "s"})
         source = options.get("source", "lease")
-        if source not in _ADDRESS_SOURCES:
-            raise BridgeError(
-                ErrorKind.INVALID_ARGUMENT, f"source: {source!r} is not one of {', '.join(_ADDRESS_SOURCES)}"
-            )
+        check_words([source], _ADDRESS_SOURCES, "sources")
         return dictionaries(await self._ask(call, "interface-addresses", options, MOVING_MS, source=source))
 
     async def get_guest_info(self, call: Call, options: Mapping[str, Any]) -> dict[str, Any]:
         checked(options, FRESHNESS | {"types": "as"})
-        types = 0
-        for name in options.get("types", ()):
-            if name not in _GUEST_INFO:
-                raise BridgeError(
-                    ErrorKind.INVALID_ARGUMENT, f"types: {name!r} is not one of {', '.join(_GUEST_INFO)}"
-                )
-            types |= _GUEST_INFO[name]
+        names = options.get("types", ())
+        check_words(names, _GUEST_INFO, "types")
+        types = sum({_GUEST_INFO[name] for name in names})
         return figures(await self._ask(call, "guest-info", options, MOVING_MS, types=types))
 
     async def get_job_info(self, call: Call, options: Mapping[str, Any]) -> dict[str, Any]:

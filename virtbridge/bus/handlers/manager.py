@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from virtbridge.bus import pieces
 from virtbridge.bus.call import Call, Marshalled
 from virtbridge.bus.names import INTERFACE_OF
-from virtbridge.bus.options import checked, timeout_s
+from virtbridge.bus.options import check_words, checked, timeout_s
 from virtbridge.bus.properties import Shape
 from virtbridge.bus.publisher import Publisher
 from virtbridge.cache import queries, xpath
@@ -169,11 +169,8 @@ class MetricsHandlers:
 
 
 def _kind(text: str) -> Kind:
-    try:
-        return Kind(text)
-    except ValueError:
-        known = ", ".join(kind.value for kind in INTERFACE_OF)
-        raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"{text!r} is not one of the kinds {known}") from None
+    check_words([text], INTERFACE_OF, "kinds")
+    return Kind(text)
 
 
 def _is_xml(name: str, kind: Kind) -> bool:

@@ -13,7 +13,7 @@ from virtbridge.bus.handlers.demand import (
     Questions,
 )
 from virtbridge.bus.handlers.statistics import ConnectionStatistics, DomainStatistics
-from virtbridge.bus.options import FRESHNESS, checked
+from virtbridge.bus.options import FRESHNESS, check_words, checked
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.stats_watches import StatsWatches
 from virtbridge.bus.watches import Watches
@@ -83,15 +83,12 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
         self._watches.end(call.sender, call.key.connection, number)
 
     def _kinds(self, call: Call, names: Sequence[str]) -> frozenset[Kind]:
-        kinds = {kind.value: kind for kind in OBJECT_KINDS}
+        check_words(names, OBJECT_KINDS, "kinds")
+        known = self._known(call)
         for name in names:
-            if name not in kinds:
-                raise BridgeError(
-                    ErrorKind.INVALID_ARGUMENT, f"{name!r} is not one of the kinds {', '.join(kinds)}"
-                )
-            if name not in self._known(call):
+            if name not in known:
                 raise BridgeError(ErrorKind.NOT_SUPPORTED, f"this connection has no objects of kind {name}")
-        return frozenset(kinds[name] for name in names)
+        return frozenset(map(Kind, names))
 
     def _known(self, call: Call) -> frozenset[str]:
         """The kinds of this driver; before it was ever connected, nobody knows: all."""

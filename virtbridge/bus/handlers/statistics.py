@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from virtbridge.bus.call import Call, Marshalled
-from virtbridge.bus.options import FRESHNESS, MOVING_MS, checked, timeout_s, within
+from virtbridge.bus.options import FRESHNESS, MOVING_MS, check_words, checked, timeout_s, within
 from virtbridge.bus.samples import history_body, values_body
 from virtbridge.bus.stats_watches import StatsWatches
 from virtbridge.cache.cache import Cache
@@ -65,9 +65,6 @@ class DomainStatistics:
 
 def _groups(names: Sequence[str]) -> frozenset[str]:
     """None means the usual ones. The state costs nothing, and the share of the vCPUs needs their number."""
-    if unknown := [name for name in names if name not in GROUPS]:
-        raise BridgeError(
-            ErrorKind.INVALID_ARGUMENT, f"{unknown[0]!r} is not one of the groups {', '.join(GROUPS)}"
-        )
+    check_words(names, GROUPS, "groups")
     more = {"state", "vcpu"} if "cpu-total" in names else {"state"}
     return frozenset(more.union(names)) if names else USUAL_GROUPS
