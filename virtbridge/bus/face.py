@@ -11,7 +11,7 @@ from virtbridge.bus.contract import Interface, load_contract, load_standard
 from virtbridge.bus.handlers.demand import (
     InterfaceHandlers,
     PlainHandlers,
-    SecretiveHandlers,
+    SnapshotHandlers,
 )
 from virtbridge.bus.handlers.manager import ManagerHandlers, MetricsHandlers
 from virtbridge.bus.handlers.objects import (
@@ -101,8 +101,8 @@ class BusFace:
             INTERFACE_OF[Kind.INTERFACE]: InterfaceHandlers(cache, publisher, requests),
             INTERFACE_OF[Kind.NWFILTER]: PlainHandlers(cache, publisher, requests),
             INTERFACE_OF[Kind.NWFILTERBINDING]: PlainHandlers(cache, publisher, requests),
-            INTERFACE_OF[Kind.SNAPSHOT]: SecretiveHandlers(cache, publisher, requests),
-            INTERFACE_OF[Kind.CHECKPOINT]: SecretiveHandlers(cache, publisher, requests),
+            INTERFACE_OF[Kind.SNAPSHOT]: SnapshotHandlers(cache, publisher, requests),
+            INTERFACE_OF[Kind.CHECKPOINT]: SnapshotHandlers(cache, publisher, requests),
         }
         bound = {name: bind(contract[name], handlers) for name, handlers in ours.items()}
         # Beside its main interface: what the root has more, and what every object has.

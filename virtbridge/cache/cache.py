@@ -11,7 +11,14 @@ from typing import Any
 
 from virtbridge.cache.indexes import Indexes
 from virtbridge.model.changes import Change, Drop, Forget, Listing, Patch, Put, Signal
-from virtbridge.model.keys import IN_ACTIVE, OBJECT_KINDS, Key, Kind, connection_key, parent_key
+from virtbridge.model.keys import (
+    OBJECT_KINDS,
+    ONLY_WHILE_PARENT_ACTIVE,
+    Key,
+    Kind,
+    connection_key,
+    parent_key,
+)
 from virtbridge.model.records import Record
 
 Touched = Callable[[Key], None]
@@ -185,7 +192,7 @@ class Cache:
     def _empty(self, parent: Key) -> None:
         """It is not active any more, and some of what was in it is not there without that."""
         for key in list(self._children.get(parent, ())):
-            if key.kind in IN_ACTIVE:
+            if key.kind in ONLY_WHILE_PARENT_ACTIVE:
                 self._apply_drop(Drop(key))
 
     def _leave(self, parent: Key, child: Key) -> None:

@@ -20,7 +20,7 @@ from virtbridge.cache.flight import SingleFlight, What
 from virtbridge.errors import BridgeError
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Change, Patch
-from virtbridge.model.keys import IN_ACTIVE, Key, Kind, connection_key
+from virtbridge.model.keys import ONLY_WHILE_PARENT_ACTIVE, Key, Kind, connection_key
 from virtbridge.model.records import OnDemand
 
 # Anyone may ask as often as they like: between two readings of the same libvirt gets so many times as long as
@@ -143,7 +143,7 @@ class Demand:
 
     def _useful_s(self, about: Key, kind: Kind) -> float:
         """How old a reading may be at most. Of what is not active libvirt says so, and nothing is kept."""
-        if kind in IN_ACTIVE and not getattr(self._cache.get(about), "active", True):
+        if kind in ONLY_WHILE_PARENT_ACTIVE and not getattr(self._cache.get(about), "active", True):
             return 0
         since = (
             kinds[kind]

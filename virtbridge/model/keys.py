@@ -43,7 +43,7 @@ PARENT_KIND: Mapping[Kind, Kind] = {
 
 # Those of them that are there only while what they live in is active: libvirt knows no volumes of a pool that
 # is not started, and the next start may find others.
-IN_ACTIVE = frozenset({Kind.VOLUME})
+ONLY_WHILE_PARENT_ACTIVE = frozenset({Kind.VOLUME})
 
 # The kinds that no event tells of, anywhere: read when somebody asks for them, and only then.
 ON_DEMAND = frozenset(

@@ -15,7 +15,7 @@ from typing import Any
 
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Change, Listing, Patch, Put
-from virtbridge.model.keys import IN_ACTIVE, PARENT_KIND, Key, Kind, parent_key
+from virtbridge.model.keys import ONLY_WHILE_PARENT_ACTIVE, PARENT_KIND, Key, Kind, parent_key
 from virtbridge.model.records import OnDemand
 from virtbridge.source.batch import IN_TURN
 from virtbridge.source.demand_kinds import DEMAND, DemandSpec, Records
@@ -24,7 +24,7 @@ from virtbridge.source.errors import is_unsupported
 from virtbridge.source.follow import Lookup
 from virtbridge.source.kinds import KINDS, id_of
 from virtbridge.source.live import Live
-from virtbridge.source.reading import Listed, Reader, is_homeless
+from virtbridge.source.reading import Listed, Reader, is_parent_gone
 from virtbridge.source.reread import Publish
 from virtbridge.source.session import Session
 from virtbridge.source.share import next_in_turn
@@ -143,7 +143,7 @@ class Loader:
         try:
             await self._load(spec, raw, parent, look)
         except BridgeError as error:
-            if not is_homeless(spec, error):
+            if not is_parent_gone(spec, error):
                 raise
 
     async def _load(self, spec: DemandSpec, raw: Any, parent: str, look: _Look) -> None:
@@ -167,7 +167,7 @@ class Loader:
         yet is none of our business.
         """
         holder = parent_key(scope)
-        if holder is None or scope.kind not in IN_ACTIVE:
+        if holder is None or scope.kind not in ONLY_WHILE_PARENT_ACTIVE:
             yield lambda: None
             return
         was_active = getattr(self._lookup(holder), "active", True)

@@ -57,8 +57,8 @@ class Follower:
             waiting.append(happening)
         elif (known := self._lookup(key)) is not None:
             self._apply(key, known, happening)
-        elif _may_bear(happening):
-            self._bear(key, happening)
+        elif _may_be_first(happening):
+            self._add_newborn(key, happening)
 
     def release(self, kind: Kind) -> None:
         """Its listing has been published: apply what came meanwhile, and from now on at once."""
@@ -143,7 +143,7 @@ class Follower:
                 return
             handle = self._session.handles.get(key)
 
-    def _bear(self, key: Key, happening: Happening) -> None:
+    def _add_newborn(self, key: Key, happening: Happening) -> None:
         self._newborn[key] = [happening]
         self._session.handles[key] = happening.handle
         self._start(self._put(key, happening.spec, happening.handle))
@@ -189,7 +189,7 @@ class Follower:
             log.error("following failed conn=%s", self._session.name, exc_info=error)
 
 
-def _may_bear(happening: Happening) -> bool:
+def _may_be_first(happening: Happening) -> bool:
     """Whether it can be the first word of an object, rather than the last echo of one that is gone."""
     return happening.member == LIFECYCLE and happening.args[0] not in _LAST_WORDS
 

@@ -12,7 +12,7 @@ from time import time_ns
 from typing import Any
 
 from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.model.keys import IN_ACTIVE, PARENT_KIND, Key
+from virtbridge.model.keys import ONLY_WHILE_PARENT_ACTIVE, PARENT_KIND, Key
 from virtbridge.model.records import OnDemand
 from virtbridge.source.batch import Read
 from virtbridge.source.demand_kinds import DEMAND, DemandSpec
@@ -99,7 +99,7 @@ class Reader:
     def _concerns_all(self, spec: DemandSpec, error: BridgeError) -> bool:
         if self._session.lost.done() or error.kind in (ErrorKind.NOT_CONNECTED, ErrorKind.TIMEOUT):
             return True
-        return is_homeless(spec, error)
+        return is_parent_gone(spec, error)
 
     async def _list(self, scope: Key, raw: Any, mask: int) -> dict[str, Any]:
         spec = DEMAND[scope.kind]
@@ -121,11 +121,11 @@ class Reader:
         return await self._session.on(raw, method, *args, short=True, then=then)
 
 
-def is_homeless(spec: DemandSpec, error: BridgeError) -> bool:
+def is_parent_gone(spec: DemandSpec, error: BridgeError) -> bool:
     """Whether what the objects live in went or was stopped, and they with it."""
     if spec.kind not in PARENT_KIND:
         return False
-    stopped = spec.kind in IN_ACTIVE and error.kind is ErrorKind.OPERATION_INVALID
+    stopped = spec.kind in ONLY_WHILE_PARENT_ACTIVE and error.kind is ErrorKind.OPERATION_INVALID
     return stopped or error.code == KINDS[PARENT_KIND[spec.kind]].gone
 
 

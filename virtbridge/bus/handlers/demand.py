@@ -143,7 +143,7 @@ class PoolQuestions(Questions):
         return await self._children(call, Kind.VOLUME, options)
 
 
-class _ReadHandlers(Questions):
+class _OnDemandHandlers(Questions):
     def _xml(self, call: Call) -> str:
         record = self._cache.get(call.key)
         if not isinstance(record, OnDemand):
@@ -151,7 +151,7 @@ class _ReadHandlers(Questions):
         return record.xml
 
 
-class PlainHandlers(_ReadHandlers):
+class PlainHandlers(_OnDemandHandlers):
     """Of volumes, filters and bindings."""
 
     def get_xml(self, call: Call, options: Mapping[str, Any]) -> str:
@@ -159,13 +159,13 @@ class PlainHandlers(_ReadHandlers):
         return self._xml(call)
 
 
-class InterfaceHandlers(_ReadHandlers):
+class InterfaceHandlers(_OnDemandHandlers):
     def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
         checked(options, {"inactive": "b", "timeout": "t"})
         return self._ask_xml(call, _INACTIVE, options) if options.get("inactive") else self._xml(call)
 
 
-class SecretiveHandlers(_ReadHandlers):
+class SnapshotHandlers(_OnDemandHandlers):
     """Of snapshots and checkpoints, which hold the XML of domains."""
 
     def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
