@@ -24,12 +24,11 @@ from virtbridge.source.demand import Loader
 from virtbridge.source.demand_kinds import DEMAND
 from virtbridge.source.errors import lost
 from virtbridge.source.figures import Figures
-from virtbridge.source.follow import Lookup
+from virtbridge.source.hooks import Look, Lookup, Publish
 from virtbridge.source.inbox import Inbox
 from virtbridge.source.live import Live
 from virtbridge.source.opening import HUNG_LIMIT, Opener
-from virtbridge.source.polling import Look, Polling
-from virtbridge.source.reread import Publish
+from virtbridge.source.polling import Polling
 from virtbridge.source.sampling import Sampler, Samples
 from virtbridge.source.session import Session
 from virtbridge.source.uris import public_uri

@@ -17,9 +17,8 @@ from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind
 from virtbridge.source.connection import Connection
 from virtbridge.source.eventloop import BEAT_S, EventLoop
-from virtbridge.source.follow import Lookup
+from virtbridge.source.hooks import Lookup, Publish
 from virtbridge.source.inbox import Inbox
-from virtbridge.source.reread import Publish
 from virtbridge.source.sampling import Samples
 
 log = logging.getLogger(__name__)

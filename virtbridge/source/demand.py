@@ -21,11 +21,10 @@ from virtbridge.source.batch import IN_TURN
 from virtbridge.source.demand_kinds import DEMAND, DemandSpec, Records
 from virtbridge.source.differences import SLICE
 from virtbridge.source.errors import is_unsupported
-from virtbridge.source.follow import Lookup
+from virtbridge.source.hooks import Lookup, Publish
 from virtbridge.source.kinds import KINDS, id_of
 from virtbridge.source.live import Live
 from virtbridge.source.reading import Listed, Reader, is_parent_gone
-from virtbridge.source.reread import Publish
 from virtbridge.source.session import Session
 from virtbridge.source.share import next_in_turn
 from virtbridge.tasks import all_of

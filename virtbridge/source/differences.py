@@ -16,9 +16,9 @@ from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import Record
 from virtbridge.source.batch import IN_TURN
 from virtbridge.source.derived import derived, may_read_differently
-from virtbridge.source.follow import Lookup
+from virtbridge.source.hooks import Lookup, Publish
 from virtbridge.source.kinds import Handle, KindSpec
-from virtbridge.source.reread import Publish, Rereader
+from virtbridge.source.reread import Rereader
 from virtbridge.source.session import Session
 from virtbridge.source.sync import Inventory
 from virtbridge.tasks import all_of

@@ -18,7 +18,7 @@ from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord
 from virtbridge.model.statistics import flatten, group_flags
 from virtbridge.source.errors import is_unsupported
-from virtbridge.source.follow import Lookup
+from virtbridge.source.hooks import Lookup
 from virtbridge.source.sampling import Samples
 from virtbridge.source.session import Session
 from virtbridge.source.sync import LOOKED_AT_IN_TURN, fetch_in_chunks

@@ -15,8 +15,9 @@ from virtbridge.errors import BridgeError
 from virtbridge.model.changes import LIFECYCLE, Change, Drop, Patch, Put, Signal
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord, Record
+from virtbridge.source.hooks import Lookup, Publish
 from virtbridge.source.kinds import ANSWERS, KINDS, Handle, KindSpec
-from virtbridge.source.reread import Publish, Rereader
+from virtbridge.source.reread import Rereader
 from virtbridge.source.session import Happening, Session
 from virtbridge.tasks import end_all
 
@@ -32,8 +33,6 @@ _EARLY: Mapping[str, Callable[[str], bool]] = {
     "tray-change": lambda _xml: True,
 }
 _LAST_WORDS = frozenset({"undefined", "stopped", "shutdown", "deleted"})
-
-Lookup = Callable[[Key], Record | None]
 
 
 class Follower:

@@ -18,10 +18,11 @@ from virtbridge.model.keys import ON_DEMAND, Key, Kind
 from virtbridge.source.derived import may_read_differently
 from virtbridge.source.differences import Differences
 from virtbridge.source.errors import is_unsupported
-from virtbridge.source.follow import Follower, Lookup
+from virtbridge.source.follow import Follower
+from virtbridge.source.hooks import Lookup, Publish
 from virtbridge.source.kinds import KINDS, KindSpec
 from virtbridge.source.opening import HUNG_LIMIT
-from virtbridge.source.reread import Publish, Rereader
+from virtbridge.source.reread import Rereader
 from virtbridge.source.session import Session
 from virtbridge.source.share import next_in_turn
 from virtbridge.source.sync import (

@@ -16,13 +16,10 @@ from functools import partial
 from virtbridge.errors import BridgeError
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import ON_DEMAND, Kind
+from virtbridge.source.hooks import Look
 from virtbridge.source.live import Live
 
 log = logging.getLogger(__name__)
-
-
-# Know what there is of a kind as of no longer ago than so many seconds; when that was, from beginning to end.
-Look = Callable[[Kind, float], Awaitable[tuple[float, float]]]
 
 
 @dataclass(frozen=True, slots=True)

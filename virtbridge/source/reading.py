@@ -16,7 +16,7 @@ from virtbridge.model.keys import ONLY_WHILE_PARENT_ACTIVE, PARENT_KIND, Key
 from virtbridge.model.records import OnDemand
 from virtbridge.source.batch import Read
 from virtbridge.source.demand_kinds import DEMAND, DemandSpec
-from virtbridge.source.follow import Lookup
+from virtbridge.source.hooks import Lookup
 from virtbridge.source.kinds import KINDS
 from virtbridge.source.session import Session
 from virtbridge.tasks import all_of

@@ -14,11 +14,12 @@ from functools import partial
 from typing import Any
 
 from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.model.changes import Change, Drop, Patch
+from virtbridge.model.changes import Drop, Patch
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.xml import BadXml
 from virtbridge.source.batch import Read
 from virtbridge.source.errors import is_unsupported
+from virtbridge.source.hooks import Publish
 from virtbridge.source.kinds import KINDS, Handle, KindSpec
 from virtbridge.source.opening import HUNG_LIMIT
 from virtbridge.source.session import Session
@@ -35,8 +36,6 @@ GONE_S = 1.0
 _FOR_GOOD = (ErrorKind.NOT_AUTHORIZED, ErrorKind.NOT_SUPPORTED)
 
 _NOT_READ = "XML not read conn=%s kind=%s id=%s error=%s"
-
-Publish = Callable[[list[Change]], None]
 
 
 @dataclass(slots=True, eq=False)

@@ -28,7 +28,7 @@ from virtbridge.model.records import DomainRecord
 from virtbridge.model.statistics import Sample, Track, Values, flatten, group_flags, rated
 from virtbridge.source.enums import state_words
 from virtbridge.source.errors import is_unsupported
-from virtbridge.source.follow import Lookup
+from virtbridge.source.hooks import Lookup
 from virtbridge.source.kinds import Handle
 from virtbridge.source.session import Session
 from virtbridge.source.single import Singles

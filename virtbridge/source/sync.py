@@ -19,6 +19,7 @@ from virtbridge.model.keys import Key
 from virtbridge.model.records import DomainRecord, Record
 from virtbridge.source.enums import state_words
 from virtbridge.source.errors import is_unsupported
+from virtbridge.source.hooks import Lookup
 from virtbridge.source.kinds import Handle, KindSpec, handle_of, id_of
 from virtbridge.source.session import Session
 from virtbridge.tasks import all_of
@@ -69,9 +70,7 @@ class Inventory:
             fields["has_managed_save"] = False
         return Patch(key, fields)
 
-    async def changed(
-        self, connection: str, lookup: Callable[[Key], Record | None]
-    ) -> dict[Key, tuple[Record | None, Record]]:
+    async def changed(self, connection: str, lookup: Lookup) -> dict[Key, tuple[Record | None, Record]]:
         """What was known and what is seen, of those objects where the two differ: of ten thousand, a few.
 
         The loop gets its turns meanwhile.
@@ -111,7 +110,7 @@ async def _fetch_handles(session: Session, spec: KindSpec) -> Any:
     return await session.call(spec.list_all, 0, short=True, then=_handles)
 
 
-async def fetch_glance(session: Session, spec: KindSpec, lookup: Callable[[Key], Record | None]) -> Inventory:
+async def fetch_glance(session: Session, spec: KindSpec, lookup: Lookup) -> Inventory:
     """What a poll costs while nothing happens: one bulk listing and one bulk state read.
 
     Domains: the statistics tell all that there are, with ids and states, and the listing which are not
@@ -157,9 +156,7 @@ async def _nobody() -> Any:
     return ()
 
 
-async def _fetch_plain_glance(
-    session: Session, spec: KindSpec, lookup: Callable[[Key], Record | None]
-) -> Inventory:
+async def _fetch_plain_glance(session: Session, spec: KindSpec, lookup: Lookup) -> Inventory:
     """The same where a driver lacks bulk statistics or filters: listings, and the states of what moved."""
     selected = [flag for flag in spec.flags if flag not in _LEFT_TO_AUDITS]
     handles, paused, *ids = await all_of(

@@ -1,0 +1,14 @@
+"""What the source is handed where the daemon is wired together: its ways to the cache. Called on the main
+thread.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from virtbridge.model.changes import Change
+from virtbridge.model.keys import Key, Kind
+from virtbridge.model.records import Record
+
+Publish = Callable[[list[Change]], None]
+Lookup = Callable[[Key], Record | None]
+# Know what there is of a kind as of no longer ago than so many seconds; when that was, from beginning to end.
+Look = Callable[[Kind, float], Awaitable[tuple[float, float]]]
