@@ -4,13 +4,12 @@ import asyncio
 import json
 import logging
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import libvirt
 import pytest
-import pytest_asyncio
 
 from tests.support.asked import CONNECTION, Asked
 from tests.support.libvirtd import Libvirtd, is_available, qemu_xml, start_qemu
@@ -62,12 +61,6 @@ def other(host: Libvirtd) -> Iterator[Any]:
         domain.undefineFlags(flags)
     del domain
     conn.close()
-
-
-@pytest_asyncio.fixture
-async def source() -> AsyncIterator[Asked]:
-    async with Asked() as asked:
-        yield asked
 
 
 def disk(host: Libvirtd, name: str) -> str:

@@ -3,12 +3,11 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import libvirt
 import pytest
-import pytest_asyncio
 
 from tests.bus.test_polling import idle, polled, polls, refuse
 from tests.libvirtd.test_demand import disk, take
@@ -31,12 +30,6 @@ REDEFINED = "<rule action='drop' direction='in' priority='{}'><ip/></rule>"
 def host() -> Iterator[Libvirtd]:
     with Libvirtd() as daemon:
         yield daemon
-
-
-@pytest_asyncio.fixture
-async def source() -> AsyncIterator[Asked]:
-    async with Asked() as asked:
-        yield asked
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ import asyncio
 import logging
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import libvirt
 import pytest
-import pytest_asyncio
 
 from tests.support.asked import CONNECTION, Asked
 from tests.support.libvirtd import Libvirtd, is_available
@@ -50,12 +49,6 @@ def other(host: Libvirtd) -> Iterator[Any]:
         pool.undefine()
     del pool
     conn.close()
-
-
-@pytest_asyncio.fixture
-async def source() -> AsyncIterator[Asked]:
-    async with Asked() as asked:
-        yield asked
 
 
 class Pool:

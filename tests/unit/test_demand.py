@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.until import until
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.demand import MAX_ANSWERS, Demand
 from virtbridge.cache.flight import SingleFlight
@@ -21,12 +22,6 @@ from virtbridge.model.snapshots import SnapshotDefinition
 UUID = "00000000-0000-0000-0000-000000000001"
 LAB = connection_key("lab")
 DOMAIN = Key("lab", Kind.DOMAIN, UUID)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 (a few turns of the loop)
-            await asyncio.sleep(0)
 
 
 def snapshot(name: str) -> Key:

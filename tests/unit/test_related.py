@@ -1,11 +1,11 @@
 """What a pool's events do for its volumes: one reading where somebody asked before, none where nobody did."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.support.until import until
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.errors import BridgeError, ErrorKind
@@ -20,12 +20,6 @@ LAB = connection_key("lab")
 POOL = Key("lab", Kind.POOL, UUID)
 REFRESHED = Signal(POOL, "Event", ("refresh", {}))
 STARTED = Signal(POOL, "Lifecycle", ("started", "0"))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 (a few turns of the loop)
-            await asyncio.sleep(0)
 
 
 class Host:
