@@ -7,13 +7,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "virtbridge"
-FREE = {
-    "errors",
-    "metrics",
-    "config",
-    "uris",
-    "tasks",
-}  # plain values and pure functions, for every layer
+# For every layer: plain values, pure functions, and what asyncio lacks.
+FREE = {"errors", "metrics", "config", "uris", "tasks"}
 
 # folder -> the folders it may import
 MAY_IMPORT = {
@@ -41,6 +36,15 @@ def test_imports_point_down(path: Path, folder: str) -> None:
         if package == "virtbridge" and rest.split(".")[0] != "__version__":
             allowed = MAY_IMPORT[folder] | (FREE if folder != "model" else set())
             assert rest.split(".")[0] in allowed, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("name", sorted(FREE))
+def test_what_every_layer_may_import_imports_none(name: str) -> None:
+    paths = [PACKAGE / f"{name}.py", *(PACKAGE / name).glob("*.py")]
+    found = {imported for path in paths if path.exists() for imported in imports(path)}
+    assert found
+    ours = {imported.split(".")[1] for imported in found if imported.startswith("virtbridge.")}
+    assert ours <= FREE
 
 
 @pytest.mark.parametrize(
