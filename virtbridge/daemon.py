@@ -72,7 +72,8 @@ async def serve(
         log.error("no bus: %s", error)
         return 1
     finally:
-        _ignore_signals(loop, (*_ENDING, signal.SIGHUP))  # the end is bounded, and clean when it is let be
+        # From here on the end takes seconds at most, and is a clean one if it is left alone.
+        _ignore_signals(loop, (*_ENDING, signal.SIGHUP))
 
 
 def _ignore_signals(loop: asyncio.AbstractEventLoop, numbers: tuple[signal.Signals, ...]) -> None:

@@ -34,7 +34,7 @@ def uri_problem(uri: str) -> str | None:
 
 
 def _address_problem(uri: str, driver: str) -> str | None:
-    """Never with a part of the URI: it may be a password's, which is then in the logs."""
+    """No part of the URI is in the text: it could be a password's, and the text is logged."""
     if _NOT_IN_A_URI.search(uri):
         return "has a character that a URI has only as %XX, or a % without two digits"
     try:

@@ -156,7 +156,7 @@ class Cache:
                 self._apply_drop(Drop(key))
 
     def _listed(self, change: Listing) -> Iterator[Key]:
-        """What was known of that which a listing is of."""
+        """The known keys that a listing should have: of the connection's kind, or of that in one parent."""
         if not change.parent:
             return self.keys(change.kind, change.connection)
         parent = parent_key(Key(change.connection, change.kind, "", change.parent))

@@ -23,8 +23,8 @@ from virtbridge.model.changes import Change, Patch
 from virtbridge.model.keys import ONLY_WHILE_PARENT_ACTIVE, Key, Kind, connection_key
 from virtbridge.model.records import OnDemand
 
-# Anyone may ask as often as they like: between two readings of the same libvirt gets so many times as long as
-# the last one took, but no more than this.
+# Anyone may ask as often as they like. Between two readings of the same thing libvirt is left alone for REST
+# times as long as the last one took, at most REST_MAX_S.
 REST, REST_MAX_S = 3, 1.0
 MAX_ANSWERS = 64  # of one object: who asks decides how many questions there are; the oldest goes first
 
@@ -70,7 +70,7 @@ class _Reading:
 
 
 class Demand:
-    """What was known of an object goes with it."""
+    """When an object is dropped, what was read of it is forgotten."""
 
     def __init__(self, cache: Cache, flights: SingleFlight, metrics: Metrics) -> None:
         self._cache = cache
@@ -99,9 +99,10 @@ class Demand:
         await self._fly((about, kind), max_age_s, lambda whole: self._load(about, kind, whole, work))
 
     async def look(self, about: Key, kind: Kind, max_age_s: float, work: LoadWork) -> tuple[float, float]:
-        """For who polls: know which objects of a kind there are as of no longer ago than this, and whatever
-        else work reads then. When that was, from beginning to end, in the loop's time. A reading that nobody
-        else waits for ends when this is cancelled.
+        """For whoever polls: as load(), but it is enough that it is known which objects there are.
+
+        Returns when the reading began and when it ended, in the loop's time. A reading that nobody else waits
+        for ends when this is cancelled.
         """
         max_age_s = min(max_age_s, self._useful_s(about, kind))
         known = self._loaded.get(about, {}).get(kind)

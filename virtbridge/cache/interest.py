@@ -1,4 +1,4 @@
-"""Who wants which kinds kept fresh, and how often: the watches of all clients, and what they come to.
+"""Who wants which kinds kept fresh, and how often: the watches of all clients, as one interval for each kind.
 
 Bookkeeping only: the shortest interval of each kind is handed on whenever it changes, so that fifty clients
 ask the source for what one of them asks. Main thread only; nothing waits.

@@ -1,4 +1,4 @@
-"""What libvirt tells of an object that says something of what is in it: that is then read again, once.
+"""Events of an object that change what is in it: the objects in it are then read again, once.
 
 Only where somebody has asked for it before: a pool that is refreshed costs nothing while nobody knows its
 volumes. Events that come meanwhile are worth one reading more, however many they are. Main thread only.

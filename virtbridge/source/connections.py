@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class Connections:
-    """publish, lookup, watched, look: called on the main thread; watched says whether any client would
-    notice. look: at what a connection has of a kind that is read on demand, for its watches, through the
-    cache. batch: entered while what libvirt has told by now is published, however much that is. beat_s: how
-    often at least libvirt's loop shows that it turns.
+    """publish, lookup, watched, look: called on the main thread. watched: whether any client would notice a
+    change. look: has the cache read a kind of a connection that is read on demand, for those who watch it.
+    batch: entered around everything that libvirt has told by now, while it is published. beat_s: how often at
+    least libvirt's loop shows that it turns.
     """
 
     def __init__(

@@ -34,9 +34,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Look:
-    """One reading of a kind. turns: whose turn it is to be read again, ids by parent; None for everybody's.
-    left_out: how many definitions it did not read. well: those of them that are Stale for a failed listing
-    only, and no more once this one has succeeded, everywhere.
+    """One reading of a kind.
+
+    turns: the objects whose turn it is to be read again, ids by parent; None: all are read. left_out: how
+    many definitions it did not read. well: of those, the objects that are marked stale only because an
+    earlier listing failed; the mark goes once this one has succeeded for every parent.
     """
 
     turns: Mapping[str, Collection[str]] | None = None

@@ -77,7 +77,7 @@ def _started(new: DomainRecord) -> list[Words]:
 
 
 def _other(old: Any, new: Any) -> list[Words]:
-    """What is not told to be active or persistent is there or it is not."""
+    """A record without `active` is never active, one without `persistent` is defined while it is there."""
     was_active, is_active = (bool(each and getattr(each, "active", False)) for each in (old, new))
     was_defined, is_defined = (bool(each and getattr(each, "persistent", True)) for each in (old, new))
     words = _DEVICE_WORDS if isinstance(old or new, NodeDeviceRecord) else {}

@@ -76,8 +76,8 @@ class Figures:
         return found
 
     def _is_doubtful(self, key: Key, told: Told) -> bool:
-        """Some differ for good, such as the current memory of a domain without a balloon: these are told by
-        their having differed in the same way before.
+        """Whether the figures differ from the definition's, and in another way than at the last look: some
+        differ for ever, such as the current memory of a domain without a balloon.
         """
         record = self._lookup(key)
         if not isinstance(record, DomainRecord) or not record.xml or self._told.get(key) == told:

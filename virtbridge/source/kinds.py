@@ -62,8 +62,8 @@ class Handle(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KindSpec:
-    """flags: record field to the listing flag that selects the objects where it is true; lacking: those of
-    them whose flag selects where it is false, since of most hosts' objects that selects few.
+    """flags: record field to the listing flag that selects the objects where it is true. lacking: the fields
+    whose flag selects the objects where it is false instead, as on most hosts that is the shorter listing.
 
     number_field: the record field that the handle's number goes to, empty for none. bulk_states: whether
     state and reason come from virConnectGetAllDomainStats(). gone: the code of a call on an object that is no

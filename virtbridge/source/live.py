@@ -41,10 +41,10 @@ LISTINGS = 4  # that a refresh makes at most, where events of what they list com
 
 
 class Live:
-    """event_kinds, demand_kinds: known once sync() has announced them; without those that no event tells of
-    anywhere. failures: why a kind cannot be listed or followed for now; it is a demand kind until it can, and
-    what was known of it stays. fetch_doubtful: the domains whose definition bulk statistics show to be
-    another.
+    """event_kinds, demand_kinds: the kinds that events tell of here, and those that have to be looked at;
+    known once sync() has announced them, and without the kinds of keys.ON_DEMAND. failures: why a kind cannot
+    be listed or followed for now; it is a demand kind until it can, and what was known of it stays.
+    fetch_doubtful: gives the domains whose definition, by their bulk statistics, has changed.
     """
 
     def __init__(

@@ -246,8 +246,8 @@ class Sampler:
         return (groups & _NEVER_WAIT or frozenset({"state"})) if limited else groups
 
     async def _look_for_stuck(self) -> None:
-        """Which guests the hanging calls wait for; asked when others hang than last time, of a driver's own
-        books: this never waits for a guest.
+        """Find the guests that the hanging calls wait for. Only when these calls are not those of last time,
+        and by virDomainGetControlInfo(), which asks the driver and never waits for a guest.
         """
         if self._hanging == self._looked_at:
             return

@@ -312,8 +312,8 @@ class Session:
         return self.workers.running() > 0 or (self._closer is not None and not self._closer.done.done())
 
     async def _deregister(self) -> None:
-        """All in parallel: over a slow link one after the other would take seconds. Those that do not come back
-        in time are left to the closer, as each keeps libvirt's connection.
+        """All in parallel: over a slow link one after the other would take seconds. Those that do not come
+        back in time are left to the closer, as each keeps libvirt's connection.
         """
         callbacks = self._callbacks
         waiting = [asyncio.ensure_future(self.call(method, *args, short=True)) for method, args in callbacks]

@@ -145,14 +145,14 @@ async def fetch_rest(session: Session, glance: Inventory, missing: bool) -> tupl
     rest = [flag for flag in spec.flags if flag not in glance.flags]
     there, *ids = await all_of(
         [
-            _fetch_handles(session, spec) if missing else _nobody(),
+            _fetch_handles(session, spec) if missing else _nothing(),
             *(_fetch_flag(session, spec, flag, spec.flags[flag]) for flag in rest),
         ]
     )
     return replace(glance, flags={**glance.flags, **dict(zip(rest, ids, strict=True))}), there
 
 
-async def _nobody() -> Any:
+async def _nothing() -> Any:
     return ()
 
 
@@ -164,7 +164,7 @@ async def _fetch_plain_glance(session: Session, spec: KindSpec, lookup: Lookup) 
             _fetch_handles(session, spec),
             _fetch_selected(session, spec, _PAUSED, libvirt.VIR_CONNECT_LIST_DOMAINS_PAUSED, _ids)
             if spec.bulk_states
-            else _nobody(),
+            else _nothing(),
             *(_fetch_flag(session, spec, flag, spec.flags[flag]) for flag in selected),
         ]
     )

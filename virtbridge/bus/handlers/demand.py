@@ -1,5 +1,5 @@
-"""What is read on demand: the interfaces of such objects, and the questions to other objects that lead to
-them or have answers of their own. max-age decides whether the cache may answer.
+"""What is read on demand: the methods that have it read (lists of objects, and answers that are no objects),
+and the interfaces of the objects themselves. max-age decides whether the cache may answer.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -37,7 +37,7 @@ _ADDRESS_SOURCES = ("lease", "agent", "arp")
 
 
 class Questions:
-    """What the handlers of all of them are made of."""
+    """How handlers have something read, within the caller's max-age and timeout."""
 
     def __init__(self, cache: Cache, publisher: Publisher, requests: Requests) -> None:
         self._cache = cache

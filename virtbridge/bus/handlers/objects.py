@@ -99,7 +99,7 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
 
 
 class _DefinedHandlers(Questions):
-    """What all that events tell of and libvirt has XML of have in common."""
+    """Of the kinds that have XML and whose changes events tell of."""
 
     def _xml(self, call: Call, flags: int, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
         """At once what the cache holds; with flags, what libvirt answers."""

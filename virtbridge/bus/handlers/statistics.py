@@ -64,7 +64,9 @@ class DomainStatistics:
 
 
 def _groups(names: Sequence[str]) -> frozenset[str]:
-    """None means the usual ones. The state costs nothing, and the share of the vCPUs needs their number."""
+    """No names mean the usual groups. The state is always added, as it costs nothing, and to CPU times the
+    vCPUs, whose number cpu-guest-percent needs.
+    """
     check_words(names, GROUPS, "groups")
     more = {"state", "vcpu"} if "cpu-total" in names else {"state"}
     return frozenset(more.union(names)) if names else USUAL_GROUPS
