@@ -1,4 +1,4 @@
-"""What README.md says of the configuration is what config.py has: every key, its default and its bounds."""
+"""What README.md says is so: every key with its default and bounds, headings and files that it points to."""
 
 import json
 import re
@@ -41,6 +41,14 @@ def test_every_key_with_its_default_and_bounds() -> None:
         for field in fields(kind)
         if (table, field.name) != ("connections.NAME", "name")
     }
+
+
+def test_the_headings_that_it_points_to_are_there() -> None:
+    text = README.read_text("utf-8")
+    headings = {title.lower().replace(" ", "-") for title in re.findall(r"^#+ ([\w -]+)$", text, re.M)}
+    pointed = set(re.findall(r"\]\(#([^)]+)\)", text))
+    assert pointed
+    assert pointed <= headings
 
 
 def test_the_files_that_it_names_are_there() -> None:
