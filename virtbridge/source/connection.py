@@ -156,7 +156,7 @@ class Connection:
         return await self._loader.load(about, kind, whole=whole)
 
     async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> Any:
-        """One of ANSWERS."""
+        """what: one of answers.ANSWERS."""
         session, live = self.live()
         raw = None if about.kind is Kind.CONNECTION else live.handle(about)
         return await answer(session, about, raw, what, args)

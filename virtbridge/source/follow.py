@@ -16,7 +16,7 @@ from virtbridge.model.changes import LIFECYCLE, Change, Drop, Patch, Put, Signal
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord, Record
 from virtbridge.source.hooks import Lookup, Publish
-from virtbridge.source.kinds import ANSWERS, KINDS, Handle, KindSpec
+from virtbridge.source.kinds import FIELDS_BY_METHOD, KINDS, Handle, KindSpec
 from virtbridge.source.reread import Rereader
 from virtbridge.source.session import Happening, Session
 from virtbridge.tasks import end_all
@@ -131,7 +131,7 @@ class Follower:
         while handle is not None:
             touched = self.watch_touched()
             try:
-                fields = await self._session.on(handle.raw, method, short=True, then=ANSWERS[method])
+                fields = await self._session.on(handle.raw, method, short=True, then=FIELDS_BY_METHOD[method])
             except BridgeError as error:
                 log.debug("not known conn=%s id=%s call=%s error=%s", key.connection, key.id, method, error)
                 return

@@ -124,7 +124,7 @@ def id_of(raw: Any) -> str:
 
 
 # What an Outcome asks for: the handle's method, and the record's fields by its answer.
-ANSWERS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+FIELDS_BY_METHOD: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "autostart": lambda answer: {"autostart": bool(answer)},
     "hasManagedSaveImage": lambda answer: {"has_managed_save": bool(answer)},
     "state": lambda answer: dict(zip(("state", "state_reason"), enums.state_words(*answer), strict=True)),

@@ -36,7 +36,7 @@ class Effect:
 class Outcome(NamedTuple):
     """What to do about one event: fields to patch, or the object to drop after its signal.
 
-    asks: the handle's methods that tell what neither the event nor the XML does (kinds.ANSWERS).
+    asks: the handle's methods that tell what neither the event nor the XML does (kinds.FIELDS_BY_METHOD).
     """
 
     fields: Mapping[str, Any]

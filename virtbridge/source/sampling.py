@@ -41,8 +41,8 @@ HANGING_LIMIT = 3  # calls; libvirtd serves 5 of one client at a time, so there 
 DEADLINE_FACTOR = 3  # of what the last good call took, on a slow or a large host
 DEADLINE_MOST_S = 10.0
 REST_MOST_S = 0.1
-SINGLES = 8  # domains at a time, where there are no bulk statistics
-IN_TURN = 64  # looks at a guest's monitor at a time
+SINGLES_AT_A_TIME = 8  # domains, where there are no bulk statistics
+LOOKS_AT_A_TIME = 64  # at guests' monitors
 STUCK_MS = 300  # in one monitor command: then the guest's emulator does not answer
 
 _ACTIVE = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
@@ -254,7 +254,7 @@ class Sampler:
         looked_at = list(self._hanging)
         stuck: frozenset[str] = frozenset()
         if looked_at:
-            free = asyncio.Semaphore(IN_TURN)
+            free = asyncio.Semaphore(LOOKS_AT_A_TIME)
             answers = await all_of(self._is_stuck(handle, free) for handle in self._handles(None))
             stuck = frozenset(key_id for key_id in answers if key_id)
         for key_id in stuck - self._stuck:
@@ -341,7 +341,7 @@ class Sampler:
                         raise
                     log.debug("no statistics conn=%s uuid=%s error=%s", self._session.name, handle.id, error)
 
-        await all_of(one_after_the_other() for _ in range(min(SINGLES, len(handles))))
+        await all_of(one_after_the_other() for _ in range(min(SINGLES_AT_A_TIME, len(handles))))
         return answer
 
 
