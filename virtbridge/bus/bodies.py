@@ -11,8 +11,8 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any, Final
 
-_UINT: Final = Struct("<I")
-_PADDING: Final = tuple(bytes(n) for n in range(8))
+UINT32: Final = Struct("<I")
+PADDING: Final = tuple(bytes(n) for n in range(8))  # PADDING[-length & 7]: up to the next multiple of 8
 _CACHED_BODIES: Final = 4096
 _CACHED_BODY_BYTES: Final = 128
 
@@ -50,14 +50,14 @@ def _read_strings(count: int, signature: str, body: bytes, options: bool) -> tup
                 return None
             at = at + 3 & ~3
             first = at + 4
-            at = first + _UINT.unpack_from(body, at)[0]
+            at = first + UINT32.unpack_from(body, at)[0]
             if body[at]:
                 return None
             values.append(str(body[first:at], "utf-8"))
             at += 1
         if options:
             at = at + 3 & ~3
-            if _UINT.unpack_from(body, at)[0]:
+            if UINT32.unpack_from(body, at)[0]:
                 return None
             at = at + 4 + 7 & ~7  # an empty array still has its elements' alignment
     except (StructError, IndexError, UnicodeDecodeError):
@@ -70,7 +70,7 @@ def pack_string(value: str) -> bytes:
     raw = value.encode()
     if b"\0" in raw:
         raise ValueError("a D-Bus string cannot hold a NUL byte")
-    return _UINT.pack(len(raw)) + raw + b"\0"
+    return UINT32.pack(len(raw)) + raw + b"\0"
 
 
 def pack_strings(values: Sequence[str]) -> bytes:
@@ -79,5 +79,5 @@ def pack_strings(values: Sequence[str]) -> bytes:
         return pack_string(values[0])
     body = b""
     for value in values:
-        body += _PADDING[-len(body) & 3] + pack_string(value)
+        body += PADDING[-len(body) & 3] + pack_string(value)
     return body

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Any, Final, TypeVar
 
+from virtbridge.bus.bodies import PADDING, UINT32
 from virtbridge.bus.wire import (
     DESTINATION,
     ERROR_NAME,
@@ -19,12 +20,10 @@ from virtbridge.bus.wire import (
     SIGNATURE,
 )
 
-_UINT: Final = Struct("<I")
 _CALL_HEAD: Final = Struct("<4B3I")
 _REPLY_HEAD: Final = Struct("<4B3III")  # with the first field, REPLY_SERIAL, which alone changes per reply
 _REPLY_SERIAL_FIELD: Final = 0x00750105  # bytes 05 01 'u' 00, as every reply's first field begins
 _PAIR: Final = Struct("<II")
-_PADDING: Final = tuple(bytes(n) for n in range(8))
 _CACHED_HEADERS: Final = 4096
 
 
@@ -32,7 +31,7 @@ def _field(code: int, token: str, value: str) -> bytes:
     raw = value.encode()
     if b"\0" in raw:
         raise ValueError("a header field cannot hold a NUL byte")
-    length = bytes((len(raw),)) if token == "g" else _UINT.pack(len(raw))
+    length = bytes((len(raw),)) if token == "g" else UINT32.pack(len(raw))
     return bytes((code, 1, ord(token), 0)) + length + raw + b"\0"
 
 
@@ -42,7 +41,7 @@ def _join_fields(fields: Iterable[bytes]) -> tuple[bytes, int]:
     for field in fields:
         joined += field
         length = len(joined)
-        joined += _PADDING[-length & 7]
+        joined += PADDING[-length & 7]
     return joined, length
 
 
@@ -148,7 +147,7 @@ class Headers:
         if signature:
             fields.append(_field(SIGNATURE, "g", signature))
         if fds:
-            fields.append(b"\x09\1u\0" + _UINT.pack(fds))
+            fields.append(b"\x09\1u\0" + UINT32.pack(fds))
         return fields
 
     @staticmethod

@@ -12,14 +12,12 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any
 
-from virtbridge.bus.bodies import pack_string
+from virtbridge.bus.bodies import PADDING, UINT32, pack_string
 from virtbridge.bus.properties import Shape, details_to_bus, device_fields
 from virtbridge.bus.transport import marshal
 from virtbridge.model.keys import Key
 
-_U32 = Struct("<I")
-_PADS = tuple(bytes(count) for count in range(8))
-_EMPTY_ARRAY = _U32.pack(0)
+_EMPTY_ARRAY = UINT32.pack(0)
 _DEVICES = "aa{sv}"
 # Of texts whose bytes are kept for others. What is longer is hardly anybody else's, and thousands of them
 # would be all memory: whoever may write a domain's description may write another one every second.
@@ -29,8 +27,8 @@ _SHARED_BYTES = 256  # and of changes whose whole body is kept
 _ALIGNMENTS = {"s": 4, "o": 4, "b": 4, "u": 4, "i": 4, "a": 4, "t": 8, "(": 8}
 # The library takes 4 to 25 us for what these do in one.
 _PACKERS: dict[str, Callable[[Any], bytes]] = {
-    "b": _U32.pack,
-    "u": _U32.pack,
+    "b": UINT32.pack,
+    "u": UINT32.pack,
     "i": Struct("<i").pack,
     "t": Struct("<Q").pack,
 }
@@ -88,7 +86,7 @@ def _with_value(head: bytes, signature: str, value: Any) -> bytes:
     else:
         packed = marshal(signature, [list(value)])
     head += _signature(signature)
-    return b"".join((head, _PADS[-len(head) & (_ALIGNMENTS[signature[0]] - 1)], packed))
+    return b"".join((head, PADDING[-len(head) & (_ALIGNMENTS[signature[0]] - 1)], packed))
 
 
 @lru_cache(maxsize=64)
@@ -107,7 +105,7 @@ def _with_devices(head: bytes, devices: Iterable[Any]) -> bytes:
     out: of a disk's two dozen keys that are all but five, and a bus daemon looks at each key of each message.
     """
     made = bytearray(head)
-    made += _PADS[-len(made) & 3]
+    made += PADDING[-len(made) & 3]
     start = len(made) + 4
     made += _EMPTY_ARRAY
     for device in devices:
@@ -118,11 +116,11 @@ def _with_devices(head: bytes, devices: Iterable[Any]) -> bytes:
                 if (value := getattr(device, field))
             ]
         )
-        made += _PADS[-len(made) & 3]
-        made += _U32.pack(len(block))
-        made += _PADS[-len(made) & 7]
+        made += PADDING[-len(made) & 3]
+        made += UINT32.pack(len(block))
+        made += PADDING[-len(made) & 7]
         made += block
-    _U32.pack_into(made, start - 4, len(made) - start)
+    UINT32.pack_into(made, start - 4, len(made) - start)
     return bytes(made)
 
 
@@ -134,7 +132,7 @@ def join(entries: Iterable[bytes]) -> bytes:
 def _spaced(entries: Iterable[bytes]) -> list[bytes]:
     parts: list[bytes] = []
     for entry in entries:
-        parts += (entry, _PADS[-len(entry) & 7])
+        parts += (entry, PADDING[-len(entry) & 7])
     del parts[-1:]
     return parts
 
@@ -143,7 +141,7 @@ def array_body(entries: Iterable[bytes]) -> bytes:
     """A body that is one array of 8-aligned entries: `a{sv}`, `a{oa{sa{sv}}}`, `a{oa{sv}}`."""
     parts = _spaced(entries)
     size = sum(map(len, parts))
-    return b"".join((_U32.pack(size), _PADS[4], *parts))
+    return b"".join((UINT32.pack(size), PADDING[4], *parts))
 
 
 def strings_body(rows: Mapping[str, Sequence[str]]) -> bytes:
@@ -158,9 +156,9 @@ def _strings_entry(path: str, texts: Sequence[str]) -> bytes:
     parts: list[bytes] = []
     for text in texts:
         packed = pack_string(text)
-        parts += (packed, _PADS[-len(packed) & 3])
+        parts += (packed, PADDING[-len(packed) & 3])
     head = pack_string(path)
-    return b"".join((head, _PADS[-len(head) & 3], _U32.pack(sum(map(len, parts[:-1]))), *parts[:-1]))
+    return b"".join((head, PADDING[-len(head) & 3], UINT32.pack(sum(map(len, parts[:-1]))), *parts[:-1]))
 
 
 def properties_changed_body(interface: str, entries: tuple[bytes, ...]) -> bytes:
@@ -177,7 +175,7 @@ def _changed_shared(interface: str, entries: tuple[bytes, ...]) -> bytes:
 
 def _changed(interface: str, entries: tuple[bytes, ...]) -> bytes:
     block = join(entries)
-    return b"".join((_before_block(interface, len(block)), block, _PADS[-len(block) & 3], _EMPTY_ARRAY))
+    return b"".join((_before_block(interface, len(block)), block, PADDING[-len(block) & 3], _EMPTY_ARRAY))
 
 
 def keyed_entry(path: str, block: bytes) -> bytes:
@@ -194,8 +192,8 @@ def object_entry(path: str, interface: str, block: bytes) -> bytes:
 def _before_block(key: str, size: int) -> bytes:
     """A key (string or path), then its array's length, then the padding before the array's first entry."""
     head = pack_string(key)
-    head = b"".join((head, _PADS[-len(head) & 3], _U32.pack(size)))
-    return head + _PADS[-len(head) & 7]
+    head = b"".join((head, PADDING[-len(head) & 3], UINT32.pack(size)))
+    return head + PADDING[-len(head) & 7]
 
 
 class Pieces:

@@ -10,15 +10,13 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any
 
-from virtbridge.bus.bodies import pack_string
+from virtbridge.bus.bodies import PADDING, UINT32, pack_string
 from virtbridge.bus.pieces import join, keyed_entry
 
-_U32 = Struct("<I")
 _TIME = Struct("<Q")
 _SIGNED = Struct("<q")
 _pack_unsigned = Struct("<Q").pack
 _pack_double = Struct("<d").pack
-_PADS = tuple(bytes(count) for count in range(8))
 _MAX_UNSIGNED = 1 << 64
 
 
@@ -26,7 +24,7 @@ _MAX_UNSIGNED = 1 << 64
 def _head(name: str, signature: str) -> bytes:
     """An entry's name and its variant's signature; numbers of eight bytes stand right behind it."""
     head = pack_string(name) + bytes((len(signature),)) + signature.encode() + b"\0"
-    return head + _PADS[-len(head) & (7 if signature in "tdx" else 3)]
+    return head + PADDING[-len(head) & (7 if signature in "tdx" else 3)]
 
 
 def values_block(values: Mapping[str, Any]) -> bytes:
@@ -44,7 +42,7 @@ def values_block(values: Mapping[str, Any]) -> bytes:
         else:
             entry = _entry(name, value)
             parts += (padding, entry)
-            padding = _PADS[-len(entry) & 7]
+            padding = PADDING[-len(entry) & 7]
     return b"".join(parts)
 
 
@@ -53,7 +51,7 @@ def _entry(name: str, value: Any) -> bytes:
     if kind is str:
         return _head(name, "s") + pack_string(value.replace("\0", ""))
     if kind is bool:
-        return _head(name, "b") + _U32.pack(value)
+        return _head(name, "b") + UINT32.pack(value)
     if kind is int and value < 0:
         return _head(name, "x") + _SIGNED.pack(max(value, -_MAX_UNSIGNED // 2))
     if kind is int:  # some drivers say "unlimited" with all bits set, and we count in bytes
@@ -65,12 +63,12 @@ def _entry(name: str, value: Any) -> bytes:
 
 def _devices(head: bytes, devices: Iterable[Mapping[str, Any]]) -> bytes:
     made = bytearray(head)
-    made += _PADS[4]
+    made += PADDING[4]
     start = len(made)
     for device in devices:
-        made += _PADS[-len(made) & 3]
+        made += PADDING[-len(made) & 3]
         _append_array(made, values_block(device))
-    _U32.pack_into(made, start - 4, len(made) - start)
+    UINT32.pack_into(made, start - 4, len(made) - start)
     return bytes(made)
 
 
@@ -82,8 +80,8 @@ def _array(head: bytes, block: bytes) -> bytes:
 
 def _append_array(made: bytearray, block: bytes) -> None:
     """An a{sv} behind what ends on a multiple of 4."""
-    made += _U32.pack(len(block))
-    made += _PADS[-len(made) & 7]
+    made += UINT32.pack(len(block))
+    made += PADDING[-len(made) & 7]
     made += block
 
 
