@@ -27,8 +27,8 @@ SLICE = 128  # objects of a listing that are published in one step: a few millis
 
 
 class Differences:
-    """by_looking: whether looks tell of a kind, and no events. passed_over: the kinds of which the last
-    listing left some objects as events had told.
+    """by_looking: as in Rereader. passed_over: the kinds whose last listing left some objects as they were,
+    since an event had told something newer of them.
     """
 
     def __init__(

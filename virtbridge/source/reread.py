@@ -52,12 +52,13 @@ class _Reading:
 
 
 class Rereader:
+    """complained: objects whose XML could not be read, logged once; kept by the connection. by_looking:
+    whether no events tell of a kind here, so that only looking at it finds what changed.
+    """
+
     def __init__(
         self, session: Session, publish: Publish, complained: set[Key], by_looking: Callable[[Kind], bool]
     ) -> None:
-        """complained: objects whose XML could not be read, logged once; kept by the connection. by_looking:
-        whether looks tell of a kind, and no events.
-        """
         self._session = session
         self._by_looking = by_looking
         self._publish = publish
