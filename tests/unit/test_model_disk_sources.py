@@ -24,13 +24,15 @@ from virtbridge.model.domain_xml import parse_domain
         ("/dev/../dev/vg/base", "/dev/vg/base"),
         ("/Images/A", "/Images/A"),
         ("default/a.qcow2", "default/a.qcow2"),
+        ("https:/a/b.iso", "https:a/b.iso"),
+        ("https://w//a/b.iso", "https://w/a/b.iso"),
         ("default//../a", "default//../a"),  # a volume's name is a name, not a path
         ("rbd:pool/Image", "rbd:pool/Image"),
         ("rbd://MON.Example:6789/pool/Image", "rbd://mon.example:6789/pool/Image"),
         ("nbd+unix:///export?socket=/run/NBD.sock", "nbd+unix:///export?socket=/run/NBD.sock"),
         ("nvme://0000:01:00.0/1", "nvme://0000:01:00.0/1"),
         ("/odd://name", "/odd:/name"),
-        ("rbd://no-name", "rbd://no-name"),
+        ("rbd://no-name", "rbd://no-name/"),
         ("", ""),
     ],
 )
@@ -128,6 +130,16 @@ def test_what_a_disk_shows_finds_it(target: str) -> None:
     disk = disk_of("backing-chains", target)
     assert {normal_source(text) for text in disk.backing} <= set(backing_sources(disk))
     assert not disk.mirror or normal_source(disk.mirror) in disk_sources(disk)
+
+
+@pytest.mark.parametrize("name", ["/exp/a.img", "exp/a.img"])
+def test_a_name_is_found_with_a_slash_before_it_and_without(name: str) -> None:
+    (disk,) = parse_domain(
+        "<domain><devices><disk type='network'><target dev='vda'/>"
+        f"<source protocol='nfs' name='{name}'><host name='h'/></source></disk></devices></domain>"
+    ).disks
+    for spelling in ("nfs://h/exp/a.img", "nfs://h//exp/a.img", "nfs:/exp/a.img", "nfs:exp/a.img"):
+        assert normal_source(spelling) in disk_sources(disk)
 
 
 def test_an_empty_source_is_never_found() -> None:

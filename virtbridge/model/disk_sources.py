@@ -23,7 +23,9 @@ _DEFAULT_PORTS = {
     "ssh": "22",
     "tftp": "69",
 }
-_WITH_HOSTS = re.compile(r"([a-z][a-z0-9+.-]*)://([^/]*)/(.*)", re.DOTALL)
+# A name is written with a slash before it or without, as in its URL, where one follows the hosts anyhow.
+_WITH_HOSTS = re.compile(r"([a-z][a-z0-9+.-]*)://([^/]*)/*(.*)", re.DOTALL)
+_WITHOUT_HOSTS = re.compile(r"([a-z][a-z0-9+.-]*):/+(.*)", re.DOTALL)
 
 
 def source_text(protocol: str, hosts: tuple[str, ...], name: str) -> str:
@@ -43,13 +45,16 @@ def normal_source(text: str) -> str:
     """The one spelling of a storage source under which disk_sources() gives it.
 
     Absolute paths lose doubled slashes, `.` and `..` (lexically: only the host can resolve symbolic links).
-    Volumes (`pool/volume`) and network disks (`protocol:…`) stay as they are, but for a host's case.
+    Volumes (`pool/volume`) stay as they are, and so do network disks (`protocol:…`) but for a host's case and
+    slashes before the name.
     """
     if text.startswith("/"):
         # normpath keeps exactly two leading slashes, as POSIX allows; Linux gives them no meaning.
         return normpath("/" + text.lstrip("/"))
-    match = _WITH_HOSTS.match(text)
-    return f"{match[1]}://{match[2].lower()}/{match[3]}" if match else text
+    if match := _WITH_HOSTS.match(text):
+        return f"{match[1]}://{match[2].lower()}/{match[3]}"
+    match = _WITHOUT_HOSTS.match(text)
+    return f"{match[1]}:{match[2]}" if match else text
 
 
 def disk_sources(disk: Disk) -> tuple[str, ...]:
