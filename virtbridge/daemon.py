@@ -7,11 +7,7 @@ import asyncio
 import logging
 import math
 import signal
-import threading
-from collections import Counter
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
@@ -25,22 +21,19 @@ from virtbridge.cache.cache import Cache
 from virtbridge.cache.chains import Chains
 from virtbridge.cache.requests import Requests
 from virtbridge.cache.statistics import Statistics
-from virtbridge.config import Config, ConnectionConfig, LimitsConfig
-from virtbridge.config.files import BadConfig, changed_connections
-from virtbridge.errors import BridgeError
+from virtbridge.config import Config, LimitsConfig
 from virtbridge.interpreter import Collector, share_fairly
 from virtbridge.metrics import Metrics
-from virtbridge.model.keys import Key, Kind
-from virtbridge.model.records import ConnectionRecord
 from virtbridge.notify import Notifier
+from virtbridge.reloads import Reloads
 from virtbridge.source.connections import Connections
 from virtbridge.source.eventloop import BEAT_S
+from virtbridge.status import Status
 from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)
 
 _STOP_S = 5.0  # how long a hypervisor may take to say goodbye
-_TELL_AGAIN_S = 0.2  # when systemd has not read what it was told
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 T = TypeVar("T")
@@ -113,29 +106,11 @@ async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | N
         await end_all([task, waiter])
 
 
-async def _aside(work: Callable[[], T]) -> T:
-    """In a thread that may hang as long as a file does: for the loop's own ones the end would wait."""
-    done: Future[T] = Future()
-    done.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as error:
-            done.set_exception(error)
-
-    threading.Thread(target=run, name="vb-config", daemon=True).start()
-    return await asyncio.wrap_future(done)
-
-
 class _Daemon:
     def __init__(self, config: Config, link: Link, *, session: bool) -> None:
-        self._config = self._started_with = config
+        self._config = config
         self._link = link
         self._notifier = Notifier()
-        self._reloads: set[asyncio.Task[None]] = set()
-        self._one_reload = asyncio.Lock()
-        self._in_place = asyncio.Event()
         metrics = Metrics()
         cache = Cache()
         Chains(cache)
@@ -153,7 +128,8 @@ class _Daemon:
         )
         self._requests = Requests(self._connections, metrics, cache)
         self._statistics = Statistics(self._connections, cache, metrics, config.stats)
-        self._status = _Status(cache, self._notifier)
+        self._status = Status(cache, self._notifier)
+        self._reloads = Reloads(config, self._connections, self._status)
         Collector(cache)
         metrics.gauge("queue.clients", lambda: len(self._clients))
         for what in ("calls", "replies", "errors", "signals"):
@@ -179,7 +155,7 @@ class _Daemon:
     ) -> int:
         share_fairly()
         if reload:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup, reload, stopped)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reloads.begin, reload)
         watchdog = asyncio.create_task(self._feed_watchdog())
         try:
             return await self._serve(stopped, ready)
@@ -189,7 +165,7 @@ class _Daemon:
     async def _serve(self, stopped: asyncio.Event, ready: Callable[[], None] | None) -> int:
         self._connections.start()
         for connection in self._config.connections.values():
-            self._open(connection)
+            self._connections.open(connection)
         try:
             await _unless(stopped, self._take_place())
             if not stopped.is_set():
@@ -197,7 +173,7 @@ class _Daemon:
                 if ready:
                     ready()
                 await _unless(stopped, self._end_of_bus())
-            self._end_reloads()
+            await self._reloads.stop()
             self._notifier.stopping()
             log.info("stopping")
             await self._statistics.stop()
@@ -207,71 +183,21 @@ class _Daemon:
             log.error("%s", error)
             return 1
         finally:
-            self._end_reloads()
+            await self._reloads.stop()
             await self._connections.stop(_STOP_S)
         return 0
-
-    def _end_reloads(self) -> None:
-        for task in self._reloads:
-            task.cancel()
 
     async def _take_place(self) -> None:
         """On the bus. Raises NameTaken, BusError."""
         await self._clients.watch()
         await self._face.serve()
-        await self._say_ready()  # at once: whoever is answered may look at the unit next
+        await self._status.say_ready()  # at once: whoever is answered may look at the unit next
         self._status.start()
-        self._in_place.set()
+        self._reloads.start()
 
     async def _end_of_bus(self) -> None:
         """Raises LinkLost."""
         await asyncio.shield(self._link.lost)
-
-    def _on_hangup(self, read: Callable[[], Config], stopped: asyncio.Event) -> None:
-        if not stopped.is_set():
-            self._reloads.add(task := asyncio.create_task(self._reload(read)))
-            task.add_done_callback(self._reloads.discard)
-
-    async def _reload(self, read: Callable[[], Config]) -> None:
-        """Connections that did not change are not touched, nor are those that clients opened."""
-        await self._in_place.wait()  # the end of a reload is told as READY
-        async with self._one_reload:  # what was read last is what is used
-            self._notifier.reloading()
-            try:
-                new = await _aside(read)
-            except BadConfig as error:
-                for mistake in error.mistakes:
-                    log.error("the configuration stays as it was: %s", mistake)
-            else:
-                await self._use(new)
-            await self._say_ready()
-
-    async def _say_ready(self) -> None:
-        while not self._status.ready():  # noqa: ASYNC110 (systemd does not tell when it has read)
-            await asyncio.sleep(_TELL_AGAIN_S)
-
-    async def _use(self, new: Config) -> None:
-        if replace(new, connections=self._started_with.connections) != self._started_with:
-            log.warning("only [connections] is read anew, the rest of the configuration at the next start")
-        open_now = self._connections.configs()
-        ours = {
-            name: config
-            for name, config in self._config.connections.items()
-            if open_now.get(name) == config  # a client may have closed it, or opened another by its name
-        }
-        close, start = changed_connections(ours, new.connections)
-        self._config = new
-        for name in close:
-            await self._connections.close(name)
-        for connection in start:
-            self._open(connection)
-        log.info("reloaded closed=%d opened=%d", len(close), len(start))
-
-    def _open(self, connection: ConnectionConfig) -> None:
-        try:
-            self._connections.open(connection)
-        except BridgeError as error:  # a client was first with that name
-            log.error("connection not opened conn=%s: %s", connection.name, error.message)
 
     async def _feed_watchdog(self) -> None:
         """Fed from the main loop, and only while libvirt's own loop turns as well."""
@@ -280,43 +206,6 @@ class _Daemon:
             if monotonic() - self._connections.beat() < limit_s:
                 self._notifier.watchdog()
             await asyncio.sleep(limit_s / 3)
-
-
-class _Status:
-    """The service's state in words, for `systemctl status`."""
-
-    def __init__(self, cache: Cache, notifier: Notifier) -> None:
-        self._cache = cache
-        self._notifier = notifier
-        self._told = ""
-        self._again: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        """Tell it from now on: systemd takes so many messages at once, and READY was one."""
-        self._cache.listen([Kind.CONNECTION], touched=self._tell)
-
-    def ready(self) -> bool:
-        """Say that, and how; False when it is to be said again."""
-        self._told = self.words()
-        return self._notifier.ready(self._told)
-
-    def _tell(self, _key: Key) -> None:
-        if self._again is None:
-            self._say()
-
-    def _say(self) -> None:
-        self._again = None
-        if (words := self.words()) == self._told:
-            return
-        if self._notifier.status(words):
-            self._told = words
-        else:
-            self._again = asyncio.get_running_loop().call_later(_TELL_AGAIN_S, self._say)
-
-    def words(self) -> str:
-        records = [record for _, record in self._cache.records(Kind.CONNECTION)]
-        states = Counter(record.state for record in records if isinstance(record, ConnectionRecord))
-        return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no connections"
 
 
 # What a bus takes in one message before it hangs up: dbus-daemon's max_message_size in system.conf, and

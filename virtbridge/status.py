@@ -1,0 +1,56 @@
+"""How the service is, for systemd and `systemctl status`: READY, and the connections' states in words.
+
+Told again where systemd has not read yet what it was told before. Main thread only.
+"""
+
+import asyncio
+from collections import Counter
+
+from virtbridge.cache.cache import Cache
+from virtbridge.model.keys import Key, Kind
+from virtbridge.model.records import ConnectionRecord
+from virtbridge.notify import Notifier
+
+_AGAIN_S = 0.2
+
+
+class Status:
+    """cache: what is known of the connections."""
+
+    def __init__(self, cache: Cache, notifier: Notifier) -> None:
+        self._cache = cache
+        self._notifier = notifier
+        self._told = ""
+        self._again: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Tell the states from now on: systemd takes so many messages at once, and READY was to be one."""
+        self._cache.listen([Kind.CONNECTION], touched=self._touched)
+
+    def reloading(self) -> None:
+        """Until say_ready()."""
+        self._notifier.reloading()
+
+    async def say_ready(self) -> None:
+        """The name is owned, or the new configuration in use."""
+        while not self._notifier.ready(words := self._words()):  # noqa: ASYNC110 (systemd does not tell)
+            await asyncio.sleep(_AGAIN_S)
+        self._told = words
+
+    def _touched(self, _key: Key) -> None:
+        if self._again is None:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._again = None
+        if (words := self._words()) == self._told:
+            return
+        if self._notifier.status(words):
+            self._told = words
+        else:
+            self._again = asyncio.get_running_loop().call_later(_AGAIN_S, self._tell)
+
+    def _words(self) -> str:
+        records = [record for _, record in self._cache.records(Kind.CONNECTION)]
+        states = Counter(record.state for record in records if isinstance(record, ConnectionRecord))
+        return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no connections"
