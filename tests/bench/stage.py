@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,12 @@ def cpu_s(*pids: int) -> float:
 def resident_mib(pid: int) -> float:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _listens(path: Path) -> bool:
+    """The file is there a moment before anybody listens."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -108,10 +115,10 @@ class Stage:
 
     def bus(self) -> str:
         """The address of a new private bus."""
-        socket = self.fresh("bus") / "socket"
-        self.run("dbus-daemon", "--session", "--nofork", "--nopidfile", f"--address=unix:path={socket}")
-        wait_for(socket.exists, "dbus-daemon listens")
-        return f"unix:path={socket}"
+        path = self.fresh("bus") / "socket"
+        self.run("dbus-daemon", "--session", "--nofork", "--nopidfile", f"--address=unix:path={path}")
+        wait_for(lambda: _listens(path), "dbus-daemon listens")
+        return f"unix:path={path}"
 
     def host(self) -> Libvirtd:
         """A new private libvirtd with nothing defined."""
@@ -184,7 +191,7 @@ class Stage:
             str(delay_ms / 2),
             env={"PYTHONPATH": str(REPOSITORY)},
         )
-        wait_for(front.exists, "the slow link listens")
+        wait_for(lambda: _listens(front), "the slow link listens")
         return front
 
 

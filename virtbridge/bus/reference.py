@@ -26,6 +26,7 @@ answers from. A change belongs there, not here.
 - The bus name is `org.virtbridge1`. The object `/org/virtbridge1` has Manager, Metrics and D-Bus's
   ObjectManager for all objects below it.
 - Every method ends with `options` (`a{sv}`). An option that the method does not name is `InvalidArgument`.
+  A `timeout` above ten minutes is ten minutes.
 - An enumeration is a string: libvirt's constant without its prefix, in lower case, with `-` for `_`. A value
   that this version has no name for is its number in decimal.
 - Memory and sizes are in bytes, times in microseconds since the epoch, durations in milliseconds.
