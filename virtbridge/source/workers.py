@@ -146,6 +146,7 @@ class Workers:
         counter: str,
         timeout_s: float | None,
     ) -> Any:
+        """A job's parts: a frame with the job would stand in the traceback that the job's answer keeps."""
         answer = self._answer()
         self._open.add(answer)
         limit_s = self._timeout_s if timeout_s is None else timeout_s
