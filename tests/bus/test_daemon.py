@@ -362,13 +362,18 @@ async def test_systemd_hears_the_last_state_however_late_it_reads(
     await daemon.stop()
 
 
-async def test_a_reload_is_over_before_the_end_is_told(
-    bus: BusDaemon, systemd: socket.socket, tmp_path: Path
-) -> None:
+async def _reloadable(bus: BusDaemon, tmp_path: Path) -> tuple[Daemon, Path]:
+    """A daemon that tells the systemd of tmp_path, and its configuration file."""
     config = tmp_path / "virtbridge.toml"
     config.write_text("")
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
-    daemon = await Daemon.start(bus.address, {}, args=["--config", str(config)], env=environment)
+    return await Daemon.start(bus.address, {}, args=["--config", str(config)], env=environment), config
+
+
+async def test_a_reload_is_over_before_the_end_is_told(
+    bus: BusDaemon, systemd: socket.socket, tmp_path: Path
+) -> None:
+    daemon, _ = await _reloadable(bus, tmp_path)
     await asyncio.to_thread(_told, systemd, b"READY=1")
     daemon.process.send_signal(signal.SIGHUP)
     await daemon.stop()
@@ -397,10 +402,7 @@ async def test_what_is_read_at_the_next_start_only_is_said_while_it_differs(
 async def test_a_configuration_that_cannot_be_read_to_its_end_does_not_hold_up_ours(
     bus: BusDaemon, systemd: socket.socket, tmp_path: Path
 ) -> None:
-    config = tmp_path / "virtbridge.toml"
-    config.write_text("")
-    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
-    daemon = await Daemon.start(bus.address, {}, args=["--config", str(config)], env=environment)
+    daemon, config = await _reloadable(bus, tmp_path)
     config.unlink()
     os.mkfifo(config)  # as good as a file on a server that does not answer
     daemon.process.send_signal(signal.SIGHUP)

@@ -315,12 +315,12 @@ class Session:
         """All in parallel: over a slow link one after the other would take seconds. Those that do not come
         back in time are left to the closer, as each keeps libvirt's connection.
         """
-        callbacks = self._callbacks
+        callbacks, self._callbacks = self._callbacks, []  # a registration under way may still add its own
         waiting = [asyncio.ensure_future(self.call(method, *args, short=True)) for method, args in callbacks]
         if not waiting:
             return
         _, late = await asyncio.wait(waiting, timeout=END_S)
-        self._callbacks = [each for each, task in zip(callbacks, waiting, strict=True) if task in late]
+        self._callbacks += [each for each, task in zip(callbacks, waiting, strict=True) if task in late]
         for task in late:
             task.cancel()
         for answer in await asyncio.gather(*waiting, return_exceptions=True):
