@@ -13,10 +13,8 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from virtbridge.bus.clients import Clients
-from virtbridge.bus.dial import DialError
+from virtbridge.bus.errors import LINK_ERRORS
 from virtbridge.bus.face import BusFace, NameTaken
-from virtbridge.bus.inbound import InboundLimits
-from virtbridge.bus.link import BusError, Link, LinkLimits, LinkLost
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.chains import Chains
 from virtbridge.cache.requests import Requests
@@ -30,6 +28,9 @@ from virtbridge.source.connections import Connections
 from virtbridge.source.eventloop import BEAT_S
 from virtbridge.status import Status
 from virtbridge.tasks import end_all
+from virtbridge.wire.dial import DialError
+from virtbridge.wire.inbound import InboundLimits
+from virtbridge.wire.link import BusError, Link, LinkLimits, LinkLost
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,9 @@ async def serve(
         loop.add_signal_handler(number, stopped.set)
     loop.add_signal_handler(signal.SIGHUP, (lambda: None) if reload else stopped.set)
     try:
-        link = await _unless(stopped, Link.connect(address, _link_limits(config.limits, session=session)))
+        link = await _unless(
+            stopped, Link.connect(address, _link_limits(config.limits, session=session), LINK_ERRORS)
+        )
         return await _serve_on(link, config, stopped, session, ready, reload) if link else 0
     except (DialError, BusError) as error:
         log.error("no bus: %s", error)

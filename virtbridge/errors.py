@@ -1,27 +1,27 @@
 """Every error a client can receive, and the one exception that carries it.
 
-The kind's value is the D-Bus error name: clients match names, the text is for people.
-The table from libvirt's error codes to kinds is in source/, the only place that knows libvirt.
+A kind has no D-Bus name here: each API gives its own (bus/errors.py). The table from libvirt's error codes to
+kinds is in source/, the only place that knows libvirt.
 """
 
 from enum import StrEnum
 
 
 class ErrorKind(StrEnum):
-    NO_SUCH_OBJECT = "org.virtbridge1.Error.NoSuchObject"
-    INVALID_ARGUMENT = "org.virtbridge1.Error.InvalidArgument"
-    INVALID_XML = "org.virtbridge1.Error.InvalidXml"
-    ALREADY_EXISTS = "org.virtbridge1.Error.AlreadyExists"
-    NOT_SUPPORTED = "org.virtbridge1.Error.NotSupported"
-    OPERATION_INVALID = "org.virtbridge1.Error.OperationInvalid"
-    OPERATION_FAILED = "org.virtbridge1.Error.OperationFailed"
-    BUSY = "org.virtbridge1.Error.Busy"
-    TIMEOUT = "org.virtbridge1.Error.Timeout"
-    NOT_CONNECTED = "org.virtbridge1.Error.NotConnected"
-    NOT_AUTHORIZED = "org.virtbridge1.Error.NotAuthorized"
-    CANCELLED = "org.virtbridge1.Error.Cancelled"
-    LIMIT_EXCEEDED = "org.virtbridge1.Error.LimitExceeded"
-    LIBVIRT = "org.virtbridge1.Error.Libvirt"  # whatever the table of codes does not name
+    NO_SUCH_OBJECT = "no-such-object"
+    INVALID_ARGUMENT = "invalid-argument"
+    INVALID_XML = "invalid-xml"
+    ALREADY_EXISTS = "already-exists"
+    NOT_SUPPORTED = "not-supported"
+    OPERATION_INVALID = "operation-invalid"
+    OPERATION_FAILED = "operation-failed"
+    BUSY = "busy"
+    TIMEOUT = "timeout"
+    NOT_CONNECTED = "not-connected"
+    NOT_AUTHORIZED = "not-authorized"
+    CANCELLED = "cancelled"
+    LIMIT_EXCEEDED = "limit-exceeded"
+    LIBVIRT = "libvirt"  # whatever the table of codes does not name
 
 
 class BridgeError(Exception):

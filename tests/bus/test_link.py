@@ -13,11 +13,11 @@ import pytest
 from tests.support.dbus_broker import dbus_broker
 from tests.support.dbus_daemon import BusDaemon, dbus_daemon
 from tests.support.until import until
-from virtbridge.bus import dial, headers, wire
-from virtbridge.bus.dial import DialError
-from virtbridge.bus.link import BusError, Link, LinkLimits, LinkLost
-from virtbridge.bus.names import BUS_NAME, BUS_PATH
-from virtbridge.bus.wire import Incoming
+from virtbridge.wire import dial, framing, headers
+from virtbridge.wire.dial import DialError
+from virtbridge.wire.framing import Incoming
+from virtbridge.wire.link import BusError, Link, LinkLimits, LinkLost
+from virtbridge.wire.names import BUS_NAME, BUS_PATH, FAILED, LIMITS_EXCEEDED
 
 pytestmark = pytest.mark.usefixtures("transport")
 TIMEOUT_S = 10.0
@@ -96,7 +96,7 @@ async def test_what_a_handler_raises_stays_inside(links: Connect, caplog: pytest
     for _ in range(3):
         with pytest.raises(BusError) as caught:
             await client.call(service.unique_name, "/x", "a.b", "Do")
-        assert caught.value.name == "org.virtbridge1.Error.OperationFailed"
+        assert caught.value.name == FAILED
         assert "secret" not in caught.value.text
     assert "call failed" in caplog.text
 
@@ -107,7 +107,7 @@ async def test_no_reply_means_no_reply(links: Connect, transport: ModuleType) ->
     heard: list[int] = []
     client.on_call = lambda call: heard.append(call.serial)
     frame = HEADERS.method_call(
-        900, service.unique_name, "/x", "a.b", "Do", "", b"", flags=wire.NO_REPLY_EXPECTED
+        900, service.unique_name, "/x", "a.b", "Do", "", b"", flags=framing.NO_REPLY_EXPECTED
     )
     client.send(frame)
     await client.call(service.unique_name, "/x", "a.b", "Do")
@@ -231,7 +231,7 @@ async def test_unwanted_descriptors_are_closed(links: Connect) -> None:
     # A signal with a descriptor: nobody takes it.
     fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     signal = bytearray(HEADERS.method_call(client._serial(), name, "/x", "a.b", "Sig", "", b"", fds=1))
-    signal[1] = wire.SIGNAL
+    signal[1] = framing.SIGNAL
     client.send(bytes(signal), [fd])
     await client.call(name, "/x", "a.b", "Fine")
     assert service.counts.refused == 1
@@ -243,7 +243,7 @@ async def test_an_oversized_call_is_refused_and_nothing_else(links: Connect, tra
     echo(service, transport)
     with pytest.raises(BusError) as caught:
         await client.call(service.unique_name, "/x", "a.b", "Do", "s", ["x" * 5_000_000])
-    assert caught.value.name == "org.virtbridge1.Error.LimitExceeded"
+    assert caught.value.name == LIMITS_EXCEEDED
     assert await client.call(service.unique_name, "/x", "a.b", "Do", "s", ["y"]) == [["y"]]
 
 
@@ -252,7 +252,7 @@ async def test_a_reply_the_bus_would_not_carry(links: Connect) -> None:
     service.on_call = lambda call: service.reply(call, "ay", bytes(33 << 20))
     with pytest.raises(BusError) as caught:
         await client.call(service.unique_name, "/x", "a.b", "Do")
-    assert caught.value.name == "org.virtbridge1.Error.LimitExceeded"
+    assert caught.value.name == LIMITS_EXCEEDED
 
 
 async def test_a_large_reply_arrives_whole(links: Connect) -> None:

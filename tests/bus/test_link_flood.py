@@ -8,11 +8,11 @@ import pytest
 
 from tests.support.dbus_daemon import BusDaemon
 from tests.support.until import until
-from virtbridge.bus import bodies, headers, wire
-from virtbridge.bus.inbound import InboundLimits
-from virtbridge.bus.link import BusError, Link, LinkLimits
-from virtbridge.bus.names import BUS_NAME, BUS_PATH
-from virtbridge.bus.wire import Incoming
+from virtbridge.wire import bodies, framing, headers
+from virtbridge.wire.framing import Incoming
+from virtbridge.wire.inbound import InboundLimits
+from virtbridge.wire.link import BusError, Link, LinkLimits
+from virtbridge.wire.names import BUS_NAME, BUS_PATH
 
 FLOOD = 20_000
 HEADERS = headers.Headers()
@@ -83,7 +83,7 @@ async def test_another_client_is_answered_in_the_middle_of_a_flood(bus: BusDaemo
     assert not done.done()
     assert len(service.served) < FLOOD
     answers = await asyncio.wait_for(done, TIMEOUT_S)
-    assert answers == {wire.METHOD_RETURN: FLOOD}
+    assert answers == {framing.METHOD_RETURN: FLOOD}
     assert service.most_in_a_turn() <= 400  # one turn's reading and one turn of the queue
     for link in (flooder, other):
         link.close()
@@ -96,9 +96,9 @@ async def test_above_the_cap_calls_are_refused_by_name(bus: BusDaemon) -> None:
     flooder, done = await flood(bus, service.link.unique_name, 5000)
     await other.call(service.link.unique_name, "/x", "a.b", "Do")
     answers = await asyncio.wait_for(done, TIMEOUT_S)
-    assert answers[wire.ERROR] > 0
-    assert answers[wire.METHOD_RETURN] >= 50
-    assert service.link.counts.refused == answers[wire.ERROR]
+    assert answers[framing.ERROR] > 0
+    assert answers[framing.METHOD_RETURN] >= 50
+    assert service.link.counts.refused == answers[framing.ERROR]
     for link in (flooder, other):
         link.close()
     service.stop()

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from virtbridge.bus import bodies, headers
-from virtbridge.bus.inbound import InboundLimits
-from virtbridge.bus.link import BusError, Link, LinkLimits, LinkLost
-from virtbridge.bus.wire import Incoming, Splitter
+from virtbridge.wire import bodies, headers
+from virtbridge.wire.framing import Incoming, Splitter
+from virtbridge.wire.inbound import InboundLimits
+from virtbridge.wire.link import BusError, Link, LinkLimits, LinkLost
 
 TIMEOUT_S = 10.0
 HEADERS = headers.Headers()

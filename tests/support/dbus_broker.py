@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.support.dbus_daemon import BusDaemon
-from virtbridge.bus import headers, transport, wire
+from virtbridge.wire import framing, headers, transport
 
 _TIMEOUT_S = 10.0
 _RULES = "bta(btbs)a(btssssuutt)a(btssssuutt)"
@@ -71,9 +71,9 @@ def _add_listener(controller: socket.socket, listener: socket.socket) -> None:
         1, "", "/org/bus1/DBus/Broker", "org.bus1.DBus.Broker", "AddListener", "ohv", body, fds=1
     )
     socket.send_fds(controller, [frame], [listener.fileno()])
-    splitter = wire.Splitter()
-    found: list[wire.Incoming] = []
+    splitter = framing.Splitter()
+    found: list[framing.Incoming] = []
     while not found:
         found = splitter.feed(controller.recv(65536))
-    if found[0].kind == wire.ERROR:
+    if found[0].kind == framing.ERROR:
         pytest.skip(f"this dbus-broker wants another policy: {found[0].error_name}")

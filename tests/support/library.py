@@ -7,17 +7,17 @@ from unittest import mock
 
 import pytest
 
-import virtbridge.bus.transport
+import virtbridge.wire.transport
 
 LIBRARIES = ("dbus-next", "dbus-fast")
 
 
 def load_transport(library: str) -> ModuleType:
-    """A copy of virtbridge.bus.transport that uses this library. Skips the test where it is not installed."""
+    """A copy of wire/transport.py that uses this library. Skips the test where it is not installed."""
     package = library.replace("-", "_")
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{library} is not installed")
-    path = virtbridge.bus.transport.__file__
+    path = virtbridge.wire.transport.__file__
     spec = importlib.util.spec_from_file_location(f"transport_with_{package}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -31,5 +31,5 @@ def load_transport(library: str) -> ModuleType:
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The transport, once per library; the link uses it too."""
     module = load_transport(request.param)
-    monkeypatch.setattr("virtbridge.bus.link.transport", module)
+    monkeypatch.setattr("virtbridge.wire.link.transport", module)
     return module

@@ -96,7 +96,7 @@ def test_another_prefix_is_named_in_the_unit_and_the_policy_is_in_etc(tmp_path: 
 def test_debians_python_runs_it(installed: Path) -> None:
     lib = installed / "usr/lib/virtbridge"
     environ: Mapping[str, str] = {"PATH": os.environ["PATH"], "PYTHONPATH": str(lib)}
-    code = "import virtbridge.__main__, virtbridge.bus.transport as t; print(virtbridge.__file__, t.LIBRARY)"
+    code = "import virtbridge.__main__, virtbridge.wire.transport as t; print(virtbridge.__file__, t.LIBRARY)"
     shown = subprocess.run(
         [SYSTEM_PYTHON, "-c", code],
         env=environ,

@@ -11,13 +11,14 @@ from virtbridge.bus import pieces
 from virtbridge.bus.contract import load_contract
 from virtbridge.bus.names import INTERFACE_OF
 from virtbridge.bus.properties import Shape, details_to_bus, device_fields, shapes
-from virtbridge.bus.transport import Variant, marshal, plain, unmarshal
+from virtbridge.errors import ErrorKind
 from virtbridge.model.domain import Disk, DomainDefinition, Interface
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.network import Address, DhcpHost, NetworkDefinition
 from virtbridge.model.paths import NO_PATH, ObjectPath, path_of
 from virtbridge.model.records import ConnectionRecord, DomainRecord, NetworkRecord, VolumeRecord
 from virtbridge.model.volumes import BackingVolume, VolumeDefinition
+from virtbridge.wire.transport import Variant, marshal, plain, unmarshal
 
 SHAPES = shapes(load_contract())
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -44,7 +45,7 @@ connections = st.builds(
     ConnectionRecord,
     name=texts.filter(bool),
     uri=texts,
-    last_error=st.tuples(texts, texts),
+    last_error=st.tuples(st.sampled_from(["", *ErrorKind]), texts),
     event_kinds=st.lists(texts, max_size=3).map(tuple),
     last_sync_us=st.integers(0, 2**64 - 1),
 )

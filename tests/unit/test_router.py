@@ -12,9 +12,9 @@ from virtbridge.bus.contract import load_standard
 from virtbridge.bus.handlers import standard
 from virtbridge.bus.router import Router, face
 from virtbridge.bus.tree import Tree
-from virtbridge.bus.wire import LITTLE, METHOD_CALL, Incoming
 from virtbridge.config import LimitsConfig
 from virtbridge.metrics import Metrics
+from virtbridge.wire.framing import LITTLE, METHOD_CALL, Incoming
 
 PEER = "org.freedesktop.DBus.Peer"
 

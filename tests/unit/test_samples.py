@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virtbridge.bus.samples import history_body, sample_entry, sampled_body, values_body
-from virtbridge.bus.transport import Variant, marshal
+from virtbridge.wire.transport import Variant, marshal
 
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 scalars = st.one_of(

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtbridge.bus import bodies, wire
-from virtbridge.bus.headers import Headers
-from virtbridge.bus.transport import Variant, marshal
-from virtbridge.bus.wire import Incoming, Splitter, WireError
+from virtbridge.wire import bodies, framing
+from virtbridge.wire.framing import Incoming, Splitter, WireError
+from virtbridge.wire.headers import Headers
+from virtbridge.wire.transport import Variant, marshal
 
 HEADERS = Headers()
 
@@ -185,14 +185,14 @@ def _aligned(variant: bytes) -> bytes:
 def test_big_endian() -> None:
     body = struct.pack(">I", 5) + b"hello\0"
     frame = big_endian(
-        wire.METHOD_CALL,
+        framing.METHOD_CALL,
         9,
         [(1, "o", "/a"), (3, "s", "Do"), (5, "u", 3), (7, "s", ":1.2"), (8, "g", "s")],
         body,
     )
     (message, following) = Splitter().feed(frame + call_frame(2))
     assert (message.path, message.member, message.sender, message.signature) == ("/a", "Do", ":1.2", "s")
-    assert (message.serial, message.reply_serial, message.body, message.endian) == (9, 3, body, wire.BIG)
+    assert (message.serial, message.reply_serial, message.body, message.endian) == (9, 3, body, framing.BIG)
     assert following.serial == 2
 
 
@@ -302,5 +302,5 @@ def test_the_tables_are_bounded() -> None:
         splitter.feed(call_frame(1, path=f"/n{number}"))
         bodies.read_simple("s", bodies.pack_string(f"n{number}"))
         HEADERS.method_return(1, 1, f":1.{number}", "s", b"")
-    for table in (wire._header_cache, bodies._body_cache, HEADERS._messages, HEADERS._replies):
+    for table in (framing._header_cache, bodies._body_cache, HEADERS._messages, HEADERS._replies):
         assert len(table) <= 4096

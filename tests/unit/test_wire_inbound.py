@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtbridge.bus import wire
-from virtbridge.bus.inbound import Inbound, InboundLimits
-from virtbridge.bus.wire import Incoming
+from virtbridge.wire import framing
+from virtbridge.wire.framing import Incoming
+from virtbridge.wire.inbound import Inbound, InboundLimits
 
 
 def call(
     sender: str, serial: int, body: bytes = b"", fds: tuple[int, ...] = (), oversized: bool = False
 ) -> Incoming:
     return Incoming(
-        wire.METHOD_CALL,
+        framing.METHOD_CALL,
         0,
         serial,
         "/x",
@@ -27,7 +27,7 @@ def call(
         "",
         0,
         body,
-        wire.LITTLE,
+        framing.LITTLE,
         fds,
         oversized,
     )

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.library import LIBRARIES, load_transport
-from virtbridge.bus import headers, wire
+from virtbridge.wire import framing, headers
 
 _ELEMENT = st.text("abcXYZ_09", min_size=1, max_size=12)
 _NAME = st.lists(st.text("abcXYZ_", min_size=1, max_size=10), min_size=2, max_size=4).map(".".join)
@@ -243,8 +243,8 @@ def test_any_bytes_decode_or_are_bad(library: str, body: bytes, signature: str) 
 
 def test_big_endian_bodies(transport: ModuleType) -> None:
     body = b"\0\0\0\2hi\0\0" + b"\0\0\1\0"
-    assert transport.unmarshal("su", body, wire.BIG) == ["hi", 256]
-    assert transport.unmarshal("", b"", wire.BIG) == []  # as of Ping, Introspect, GetManagedObjects
+    assert transport.unmarshal("su", body, framing.BIG) == ["hi", 256]
+    assert transport.unmarshal("", b"", framing.BIG) == []  # as of Ping, Introspect, GetManagedObjects
     assert transport.unmarshal("su", b"\2\0\0\0hi\0\0" + b"\0\1\0\0") == ["hi", 256]
 
 

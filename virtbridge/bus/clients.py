@@ -4,10 +4,10 @@ only.
 
 from collections.abc import Callable
 
-from virtbridge.bus.link import BusError, Link
-from virtbridge.bus.names import BUS_NAME, BUS_PATH
-from virtbridge.bus.transport import arguments
-from virtbridge.bus.wire import Incoming
+from virtbridge.wire.framing import Incoming
+from virtbridge.wire.link import BusError, Link
+from virtbridge.wire.names import BUS_NAME, BUS_PATH
+from virtbridge.wire.transport import arguments
 
 # One rule for all clients: a bus tells only of names that lost their owner.
 _RULE = f"type='signal',sender='{BUS_NAME}',interface='{BUS_NAME}',member='NameOwnerChanged',arg2=''"

@@ -28,19 +28,7 @@ from virtbridge.bus.handlers.standard import (
     PeerHandlers,
     PropertiesHandlers,
 )
-from virtbridge.bus.link import BusError, Link
-from virtbridge.bus.names import (
-    BUS_NAME,
-    BUS_PATH,
-    INTERFACE_OF,
-    INTROSPECTABLE,
-    MANAGER,
-    METRICS,
-    NAME,
-    OBJECT_MANAGER,
-    PEER,
-    PROPERTIES,
-)
+from virtbridge.bus.names import INTERFACE_OF, MANAGER, METRICS, NAME
 from virtbridge.bus.properties import shapes
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.router import Router, face
@@ -52,6 +40,8 @@ from virtbridge.cache.statistics import Statistics
 from virtbridge.config import Config
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Kind
+from virtbridge.wire.link import BusError, Link
+from virtbridge.wire.names import BUS_NAME, BUS_PATH, INTROSPECTABLE, OBJECT_MANAGER, PEER, PROPERTIES
 
 _EVERYWHERE = (PEER, INTROSPECTABLE, PROPERTIES)
 _DO_NOT_QUEUE = 4

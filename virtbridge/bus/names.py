@@ -1,16 +1,9 @@
-"""The names that we have on the bus, and those of the bus itself: services, paths and interfaces."""
+"""The names that we have on the bus: the service and its interfaces. Those of D-Bus are in wire/names.py."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from virtbridge.model.keys import Kind
-
-BUS_NAME: Final = "org.freedesktop.DBus"
-BUS_PATH: Final = "/org/freedesktop/DBus"
-PEER: Final = "org.freedesktop.DBus.Peer"
-INTROSPECTABLE: Final = "org.freedesktop.DBus.Introspectable"
-PROPERTIES: Final = "org.freedesktop.DBus.Properties"
-OBJECT_MANAGER: Final = "org.freedesktop.DBus.ObjectManager"
 
 NAME: Final = "org.virtbridge1"
 MANAGER: Final = f"{NAME}.Manager"

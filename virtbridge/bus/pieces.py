@@ -12,10 +12,10 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any
 
-from virtbridge.bus.bodies import PADDING, UINT32, pack_string
 from virtbridge.bus.properties import Shape, details_to_bus, device_fields
-from virtbridge.bus.transport import marshal
 from virtbridge.model.keys import Key
+from virtbridge.wire.bodies import PADDING, UINT32, pack_string
+from virtbridge.wire.transport import marshal
 
 _EMPTY_ARRAY = UINT32.pack(0)
 _DEVICES = "aa{sv}"

@@ -11,10 +11,12 @@ from operator import attrgetter
 from typing import Any, get_args
 
 from virtbridge.bus.contract import BadContract, Interface
+from virtbridge.bus.errors import NAME_OF_KIND
 from virtbridge.bus.names import INTERFACE_OF, MANAGER, METRICS
-from virtbridge.bus.transport import Variant
+from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import Key, Kind, parent_key
 from virtbridge.model.paths import ObjectPath, connection_path, path_of
+from virtbridge.wire.transport import Variant
 
 Getter = Callable[[Key, Any], Any]
 
@@ -63,6 +65,11 @@ def _children(key: Key, record: Any) -> tuple[str, ...]:
     return tuple(path_of(key._replace(id=name)) for name in record.children)
 
 
+def _last_error(_key: Key, record: Any) -> tuple[str, str]:
+    kind, text = record.last_error
+    return NAME_OF_KIND[ErrorKind(kind)] if kind else "", text
+
+
 # What every kind has that is read on demand.
 _READ_ON_DEMAND: Mapping[str, _Field | Getter] = {
     "LastRefresh": _field("last_refresh_us"),
@@ -77,7 +84,7 @@ _GETTERS: Mapping[str, Mapping[str, _Field | Getter]] = {
         "Name": _field("name"),
         "Uri": _field("uri"),
         "State": _field("state"),
-        "LastError": _field("last_error"),
+        "LastError": _last_error,
         "Driver": _field("driver"),
         "LibvirtVersion": _field("libvirt_version"),
         "HypervisorVersion": _field("hypervisor_version"),

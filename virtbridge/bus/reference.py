@@ -15,6 +15,7 @@ from textwrap import dedent
 from lxml import etree
 
 from virtbridge.bus.contract import CONTRACT_FOLDER, BadContract, Interface, load_interfaces
+from virtbridge.bus.errors import NAME_OF_KIND
 from virtbridge.errors import ErrorKind
 
 _INTRODUCTION = """\
@@ -184,7 +185,7 @@ def _markdown(text: str) -> str:
 
 
 def _errors() -> str:
-    names = "".join(f"- `{kind.value}`: {_MEANINGS[kind]}\n" for kind in ErrorKind)
+    names = "".join(f"- `{NAME_OF_KIND[kind]}`: {_MEANINGS[kind]}\n" for kind in ErrorKind)
     return (
         "## Errors\n\n"
         "The names are to be matched; the text is for people, and where the error is libvirt's own\n"

@@ -20,14 +20,15 @@ from virtbridge.bus.binding import Bound, Handler
 from virtbridge.bus.call import Call, Fault, Marshalled, Refused
 from virtbridge.bus.clients import Clients
 from virtbridge.bus.contract import Method
-from virtbridge.bus.link import Link
+from virtbridge.bus.errors import NAME_OF_KIND
 from virtbridge.bus.publisher import Publisher
-from virtbridge.bus.transport import BadBody, Variant, arguments, marshal, plain
-from virtbridge.bus.wire import Incoming
 from virtbridge.config import LimitsConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.tasks import end_all
+from virtbridge.wire.framing import Incoming
+from virtbridge.wire.link import Link
+from virtbridge.wire.transport import BadBody, Variant, arguments, marshal, plain
 
 log = logging.getLogger(__name__)
 
@@ -244,7 +245,7 @@ def _described(error: Exception) -> tuple[str, str]:
     """
     if isinstance(error, BridgeError):
         code = f" (libvirt error {error.code})" if error.code else ""
-        return error.kind.value, f"{error.message}{code}"
+        return NAME_OF_KIND[error.kind], f"{error.message}{code}"
     if isinstance(error, Refused):
         return error.fault.value, error.text
     if isinstance(error, BadBody):

@@ -10,8 +10,8 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any
 
-from virtbridge.bus.bodies import PADDING, UINT32, pack_string
 from virtbridge.bus.pieces import join, keyed_entry
+from virtbridge.wire.bodies import PADDING, UINT32, pack_string
 
 _TIME = Struct("<Q")
 _SIGNED = Struct("<q")

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from time import monotonic, time_ns
 
 from virtbridge.bus.clients import Clients
-from virtbridge.bus.link import Link
 from virtbridge.bus.names import INTERFACE_OF
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.samples import sample_entry, sampled_body
@@ -24,6 +23,7 @@ from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind, connection_key
 from virtbridge.model.paths import path_of
 from virtbridge.tasks import end_all
+from virtbridge.wire.link import Link
 
 log = logging.getLogger(__name__)
 

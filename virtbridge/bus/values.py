@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from virtbridge.bus.properties import details_to_bus, device_fields
-from virtbridge.bus.transport import Variant
+from virtbridge.wire.transport import Variant
 
 
 def dictionaries(values: Iterable[Any]) -> list[dict[str, Variant]]:

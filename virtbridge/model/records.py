@@ -22,7 +22,7 @@ from virtbridge.model.volumes import BackingVolume, VolumeDefinition
 class ConnectionRecord:
     """One libvirt connection, as Connection's properties show it.
 
-    state: connecting, syncing, ready, disconnected, closed. last_error: D-Bus error name and text, two
+    state: connecting, syncing, ready, disconnected, closed. last_error: kind of error and text, two
     empty strings when there is none. Versions: libvirt's numbers (major * 1000000 + minor * 1000 + release).
     last_sync_us: wall clock, microseconds since the epoch, 0 before the first one.
     """

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from virtbridge.bus import transport
-from virtbridge.bus.link import Link
-from virtbridge.bus.names import BUS_NAME, BUS_PATH, NAME, OBJECT_MANAGER, PROPERTIES
-from virtbridge.bus.wire import Incoming
+from virtbridge.bus.names import NAME
 from virtbridge.model.paths import ROOT
+from virtbridge.wire import transport
+from virtbridge.wire.framing import Incoming
+from virtbridge.wire.link import Link
+from virtbridge.wire.names import BUS_NAME, BUS_PATH, OBJECT_MANAGER, PROPERTIES
 
 _MATCH = f"type='signal',sender='{NAME}'"
 

@@ -10,7 +10,7 @@ import struct
 from collections import deque
 from collections.abc import Sequence
 
-from virtbridge.bus.wire import close_all
+from virtbridge.wire.framing import close_all
 
 _GATHER_BYTES = 256 * 1024  # about what a socket takes at once: copying more than that would be for nothing
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from virtbridge.bus.wire import Incoming
+from virtbridge.wire.framing import Incoming
 
 _FRAME_OVERHEAD_BYTES = 512  # what a waiting call costs beside its body
 

@@ -12,20 +12,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from virtbridge.bus import bodies, transport, wire
-from virtbridge.bus.dial import dial
-from virtbridge.bus.headers import Headers
-from virtbridge.bus.inbound import Inbound, InboundLimits
-from virtbridge.bus.names import BUS_NAME, BUS_PATH
-from virtbridge.bus.outgoing import Outgoing
-from virtbridge.bus.wire import Incoming
-from virtbridge.errors import ErrorKind
+from virtbridge.wire import bodies, framing, transport
+from virtbridge.wire.dial import dial
+from virtbridge.wire.framing import Incoming
+from virtbridge.wire.headers import Headers
+from virtbridge.wire.inbound import Inbound, InboundLimits
+from virtbridge.wire.names import (
+    BUS_NAME,
+    BUS_PATH,
+    DISCONNECTED,
+    FAILED,
+    LIMITS_EXCEEDED,
+    NO_REPLY,
+    NOT_SUPPORTED,
+)
+from virtbridge.wire.outgoing import Outgoing
 
 log = logging.getLogger(__name__)
-
-_FAILED: Final = "org.freedesktop.DBus.Error.Failed"
-_NO_REPLY: Final = "org.freedesktop.DBus.Error.NoReply"
-_DISCONNECTED: Final = "org.freedesktop.DBus.Error.Disconnected"
 
 _HEADER_ROOM_BYTES: Final = 4096  # what a header of ours, with the sender the bus adds, never exceeds
 _RECEIVE_BYTES: Final = 64 * 1024
@@ -44,6 +47,15 @@ class BusError(Exception):
 
 class LinkLost(ConnectionError):
     """The bus went away. The process ends with it: systemd starts it anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorNames:
+    """The D-Bus error names of what the link refuses by itself; an API may have names of its own."""
+
+    failed: str = FAILED
+    limit_exceeded: str = LIMITS_EXCEEDED
+    not_supported: str = NOT_SUPPORTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +93,14 @@ class Link:
     lost: gets a LinkLost when the bus goes away, None after close().
     """
 
-    def __init__(self, sock: socket.socket, passes_fds: bool, limits: LinkLimits) -> None:
+    def __init__(
+        self, sock: socket.socket, passes_fds: bool, limits: LinkLimits, names: ErrorNames = ErrorNames()
+    ) -> None:
         self._sock = sock
         self._loop = asyncio.get_running_loop()
         self._limits = limits
-        self._splitter = wire.Splitter(limits.call_bytes)
+        self._names = names
+        self._splitter = framing.Splitter(limits.call_bytes)
         self._outgoing = Outgoing(sock)
         self._headers = Headers()
         self._inbound = Inbound(self._handle_call, self._refuse, limits.inbound)
@@ -110,10 +125,12 @@ class Link:
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
     @classmethod
-    async def connect(cls, address: str, limits: LinkLimits = LinkLimits()) -> "Link":
+    async def connect(
+        cls, address: str, limits: LinkLimits = LinkLimits(), names: ErrorNames = ErrorNames()
+    ) -> "Link":
         """Raises DialError when no bus answers at the address, BusError when it refuses us."""
         sock, passes_fds = await dial(address)
-        link = cls(sock, passes_fds, limits)
+        link = cls(sock, passes_fds, limits, names)
         link.start()
         try:
             (link.unique_name,) = await link.call(BUS_NAME, BUS_PATH, BUS_NAME, "Hello")
@@ -144,7 +161,7 @@ class Link:
         The descriptors are the link's from here on: it closes them.
         """
         if self._ended:
-            wire.close_all(fds)
+            framing.close_all(fds)
             return
         outgoing = self._outgoing
         outgoing.push(frame, fds)
@@ -165,13 +182,13 @@ class Link:
 
     def reply(self, call: Incoming, signature: str = "", body: bytes = b"", fds: Sequence[int] = ()) -> None:
         """Answer a call with body bytes that are already marshalled. Nothing is sent if it wants no reply."""
-        if call.flags & wire.NO_REPLY_EXPECTED:
-            wire.close_all(fds)
+        if call.flags & framing.NO_REPLY_EXPECTED:
+            framing.close_all(fds)
             return
         if len(body) > self._most_body or (fds and not self.passes_fds):
-            wire.close_all(fds)
+            framing.close_all(fds)
             reason = "the bus cannot carry descriptors" if fds else f"the reply has {len(body)} bytes"
-            self.error(call, ErrorKind.NOT_SUPPORTED if fds else ErrorKind.LIMIT_EXCEEDED, reason)
+            self.error(call, self._names.not_supported if fds else self._names.limit_exceeded, reason)
             return
         self.counts.replies += 1
         self.send(
@@ -181,7 +198,7 @@ class Link:
 
     def error(self, call: Incoming, name: str, text: str) -> None:
         """Answer a call with an error. Whatever the text holds, what is sent is a legal string."""
-        if call.flags & wire.NO_REPLY_EXPECTED:
+        if call.flags & framing.NO_REPLY_EXPECTED:
             return
         self.counts.errors += 1
         clean = text.encode("utf-8", "replace").decode().replace("\0", "")
@@ -228,8 +245,8 @@ class Link:
         try:
             values = transport.arguments(reply)
         except transport.BadBody as error:
-            raise BusError(_FAILED, str(error)) from error
-        if reply.kind == wire.ERROR:
+            raise BusError(FAILED, str(error)) from error
+        if reply.kind == framing.ERROR:
             raise BusError(reply.error_name, values[0] if values and isinstance(values[0], str) else "")
         return values
 
@@ -237,7 +254,7 @@ class Link:
         self, frame: bytes, serial: int, destination: str, member: str, timeout_s: float | None
     ) -> Incoming:
         if self._ended:
-            raise BusError(_DISCONNECTED, "the bus is gone")
+            raise BusError(DISCONNECTED, "the bus is gone")
         future: asyncio.Future[Incoming] = self._loop.create_future()
         self._pending[serial] = destination, future
         self.send(frame)
@@ -245,7 +262,7 @@ class Link:
             async with asyncio.timeout(timeout_s):
                 return await future
         except TimeoutError as error:
-            raise BusError(_NO_REPLY, f"{destination} did not answer {member} in {timeout_s} s") from error
+            raise BusError(NO_REPLY, f"{destination} did not answer {member} in {timeout_s} s") from error
         finally:
             del self._pending[serial]
 
@@ -314,7 +331,7 @@ class Link:
             return
         try:
             messages = self._splitter.feed(data, _descriptors(ancillary) if ancillary else ())
-        except wire.WireError as error:
+        except framing.WireError as error:
             self._end(LinkLost(f"the bus sent what is not D-Bus: {error}"))
             return
         self._dispatch_all(messages)
@@ -326,7 +343,7 @@ class Link:
         for message in messages:
             if self._ended:
                 message.discard()
-            elif message.kind == wire.METHOD_CALL and not message.malformed:
+            elif message.kind == framing.METHOD_CALL and not message.malformed:
                 self.counts.calls += 1
                 self._inbound.accept(message)
             else:
@@ -337,7 +354,7 @@ class Link:
         """Anything but a call."""
         if message.malformed:
             message.discard()
-        elif message.kind == wire.SIGNAL:
+        elif message.kind == framing.SIGNAL:
             if message.member == "NameOwnerChanged" and message.sender == BUS_NAME:
                 self._drop_calls_of_departed(message)
             if self.on_signal is not None:
@@ -400,12 +417,12 @@ class Link:
         except Exception:  # an edge: a caller must get an answer, and never our traceback
             log.exception("call failed: member=%s sender=%s", call.member, call.sender)
             call.discard()
-            self.error(call, ErrorKind.OPERATION_FAILED, "internal error")
+            self.error(call, self._names.failed, "internal error")
 
     def _refuse(self, call: Incoming, reason: str) -> None:
         self.counts.refused += 1
         call.discard()
-        self.error(call, ErrorKind.LIMIT_EXCEEDED, reason)
+        self.error(call, self._names.limit_exceeded, reason)
 
     @staticmethod
     def _guard(function: Callable[..., None], *args: Incoming) -> None:
@@ -455,7 +472,7 @@ class Link:
         self._splitter.close()
         for _, future in self._pending.values():
             if not future.done():
-                future.set_exception(BusError(_DISCONNECTED, str(reason or "the link was closed")))
+                future.set_exception(BusError(DISCONNECTED, str(reason or "the link was closed")))
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

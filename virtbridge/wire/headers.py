@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Any, Final, TypeVar
 
-from virtbridge.bus.bodies import PADDING, UINT32
-from virtbridge.bus.wire import (
+from virtbridge.wire.bodies import PADDING, UINT32
+from virtbridge.wire.framing import (
     DESTINATION,
     ERROR_NAME,
     INTERFACE,

@@ -6,7 +6,7 @@ VIRTBRIDGE_DBUS_LIBRARY=dbus-next or dbus-fast forces one. Signatures and Varian
 Their message buses, readers and writers are not used. dbus-next's writer takes a full socket (EAGAIN) for a
 lost connection, and dbus-fast was seen to fail likewise under larger bursts; both leak the descriptors that
 come with refused messages; a flood from one client blocks their reader for seconds. So the socket is ours
-(link.py), and so are the headers (wire.py):
+(link.py), and so are the headers (framing.py):
 dbus-next needs 160 us to read a small message and 50 us to build one.
 
 Values are dbus-next's: structs and arrays are lists (not tuples), `ay` is bytes, `v` is a Variant.
@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from virtbridge.bus import bodies, wire
+from virtbridge.wire import bodies, framing
 
 _PACKAGES = {"dbus-fast": "dbus_fast", "dbus-next": "dbus_next"}
 
@@ -104,11 +104,11 @@ def _check_strings(value: Any) -> None:
         _check_strings(value.value)
 
 
-def unmarshal(signature: str, body: bytes, endian: int = wire.LITTLE) -> list[Any]:
+def unmarshal(signature: str, body: bytes, endian: int = framing.LITTLE) -> list[Any]:
     """The values of a body, Variants kept. Raises BadBody."""
     if not (signature or body):
         return []
-    if endian == wire.LITTLE:
+    if endian == framing.LITTLE:
         simple = bodies.read_simple(signature, body)
         if simple is not None:
             return simple
@@ -136,10 +136,10 @@ def _decode_next(signature: str, body: bytes, endian: int) -> list[Any]:
 def _decode_fast(signature: str, body: bytes, endian: int) -> list[Any]:
     # It reads whole messages only, so it gets the shortest legal header. Padding and text are the same in
     # both byte orders, numbers are not.
-    order: Literal["little", "big"] = "little" if endian == wire.LITTLE else "big"
+    order: Literal["little", "big"] = "little" if endian == framing.LITTLE else "big"
     raw = signature.encode()
     fields = b"\5\1u\0" + (1).to_bytes(4, order) + b"\x08\1g\0" + bytes((len(raw),)) + raw + b"\0"
-    head = bytes((endian, wire.METHOD_RETURN, 1, 1))
+    head = bytes((endian, framing.METHOD_RETURN, 1, 1))
     numbers = b"".join(number.to_bytes(4, order) for number in (len(body), 1, len(fields)))
     frame = head + numbers + fields + bytes(-len(fields) & 7) + body
     message = _Unmarshaller(io.BytesIO(frame)).unmarshall()
@@ -151,7 +151,7 @@ def _decode_fast(signature: str, body: bytes, endian: int) -> list[Any]:
 _decode: Callable[[str, bytes, int], list[Any]] = _decode_next if LIBRARY == "dbus-next" else _decode_fast
 
 
-def arguments(message: wire.Incoming) -> list[Any]:
+def arguments(message: framing.Incoming) -> list[Any]:
     """The message's arguments, Variants kept. Raises BadBody."""
     return unmarshal(message.signature, message.body, message.endian)
 
