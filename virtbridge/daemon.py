@@ -24,8 +24,8 @@ from virtbridge.interpreter import Collector, share_fairly
 from virtbridge.metrics import Metrics
 from virtbridge.notify import Notifier
 from virtbridge.reloads import Reloads
+from virtbridge.source.calls.eventloop import BEAT_S
 from virtbridge.source.connections import Connections
-from virtbridge.source.eventloop import BEAT_S
 from virtbridge.status import Status
 from virtbridge.tasks import end_all
 from virtbridge.wire.dial import DialError

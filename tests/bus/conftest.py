@@ -14,7 +14,7 @@ from tests.support.client import Client
 from tests.support.daemon import Daemon
 from tests.support.dbus_daemon import BusDaemon, dbus_daemon
 from tests.support.libvirtd import Libvirtd, own_domain
-from virtbridge.source.eventloop import install
+from virtbridge.source.calls.eventloop import install
 
 NODE = Path(__file__).parents[1] / "data" / "node.xml"
 

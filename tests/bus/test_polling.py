@@ -15,8 +15,8 @@ import pytest
 from tests.support.followed import Followed
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import ON_DEMAND, Kind
-from virtbridge.source.session import Session
-from virtbridge.source.share import SHARE_MIN
+from virtbridge.source.calls.session import Session
+from virtbridge.source.round_robin import SHARE_MIN
 
 URI = "test:///default"
 EXTRA = "<domain type='test'><name>{name}</name><memory>1024</memory><os><type>hvm</type></os></domain>"
@@ -357,6 +357,6 @@ async def test_a_watch_goes_on_with_the_next_session(other: Any, tmp_path: Path)
 
 
 def libvirt_lost() -> Any:
-    from virtbridge.source.errors import lost
+    from virtbridge.source.calls.errors import lost
 
     return lost("a test")

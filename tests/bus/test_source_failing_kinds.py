@@ -15,7 +15,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Put
 from virtbridge.model.keys import ON_DEMAND, Key, Kind, connection_key
 from virtbridge.model.records import NetworkRecord
-from virtbridge.source.kinds import KINDS
+from virtbridge.source.kinds.with_events import KINDS
 
 URI = "test:///default"
 NO_DAEMON = "Failed to connect socket to '/run/libvirt/virtnetworkd-sock'"

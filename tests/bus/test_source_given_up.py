@@ -8,8 +8,8 @@ import pytest
 from tests.support.followed import Followed
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import ErrorKind
-from virtbridge.source.kinds import KINDS
-from virtbridge.source.opening import HUNG_LIMIT
+from virtbridge.source.calls.opening import HUNG_LIMIT
+from virtbridge.source.kinds.with_events import KINDS
 
 URI = "test:///default"
 

@@ -21,7 +21,7 @@ from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import ON_DEMAND, Key, Kind
 from virtbridge.source import reread
-from virtbridge.source.session import Session
+from virtbridge.source.calls.session import Session
 from virtbridge.source.sync import fetch_inventory
 
 URI = "test:///default"
@@ -302,7 +302,7 @@ async def test_a_refresh_reads_what_an_event_told_of_meanwhile(
                 source.connections._connections["c"].live()[1].follower.touch(key)
             return found
 
-        monkeypatch.setattr("virtbridge.source.live.fetch_inventory", fetch)
+        monkeypatch.setattr("virtbridge.source.session_work.fetch_inventory", fetch)
         pool.setAutostart(1)
         try:
             await source.connections.refresh("c", frozenset({Kind.POOL}))

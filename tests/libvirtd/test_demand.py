@@ -18,7 +18,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.answers import DhcpLease, GuestAddress, GuestInterface
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.xml import BadXml
-from virtbridge.source.demand_kinds import DEMAND
+from virtbridge.source.kinds.without_events import DEMAND
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs root, libvirtd and namespaces")
 

@@ -16,8 +16,8 @@ from tests.support.stopped import stopped
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Key, Kind
-from virtbridge.source.enums import state_words
-from virtbridge.source.kinds import KINDS
+from virtbridge.source.kinds.enums import state_words
+from virtbridge.source.kinds.with_events import KINDS
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs root, libvirtd and namespaces")
 
@@ -193,7 +193,7 @@ async def test_a_hung_host_is_disconnected_once_that_is_known(host: Libvirtd) ->
 async def test_the_end_comes_in_time_while_a_host_hangs(
     host: Libvirtd, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "virtbridge.source.opening")
+    caplog.set_level("INFO", "virtbridge.source.calls.opening")
     source = Followed(call_timeout_s=30.0)
     async with source:
         await source.ready(host.uri(), "hung", keepalive_interval_s=0)

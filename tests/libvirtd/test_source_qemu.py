@@ -19,7 +19,7 @@ from tests.support.followed import Followed
 from tests.support.libvirtd import Libvirtd, is_available, qemu_xml, start_qemu
 from virtbridge.model.keys import Kind
 from virtbridge.source import follow
-from virtbridge.source.enums import state_words
+from virtbridge.source.kinds.enums import state_words
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs root, libvirtd and namespaces")
 

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 import libvirt
 
-from virtbridge.source.eventloop import install
+from virtbridge.source.calls.eventloop import install
 
 START_S = 20.0
 _PRIVATE = ("/etc/libvirt", "/run/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt")

@@ -10,9 +10,9 @@ import pytest
 
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
-from virtbridge.source.batch import IN_TURN, SHORT, Read
-from virtbridge.source.inbox import Inbox
-from virtbridge.source.workers import Workers
+from virtbridge.source.calls.batch import IN_TURN, SHORT, Read
+from virtbridge.source.calls.inbox import Inbox
+from virtbridge.source.calls.workers import Workers
 
 COUNT = 3 * IN_TURN
 

@@ -8,9 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from virtbridge.model.records import DomainRecord, NetworkRecord
-from virtbridge.source.derived import derived, may_read_differently
-from virtbridge.source.enums import DOMAIN_EVENT, DOMAIN_EVENT_DETAIL, STATE_REASON
-from virtbridge.source.lifecycle import NETWORK_EFFECTS, defined_outcome, domain_outcome
+from virtbridge.source.kinds.derived import derived, may_read_differently
+from virtbridge.source.kinds.enums import DOMAIN_EVENT, DOMAIN_EVENT_DETAIL, STATE_REASON
+from virtbridge.source.kinds.lifecycle import NETWORK_EFFECTS, defined_outcome, domain_outcome
 
 UUID = "6695eb01-f6a4-8304-79aa-97f2502e193f"
 OFF = DomainRecord(UUID, "d", state="shutoff", state_reason="shutdown", persistent=True)

@@ -4,7 +4,7 @@ import libvirt
 import pytest
 
 from virtbridge.errors import ErrorKind
-from virtbridge.source.errors import KIND_BY_CODE
+from virtbridge.source.calls.errors import KIND_BY_CODE
 
 
 @pytest.mark.parametrize(

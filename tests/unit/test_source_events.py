@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from virtbridge.source.enums import CONSTANTS
-from virtbridge.source.events import (
+from virtbridge.source.kinds.enums import CONSTANTS
+from virtbridge.source.kinds.events import (
     EventSpec,
     domain_events,
     network_events,

@@ -11,7 +11,7 @@ from time import sleep
 
 import pytest
 
-from virtbridge.source.inbox import Inbox
+from virtbridge.source.calls.inbox import Inbox
 
 
 async def turned() -> None:

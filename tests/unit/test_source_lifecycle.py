@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from virtbridge.model.records import DomainRecord, NetworkRecord, NodeDeviceRecord, PoolRecord, SecretRecord
-from virtbridge.source.derived import derived
-from virtbridge.source.enums import DOMAIN_EVENT, DOMAIN_EVENT_DETAIL, DOMAIN_STATE, STATE_REASON
-from virtbridge.source.lifecycle import (
+from virtbridge.source.kinds.derived import derived
+from virtbridge.source.kinds.enums import DOMAIN_EVENT, DOMAIN_EVENT_DETAIL, DOMAIN_STATE, STATE_REASON
+from virtbridge.source.kinds.lifecycle import (
     NETWORK_EFFECTS,
     NODE_DEVICE_EFFECTS,
     POOL_EFFECTS,

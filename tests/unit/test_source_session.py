@@ -7,9 +7,9 @@ import pytest
 
 from virtbridge.config import ConnectionConfig
 from virtbridge.metrics import Metrics
-from virtbridge.source import session as module
-from virtbridge.source.inbox import Inbox
-from virtbridge.source.session import Session
+from virtbridge.source.calls import session as module
+from virtbridge.source.calls.inbox import Inbox
+from virtbridge.source.calls.session import Session
 
 
 class Raw:

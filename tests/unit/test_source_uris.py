@@ -2,7 +2,7 @@
 
 import pytest
 
-from virtbridge.source.uris import public_text, public_uri, unattended_uri
+from virtbridge.source.calls.uris import public_text, public_uri, unattended_uri
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtbridge.source.window import LARGEST, SMALLEST, START, WIDE, Window
+from virtbridge.source.calls.window import LARGEST, SMALLEST, START, WIDE, Window
 
 
 def full_rounds(window: Window, rounds: int, elapsed_s: float, name: str = "XMLDesc") -> None:

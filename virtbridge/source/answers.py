@@ -15,9 +15,9 @@ from virtbridge.model.keys import Key, Kind
 from virtbridge.model.macs import shown_mac
 from virtbridge.model.names import name_of
 from virtbridge.model.xml import BadXml
-from virtbridge.source.enums import table
-from virtbridge.source.errors import is_unsupported
-from virtbridge.source.session import Session
+from virtbridge.source.calls.errors import is_unsupported
+from virtbridge.source.calls.session import Session
+from virtbridge.source.kinds.enums import table
 from virtbridge.tasks import all_of
 
 Args = Mapping[str, Any]

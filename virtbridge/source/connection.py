@@ -20,19 +20,19 @@ from virtbridge.model.changes import Forget, Patch, Put
 from virtbridge.model.keys import Key, Kind, connection_key
 from virtbridge.model.records import ConnectionRecord
 from virtbridge.source.answers import answer
+from virtbridge.source.callbacks import Look, Lookup, Publish
+from virtbridge.source.calls.errors import lost
+from virtbridge.source.calls.inbox import Inbox
+from virtbridge.source.calls.opening import HUNG_LIMIT, Opener
+from virtbridge.source.calls.session import Session
+from virtbridge.source.calls.uris import public_uri
+from virtbridge.source.calls.workers import Workers
 from virtbridge.source.demand import Loader
-from virtbridge.source.demand_kinds import DEMAND
-from virtbridge.source.errors import lost
-from virtbridge.source.figures import Figures
-from virtbridge.source.hooks import Look, Lookup, Publish
-from virtbridge.source.inbox import Inbox
-from virtbridge.source.live import Live
-from virtbridge.source.opening import HUNG_LIMIT, Opener
+from virtbridge.source.kinds.without_events import DEMAND
 from virtbridge.source.polling import Polling
-from virtbridge.source.sampling import Sampler, Samples
-from virtbridge.source.session import Session
-from virtbridge.source.uris import public_uri
-from virtbridge.source.workers import Workers
+from virtbridge.source.session_work import Live
+from virtbridge.source.stats.drift import Drift
+from virtbridge.source.stats.sampler import Sampler, Samples
 
 log = logging.getLogger(__name__)
 
@@ -229,8 +229,8 @@ class Connection:
         session = Session(self.config, raw, self._inbox, self._metrics, self._refresh.call_timeout_s)
         del raw
         sampler = Sampler(session, self._lookup, self._stats.deadline_ms / 1000)
-        figures = Figures(session, self._lookup, sampler.sample_in_bulk)
-        live = Live(session, self._publish, self._lookup, self._complained, figures.fetch_doubtful)
+        drift = Drift(session, self._lookup, sampler.sample_in_bulk)
+        live = Live(session, self._publish, self._lookup, self._complained, drift.fetch_doubtful)
         session.on_happening = live.follower.happened
         self._session, self._live, self._sampler = session, live, sampler
         self._loader = Loader(session, live, self._publish, self._lookup, self._complained)

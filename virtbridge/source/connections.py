@@ -15,11 +15,11 @@ from virtbridge.config import ConnectionConfig, RefreshConfig, StatsConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind
+from virtbridge.source.callbacks import Lookup, Publish
+from virtbridge.source.calls.eventloop import BEAT_S, EventLoop
+from virtbridge.source.calls.inbox import Inbox
 from virtbridge.source.connection import Connection
-from virtbridge.source.eventloop import BEAT_S, EventLoop
-from virtbridge.source.hooks import Lookup, Publish
-from virtbridge.source.inbox import Inbox
-from virtbridge.source.sampling import Samples
+from virtbridge.source.stats.sampler import Samples
 
 log = logging.getLogger(__name__)
 

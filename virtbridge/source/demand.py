@@ -17,16 +17,16 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Change, Listing, Patch, Put
 from virtbridge.model.keys import ONLY_WHILE_PARENT_ACTIVE, PARENT_KIND, Key, Kind, parent_key
 from virtbridge.model.records import OnDemand
-from virtbridge.source.batch import IN_TURN
-from virtbridge.source.demand_kinds import DEMAND, DemandSpec, Records
+from virtbridge.source.callbacks import Lookup, Publish
+from virtbridge.source.calls.batch import IN_TURN
+from virtbridge.source.calls.errors import is_unsupported
+from virtbridge.source.calls.session import Session
 from virtbridge.source.differences import SLICE
-from virtbridge.source.errors import is_unsupported
-from virtbridge.source.hooks import Lookup, Publish
-from virtbridge.source.kinds import KINDS, id_of
-from virtbridge.source.live import Live
+from virtbridge.source.kinds.with_events import KINDS, id_of
+from virtbridge.source.kinds.without_events import DEMAND, DemandSpec, Records
 from virtbridge.source.reading import Listed, Reader, is_parent_gone
-from virtbridge.source.session import Session
-from virtbridge.source.share import next_in_turn
+from virtbridge.source.round_robin import next_in_turn
+from virtbridge.source.session_work import Live
 from virtbridge.tasks import all_of
 
 log = logging.getLogger(__name__)

@@ -14,12 +14,12 @@ from virtbridge.errors import BridgeError
 from virtbridge.model.changes import LIFECYCLE, Change, Listing, Patch, Signal
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import Record
-from virtbridge.source.batch import IN_TURN
-from virtbridge.source.derived import derived, may_read_differently
-from virtbridge.source.hooks import Lookup, Publish
-from virtbridge.source.kinds import Handle, KindSpec
+from virtbridge.source.callbacks import Lookup, Publish
+from virtbridge.source.calls.batch import IN_TURN
+from virtbridge.source.calls.session import Session
+from virtbridge.source.kinds.derived import derived, may_read_differently
+from virtbridge.source.kinds.with_events import Handle, KindSpec
 from virtbridge.source.reread import Rereader
-from virtbridge.source.session import Session
 from virtbridge.source.sync import Inventory
 from virtbridge.tasks import all_of
 

@@ -15,10 +15,10 @@ from virtbridge.errors import BridgeError
 from virtbridge.model.changes import LIFECYCLE, Change, Drop, Patch, Put, Signal
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord, Record
-from virtbridge.source.hooks import Lookup, Publish
-from virtbridge.source.kinds import FIELDS_BY_METHOD, KINDS, Handle, KindSpec
+from virtbridge.source.callbacks import Lookup, Publish
+from virtbridge.source.calls.session import Happening, Session
+from virtbridge.source.kinds.with_events import FIELDS_BY_METHOD, KINDS, Handle, KindSpec
 from virtbridge.source.reread import Rereader
-from virtbridge.source.session import Happening, Session
 from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)

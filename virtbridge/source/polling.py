@@ -16,8 +16,8 @@ from functools import partial
 from virtbridge.errors import BridgeError
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import ON_DEMAND, Kind
-from virtbridge.source.hooks import Look
-from virtbridge.source.live import Live
+from virtbridge.source.callbacks import Look
+from virtbridge.source.session_work import Live
 
 log = logging.getLogger(__name__)
 

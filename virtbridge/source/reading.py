@@ -14,11 +14,11 @@ from typing import Any
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import ONLY_WHILE_PARENT_ACTIVE, PARENT_KIND, Key
 from virtbridge.model.records import OnDemand
-from virtbridge.source.batch import Read
-from virtbridge.source.demand_kinds import DEMAND, DemandSpec
-from virtbridge.source.hooks import Lookup
-from virtbridge.source.kinds import KINDS
-from virtbridge.source.session import Session
+from virtbridge.source.callbacks import Lookup
+from virtbridge.source.calls.batch import Read
+from virtbridge.source.calls.session import Session
+from virtbridge.source.kinds.with_events import KINDS
+from virtbridge.source.kinds.without_events import DEMAND, DemandSpec
 from virtbridge.tasks import all_of
 
 log = logging.getLogger(__name__)

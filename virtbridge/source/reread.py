@@ -17,12 +17,12 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Drop, Patch
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.xml import BadXml
-from virtbridge.source.batch import Read
-from virtbridge.source.errors import is_unsupported
-from virtbridge.source.hooks import Publish
-from virtbridge.source.kinds import KINDS, Handle, KindSpec
-from virtbridge.source.opening import HUNG_LIMIT
-from virtbridge.source.session import Session
+from virtbridge.source.callbacks import Publish
+from virtbridge.source.calls.batch import Read
+from virtbridge.source.calls.errors import is_unsupported
+from virtbridge.source.calls.opening import HUNG_LIMIT
+from virtbridge.source.calls.session import Session
+from virtbridge.source.kinds.with_events import KINDS, Handle, KindSpec
 from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)

@@ -17,11 +17,11 @@ from virtbridge.errors import BridgeError
 from virtbridge.model.changes import Patch, Put
 from virtbridge.model.keys import Key
 from virtbridge.model.records import DomainRecord, Record
-from virtbridge.source.enums import state_words
-from virtbridge.source.errors import is_unsupported
-from virtbridge.source.hooks import Lookup
-from virtbridge.source.kinds import Handle, KindSpec, handle_of, id_of
-from virtbridge.source.session import Session
+from virtbridge.source.callbacks import Lookup
+from virtbridge.source.calls.errors import is_unsupported
+from virtbridge.source.calls.session import Session
+from virtbridge.source.kinds.enums import state_words
+from virtbridge.source.kinds.with_events import Handle, KindSpec, handle_of, id_of
 from virtbridge.tasks import all_of
 
 log = logging.getLogger(__name__)

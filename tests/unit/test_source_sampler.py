@@ -11,9 +11,9 @@ from virtbridge.model.domain import Disk, DomainDefinition
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord
 from virtbridge.model.statistics import USUAL_GROUPS
-from virtbridge.source import sampling
-from virtbridge.source.kinds import Handle
-from virtbridge.source.sampling import Sampler
+from virtbridge.source.kinds.with_events import Handle
+from virtbridge.source.stats import sampler as module
+from virtbridge.source.stats.sampler import Sampler
 
 NO_SUPPORT = BridgeError(ErrorKind.NOT_SUPPORTED, "no", libvirt.VIR_ERR_NO_SUPPORT)
 NO_DISK = BridgeError(ErrorKind.INVALID_ARGUMENT, "no disk", libvirt.VIR_ERR_INVALID_ARG)
@@ -115,7 +115,7 @@ async def test_without_bulk_statistics_each_domain_is_asked_a_few_at_a_time() ->
     asked = sampler(host)
     samples = await asked.sample(USUAL_GROUPS)
     assert len(samples) == 100
-    assert host.most <= sampling.SINGLES_AT_A_TIME
+    assert host.most <= module.SINGLES_AT_A_TIME
     values = samples["42"].values
     assert values["cpu-time-ns"] == 77
     assert values["vcpus"] == [
@@ -164,13 +164,13 @@ async def test_a_sample_of_all_does_not_wait_for_a_queue_of_single_ones() -> Non
 
 async def test_more_domains_than_one_answer_holds_come_in_several() -> None:
     host = Host(
-        sampling.STATS_CHUNK + 5,
+        module.STATS_CHUNK + 5,
         getAllDomainStats=TOO_MANY,
         domainListGetStats=lambda _, raws, *__: [(raw, {"state.state": 1, "cpu.time": 1}) for raw in raws],
     )
     asked = sampler(host)
     for _ in range(2):
-        assert len(await asked.sample(USUAL_GROUPS)) == sampling.STATS_CHUNK + 5
+        assert len(await asked.sample(USUAL_GROUPS)) == module.STATS_CHUNK + 5
     assert host.calls.count("getAllDomainStats") == 1
     assert host.calls.count("domainListGetStats") == 4
 
@@ -195,7 +195,7 @@ async def test_a_host_that_never_answers_is_asked_so_often_and_no_more() -> None
         with pytest.raises(BridgeError) as failure:
             await asked.sample(USUAL_GROUPS)
         assert failure.value.kind is ErrorKind.TIMEOUT
-    assert host.calls.count("getAllDomainStats") == sampling.HANGING_LIMIT + 1
+    assert host.calls.count("getAllDomainStats") == module.HANGING_LIMIT + 1
 
 
 async def test_any_other_failure_is_the_asker_s() -> None:

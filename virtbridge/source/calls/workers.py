@@ -19,10 +19,10 @@ import libvirt
 
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
-from virtbridge.source.batch import Batch, Item, Read, Settle
-from virtbridge.source.errors import MAYBE_LOST, bridge_error, lost
-from virtbridge.source.inbox import Inbox
-from virtbridge.source.window import Window
+from virtbridge.source.calls.batch import Batch, Item, Read, Settle
+from virtbridge.source.calls.errors import MAYBE_LOST, bridge_error, lost
+from virtbridge.source.calls.inbox import Inbox
+from virtbridge.source.calls.window import Window
 
 log = logging.getLogger(__name__)
 

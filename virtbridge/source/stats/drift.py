@@ -17,10 +17,10 @@ from virtbridge.model.domain import DomainDefinition
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord
 from virtbridge.model.statistics import flatten, group_flags
-from virtbridge.source.errors import is_unsupported
-from virtbridge.source.hooks import Lookup
-from virtbridge.source.sampling import Samples
-from virtbridge.source.session import Session
+from virtbridge.source.callbacks import Lookup
+from virtbridge.source.calls.errors import is_unsupported
+from virtbridge.source.calls.session import Session
+from virtbridge.source.stats.sampler import Samples
 from virtbridge.source.sync import LOOKED_AT_IN_TURN, fetch_in_chunks
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ _SAME: Mapping[str, str] = {
 Told = tuple[int | None, ...]  # in the order of _SAME, None for what is not told
 
 
-class Figures:
+class Drift:
     """sample: of all domains that run, in bulk; none where the driver has no bulk statistics."""
 
     def __init__(

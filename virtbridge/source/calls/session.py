@@ -21,13 +21,13 @@ from virtbridge.metrics import Metrics
 from virtbridge.model.changes import EVENT, LIFECYCLE
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.names import name_of
-from virtbridge.source.enums import CLOSE_REASON
-from virtbridge.source.errors import is_unsupported, lost
-from virtbridge.source.events import EventSpec
-from virtbridge.source.inbox import Inbox
-from virtbridge.source.kinds import KINDS, Handle, KindSpec, handle_of
-from virtbridge.source.opening import Closer
-from virtbridge.source.workers import Workers
+from virtbridge.source.calls.errors import is_unsupported, lost
+from virtbridge.source.calls.inbox import Inbox
+from virtbridge.source.calls.opening import Closer
+from virtbridge.source.calls.workers import Workers
+from virtbridge.source.kinds.enums import CLOSE_REASON
+from virtbridge.source.kinds.events import EventSpec
+from virtbridge.source.kinds.with_events import KINDS, Handle, KindSpec, handle_of
 from virtbridge.tasks import all_of, end_all
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from tests.support.costs import spent
 from tests.support.followed import Followed
 from tests.support.libvirtd import Libvirtd, is_available, start_qemu
 from tests.support.stopped import stopped
-from virtbridge.source.live import Live
+from virtbridge.source.session_work import Live
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs root, libvirtd and namespaces")
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import libvirt
 
 from virtbridge.model.records import DomainRecord
-from virtbridge.source.session import Session
+from virtbridge.source.calls.session import Session
 
 Numbers = dict[str, Any]
 T = TypeVar("T")
@@ -26,7 +26,7 @@ _MEMORY: Mapping[str, str] = {
 }  # fmt: skip
 
 
-class Singles:
+class PerDomain:
     """Of one session. What its driver does not have at all is asked once."""
 
     def __init__(self, session: Session, timeout_s: float) -> None:

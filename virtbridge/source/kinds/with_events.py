@@ -26,8 +26,8 @@ from virtbridge.model.records import (
     SecretRecord,
 )
 from virtbridge.model.secret import parse_secret
-from virtbridge.source import enums
-from virtbridge.source.events import (
+from virtbridge.source.kinds import enums
+from virtbridge.source.kinds.events import (
     EventSpec,
     domain_events,
     network_events,
@@ -35,7 +35,7 @@ from virtbridge.source.events import (
     pool_events,
     secret_events,
 )
-from virtbridge.source.lifecycle import (
+from virtbridge.source.kinds.lifecycle import (
     NETWORK_EFFECTS,
     NODE_DEVICE_EFFECTS,
     POOL_EFFECTS,

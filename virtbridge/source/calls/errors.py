@@ -6,7 +6,7 @@ Source: virErrorNumber in libvirt/virterror.h. A code that the table does not na
 import libvirt
 
 from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.source.uris import public_text
+from virtbridge.source.calls.uris import public_text
 
 _CODES: dict[ErrorKind, tuple[str, ...]] = {
     ErrorKind.NO_SUCH_OBJECT: (

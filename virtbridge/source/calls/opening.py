@@ -17,9 +17,9 @@ import libvirt
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
-from virtbridge.source.errors import bridge_error
-from virtbridge.source.inbox import Inbox
-from virtbridge.source.uris import public_uri, unattended_uri
+from virtbridge.source.calls.errors import bridge_error
+from virtbridge.source.calls.inbox import Inbox
+from virtbridge.source.calls.uris import public_uri, unattended_uri
 
 log = logging.getLogger(__name__)
 

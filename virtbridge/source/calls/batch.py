@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.source.window import LARGEST
+from virtbridge.source.calls.window import LARGEST
 
 IN_TURN = 2 * LARGEST  # reads that are queued or under way
 SHORT = 16_384  # characters: two milliseconds of parsing at most

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from virtbridge.model.names import enum_names, name_of
-from virtbridge.source.enums import CONSTANTS, Table, table
+from virtbridge.source.kinds.enums import CONSTANTS, Table, table
 
 Details = Mapping[str, Any]
 Decoder = Callable[[Any], Any]

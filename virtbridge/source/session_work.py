@@ -15,16 +15,16 @@ from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Change
 from virtbridge.model.keys import ON_DEMAND, Key, Kind
-from virtbridge.source.derived import may_read_differently
+from virtbridge.source.callbacks import Lookup, Publish
+from virtbridge.source.calls.errors import is_unsupported
+from virtbridge.source.calls.opening import HUNG_LIMIT
+from virtbridge.source.calls.session import Session
 from virtbridge.source.differences import Differences
-from virtbridge.source.errors import is_unsupported
 from virtbridge.source.follow import Follower
-from virtbridge.source.hooks import Lookup, Publish
-from virtbridge.source.kinds import KINDS, KindSpec
-from virtbridge.source.opening import HUNG_LIMIT
+from virtbridge.source.kinds.derived import may_read_differently
+from virtbridge.source.kinds.with_events import KINDS, KindSpec
 from virtbridge.source.reread import Rereader
-from virtbridge.source.session import Session
-from virtbridge.source.share import next_in_turn
+from virtbridge.source.round_robin import next_in_turn
 from virtbridge.source.sync import (
     Inventory,
     fetch_glance,

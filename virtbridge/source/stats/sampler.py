@@ -26,12 +26,12 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord
 from virtbridge.model.statistics import Sample, Track, Values, flatten, group_flags, rated
-from virtbridge.source.enums import state_words
-from virtbridge.source.errors import is_unsupported
-from virtbridge.source.hooks import Lookup
-from virtbridge.source.kinds import Handle
-from virtbridge.source.session import Session
-from virtbridge.source.single import Singles
+from virtbridge.source.callbacks import Lookup
+from virtbridge.source.calls.errors import is_unsupported
+from virtbridge.source.calls.session import Session
+from virtbridge.source.kinds.enums import state_words
+from virtbridge.source.kinds.with_events import Handle
+from virtbridge.source.stats.per_domain import PerDomain
 from virtbridge.source.sync import STATS_CHUNK
 from virtbridge.tasks import all_of
 
@@ -135,7 +135,7 @@ class Sampler:
         self._least_s = deadline_s
         self._usual_s = 0.0
         self._tracks = _Tracks()
-        self._single = Singles(session, deadline_s)
+        self._single = PerDomain(session, deadline_s)
         self._hanging: list[_Call] = []
         self._stuck: frozenset[str] = frozenset()
         self._looked_at: list[_Call] = []  # what hung when stuck guests were last looked for
