@@ -111,8 +111,11 @@ async def test_a_domain_defined_renamed_and_undefined_by_another_client(other: A
         ]
 
 
-async def test_what_only_a_call_tells_of_a_mediated_device_is_asked_of_those_alone(tmp_path: Path) -> None:
-    """The test driver has no such call, so what it could not tell stays false."""
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_what_only_a_call_tells_of_a_mediated_device_is_asked_of_those_alone(
+    tmp_path: Path, read_only: bool
+) -> None:
+    """The test driver has no such call, and a read-only connection refuses one: that stays false."""
     mdev = "<type id='t'/><uuid>3627463d-b7f0-4fea-b468-f1da537d301b</uuid><iommuGroup number='1'/>"
     node = tmp_path / "node.xml"
     node.write_text(
@@ -122,7 +125,7 @@ async def test_what_only_a_call_tells_of_a_mediated_device_is_asked_of_those_alo
         "<uuid>55555555-5555-4555-8555-555555555555</uuid></hardware><firmware/></capability></device></node>"
     )
     async with Followed() as source:
-        await source.ready(f"test://{node}")
+        await source.ready(f"test://{node}", read_only=read_only)
         known = source.named(Kind.NODEDEV, "mdev_x")
         assert known.definition.details[0].mdev_type == "t"
         assert (known.persistent, known.autostart) == (False, False)

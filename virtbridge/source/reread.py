@@ -157,13 +157,15 @@ class Rereader:
         return fields
 
     async def _ask(self, handle: Handle, asks: Mapping[str, str]) -> dict[str, Any]:
-        """The answers by field; those that the host does not have are left out."""
+        """The answers by field; those that the host does not have, or does not give us, are left out:
+        virNodeDeviceGetAutostart() is refused on a read-only connection, and the definition is good without.
+        """
         fields: dict[str, Any] = {}
         for field, method in asks.items():
             try:
                 fields[field] = await self._session.on(handle.raw, method, short=True, then=bool)
             except BridgeError as error:
-                if not is_unsupported(error):
+                if not (is_unsupported(error) or error.kind is ErrorKind.NOT_AUTHORIZED):
                     raise
         return fields
 
