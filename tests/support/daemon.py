@@ -37,19 +37,21 @@ class Daemon:
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         command: Sequence[str] = ("-m", "virtbridge"),
+        session: bool = True,
         ready: bool = True,
         timeout_s: float = 30,
     ) -> "Daemon":
         """Returns once the name is owned and, where `ready`, all connections are.
 
-        library: dbus-fast or dbus-next. command: what stands in for `-m virtbridge`.
+        library: dbus-fast or dbus-next. command: what stands in for `-m virtbridge`. session: whether the
+        bus at address stands for the session's, or for the system's.
         """
-        words = [python, *command, "--session"]
+        words = [python, *command, *(["--session"] if session else [])]
         for name, uri in connections.items():
             words += ["--connect", f"{name}={uri}"]
         environment = {
             **os.environ,
-            "DBUS_SESSION_BUS_ADDRESS": address,
+            f"DBUS_{'SESSION' if session else 'SYSTEM'}_BUS_ADDRESS": address,
             "PYTHONPATH": str(REPOSITORY),
             **(env or {}),
         }

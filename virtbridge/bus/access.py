@@ -1,7 +1,7 @@
 """Access: who may do what. A right is one of the contract's `org.virtbridge1.Access` values.
 
 On a session bus the bus itself admits only its own user, who may do everything. On the system bus everybody
-may read, and only root may do the rest.
+may read, and only root may do everything else.
 """
 
 from virtbridge.bus.clients import Clients
@@ -15,9 +15,9 @@ class Access:
         self._clients = clients
         self._session = session
 
-    async def require(self, sender: str, right: str) -> None:
-        """Raises NotAuthorized."""
+    async def require(self, sender: str, right: str, why: str = "") -> None:
+        """Raises NotAuthorized. why: ends its text; it must tell nothing that the caller cannot know."""
         if right == READ or self._session:
             return
         if await self._clients.uid(sender) != 0:
-            raise BridgeError(ErrorKind.NOT_AUTHORIZED, f"only root has the right {right!r}")
+            raise BridgeError(ErrorKind.NOT_AUTHORIZED, f"only root has the right {right!r}{why}")

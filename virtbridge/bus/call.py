@@ -21,9 +21,9 @@ class Call:
     sender: str
     access: Access
 
-    async def require(self, right: str) -> None:
-        """Raises NotAuthorized unless this caller has the right of the contract."""
-        await self.access.require(self.sender, right)
+    async def require(self, right: str, why: str = "") -> None:
+        """Raises NotAuthorized unless this caller has the right of the contract. why: ends the sentence."""
+        await self.access.require(self.sender, right, why)
 
     @property
     def object(self) -> Pieces:

@@ -1,4 +1,4 @@
-"""Options: the a{sv} that ends every method. What a method does not name is an error, not ignored."""
+"""Options: the a{sv} that ends every method. What the contract does not name is an error, not ignored."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -8,7 +8,6 @@ from virtbridge.errors import BridgeError, ErrorKind
 
 T = TypeVar("T")
 
-FRESHNESS = {"max-age": "t", "timeout": "t"}  # of what may be answered from the cache
 MOVING_MS = 1000  # without max-age: what may change at any moment
 TIMEOUT_MS = 30_000  # without timeout
 TIMEOUT_MAX_MS = 600_000

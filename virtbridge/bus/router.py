@@ -16,11 +16,13 @@ from types import CoroutineType
 from typing import Any
 
 from virtbridge.bus.access import READ, Access
-from virtbridge.bus.binding import Bound, Handler
+from virtbridge.bus.binding import Bound, Route
 from virtbridge.bus.call import Call, Fault, Marshalled, Refused
 from virtbridge.bus.clients import Clients
 from virtbridge.bus.contract import Method
 from virtbridge.bus.errors import NAME_OF_KIND
+from virtbridge.bus.guards import require_all
+from virtbridge.bus.options import checked
 from virtbridge.bus.publisher import Publisher
 from virtbridge.config import LimitsConfig
 from virtbridge.errors import BridgeError, ErrorKind
@@ -37,12 +39,6 @@ _WAITING_BYTES = 16 << 20  # of all calls that wait for another one to end
 _OVERHEAD_BYTES = 2048  # what one costs beside its body
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    method: Method
-    handler: Handler
-
-
 # What one kind of path answers to: (interface, member), and ("", member) for calls that name no interface.
 Face = Mapping[tuple[str, str], Route]
 
@@ -50,8 +46,7 @@ Face = Mapping[tuple[str, str], Route]
 def face(bounds: Iterable[Bound]) -> Face:
     routes: dict[tuple[str, str], Route] = {}
     for bound in bounds:
-        for name, (method, handler) in bound.methods.items():
-            route = Route(method, handler)
+        for name, route in bound.methods.items():
             routes[bound.interface.name, name] = route
             routes.setdefault(("", name), route)
     return routes
@@ -136,9 +131,11 @@ class Router:
             values = [value if type(value) is Variant else plain(value) for value in values]
         call = Call(incoming.path, target, incoming.sender, self._access)
         lane = incoming.sender, target.key.connection if target else ""
-        if route.method.access != READ:
+        if route.method.access != READ or (route.guards and not route.guards.keys().isdisjoint(values[-1])):
             self._spawn(lane, incoming, route.method, _allowed(route, call, values))
             return
+        if route.method.options is not None:
+            checked(values[-1], route.method.options)
         result = route.handler(call, *values)
         if type(result) is CoroutineType:  # isinstance asks an abstract class, at a tenth of the call's cost
             self._spawn(lane, incoming, route.method, result)
@@ -233,8 +230,14 @@ class Router:
 
 
 async def _allowed(route: Route, call: Call, values: list[Any]) -> Any:
-    """The handler's result, when the caller has the right that the contract states."""
+    """The handler's result, when the caller has the rights that the contract states.
+
+    The options' types come between: they are the contract's, so that a refusal tells nothing.
+    """
     await call.require(route.method.access or "")
+    if route.method.options is not None:
+        checked(values[-1], route.method.options)
+        await require_all(route.guards.values(), call, values[-1])
     result = route.handler(call, *values)
     return await result if type(result) is CoroutineType else result
 

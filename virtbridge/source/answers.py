@@ -11,6 +11,7 @@ import libvirt
 
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.answers import DhcpLease, GuestAddress, GuestInterface, parse_port
+from virtbridge.model.capabilities import parse_emulators
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.macs import shown_mac
 from virtbridge.model.names import name_of
@@ -36,6 +37,15 @@ _NODE_INFO = ("model", "memory", "cpus", "mhz", "nodes", "sockets", "cores", "th
 
 async def _capabilities(session: Session, _raw: Any, _args: Args) -> str:
     return str(await session.call("getCapabilities"))
+
+
+async def _emulators(session: Session, _raw: Any, _args: Args) -> frozenset[str]:
+    try:
+        # Parsed in the worker: a host with many emulators has hundreds of KiB.
+        found: frozenset[str] = await session.call("getCapabilities", then=parse_emulators)
+    except (BadXml, UnicodeError) as error:
+        raise BridgeError(ErrorKind.OPERATION_FAILED, "the host's capabilities cannot be read") from error
+    return found
 
 
 async def _domain_capabilities(session: Session, _raw: Any, args: Args) -> str:
@@ -156,6 +166,7 @@ async def _job_info(session: Session, raw: Any, args: Args) -> dict[str, Any]:
 
 _OF_CONNECTION: Mapping[str, Answer] = {
     "capabilities": _capabilities,
+    "emulators": _emulators,
     "domain-capabilities": _domain_capabilities,
     "sysinfo": _sysinfo,
     "node-info": _node_info,

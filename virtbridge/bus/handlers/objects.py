@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from virtbridge.bus.call import Call
+from virtbridge.bus.guards import no_flags_but, one_of, unless
 from virtbridge.bus.handlers.demand import (
     ConnectionQuestions,
     DomainQuestions,
@@ -13,7 +14,7 @@ from virtbridge.bus.handlers.demand import (
     Questions,
 )
 from virtbridge.bus.handlers.statistics import ConnectionStatistics, DomainStatistics
-from virtbridge.bus.options import FRESHNESS, check_words, checked
+from virtbridge.bus.options import check_words
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.stats_watches import StatsWatches
 from virtbridge.bus.watches import Watches
@@ -50,7 +51,6 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
     def list(
         self, call: Call, kind: str, options: Mapping[str, Any]
     ) -> Sequence[str] | Coroutine[Any, Any, Sequence[str]]:
-        checked(options, FRESHNESS)
         (chosen,) = self._kinds(call, [kind])
         if "max-age" in options or self._is_read_on_demand(call, chosen):
             return self._loaded(call, chosen, options)
@@ -68,18 +68,15 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
         return isinstance(record, ConnectionRecord) and kind.value in record.demand_kinds
 
     async def refresh(self, call: Call, kinds: Sequence[str], options: Mapping[str, Any]) -> None:
-        checked(options, {"timeout": "t"})
         everything = self._known(call) - (ON_DEMAND - self._requests.loaded(call.key.connection))
         chosen = self._kinds(call, kinds or sorted(everything))
         await self._until_known(options, partial(self._requests.refresh, call.key.connection, chosen))
 
     def watch(self, call: Call, kinds: Sequence[str], interval_ms: int, options: Mapping[str, Any]) -> int:
-        checked(options, {})
         chosen = self._kinds(call, kinds) or frozenset(OBJECT_KINDS) - ON_DEMAND
         return self._watches.begin(call.sender, call.key.connection, chosen, interval_ms)
 
     def unwatch(self, call: Call, number: int, options: Mapping[str, Any]) -> None:
-        checked(options, {})
         self._watches.end(call.sender, call.key.connection, number)
 
     def _kinds(self, call: Call, names: Sequence[str]) -> frozenset[Kind]:
@@ -126,16 +123,15 @@ class DomainHandlers(DomainQuestions, DomainStatistics, _StartedHandlers):
         super().__init__(cache, publisher, requests)
         self._statistics = statistics
 
+    @unless(secure=one_of(False), migratable=one_of(False), flags=no_flags_but(_WITHOUT_SECRETS))
     def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
-        flags = _flags(options, _DOMAIN_XML_FLAGS)
-        if flags & ~_WITHOUT_SECRETS:
-            return self._ask_secret_xml(call, flags, options)
-        return self._xml(call, flags, options)
+        return self._xml(call, _flags(options, _DOMAIN_XML_FLAGS), options)
 
 
 class _InactiveHandlers(_StartedHandlers):
     """Of what has another definition for its next start."""
 
+    @unless(flags=no_flags_but(_INACTIVE_XML_FLAGS["inactive"]))
     def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
         return self._xml(call, _flags(options, _INACTIVE_XML_FLAGS), options)
 
@@ -156,13 +152,12 @@ class SecretHandlers(_DefinedHandlers):
     """Never with flags: what a newer libvirt's may show, nobody knows yet."""
 
     def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
-        return self._xml(call, 0, checked(options, {"timeout": "t"}))
+        return self._xml(call, 0, options)
 
 
 def _flags(options: Mapping[str, Any], known: Mapping[str, int]) -> int:
     if not options:
         return 0
-    checked(options, dict.fromkeys(known, "b") | {"flags": "u", "timeout": "t"})
     flags = int(options.get("flags", 0))
     for name, flag in known.items():
         if options.get(name):

@@ -78,9 +78,9 @@ class PropertiesHandlers:
         if setter is None:
             raise Refused(Fault.PROPERTY_READ_ONLY, f"{shape.interface}.{name} cannot be written")
         prop, handler = setter
+        await call.require(prop.access or "")
         if value.signature != prop.signature:
             raise Refused(Fault.INVALID_ARGS, f"{name} is of type {prop.signature}, not {value.signature}")
-        await call.require(prop.access or "")
         await handler(call, value.value)
 
     def _check(self, call: Call, interface: str) -> None:

@@ -1,0 +1,79 @@
+"""Guards: what an option needs beside its method's right, as the contract states it for each such option.
+
+The contract says the right and, in words, which values need none; the handler says the same in code, with
+`unless`. Whatever that code does not know to be harmless needs the right.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from virtbridge.bus.call import Call
+from virtbridge.bus.contract import BadContract, Method, OptionRight
+
+Options = Mapping[str, Any]
+# Of the handlers, a call, an option that it has and all of its options, whose types are checked.
+Harmless = Callable[[Any, Call, str, Options], bool | Awaitable[bool]]
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ATTRIBUTE = "harmless_options"
+
+
+def unless(**options: Harmless) -> Callable[[F], F]:
+    """A handler's options that need a right, each with what tells the values that need none."""
+
+    def mark(handler: F) -> F:
+        setattr(handler, _ATTRIBUTE, options)
+        return handler
+
+    return mark
+
+
+def one_of(*values: Any) -> Harmless:
+    return lambda _handlers, _call, name, options: options[name] in values
+
+
+def no_flags_but(known: int) -> Harmless:
+    """known: flags that are known to be harmless. Others may be a newer libvirt's."""
+    return lambda _handlers, _call, name, options: not options[name] & ~known
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Of one option of a method."""
+
+    option: str
+    stated: OptionRight
+    handlers: Any
+    harmless: Harmless
+
+    async def require(self, call: Call, options: Options) -> None:
+        """Raises NotAuthorized."""
+        harmless = self.harmless(self.handlers, call, self.option, options)
+        if inspect.isawaitable(harmless):
+            harmless = await harmless
+        if not harmless:
+            exception = f" unless {self.stated.unless}" if self.stated.unless else ""
+            why = f", which the option {self.option!r} needs{exception}"
+            await call.require(self.stated.right, why)
+
+
+def guards_of(method: Method, handlers: object, handler: Callable[..., Any]) -> Mapping[str, Guard]:
+    """By option. Raises BadContract when the contract and the handler do not name the same."""
+    harmless: Mapping[str, Harmless] = getattr(handler, _ATTRIBUTE, {})
+    if harmless.keys() != method.option_rights.keys():
+        raise BadContract(
+            f"{method.name}: options with rights are {sorted(method.option_rights)} in the contract,"
+            f" {sorted(harmless)} in the handler"
+        )
+    return {
+        name: Guard(name, stated, handlers, harmless[name]) for name, stated in method.option_rights.items()
+    }
+
+
+async def require_all(guards: Iterable[Guard], call: Call, options: Options) -> None:
+    """Raises NotAuthorized for the first option whose right the caller does not have."""
+    for guard in guards:
+        if guard.option in options:
+            await guard.require(call, options)
