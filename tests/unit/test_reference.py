@@ -14,16 +14,24 @@ WHOLE = """
 <node>
   <!-- org.example.Thing: what it is. Since 0.1. -->
   <interface name="org.example.Thing">
+    <annotation name="org.virtbridge1.Acl" value="cache"/>
     <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="true"/>
     <!-- Size: of a * thing_, in <bytes>. Since 0.2. -->
     <property name="Size" type="t" access="readwrite">
       <annotation name="org.virtbridge1.Access" value="configure"/>
+      <annotation name="org.virtbridge1.Acl" value="virThingSetSize thing:write"/>
     </property>
     <!-- Move: takes it. where: a place … how: `a*b`. Errors: none. Since 0.1. -->
     <method name="Move">
       <annotation name="org.virtbridge1.Access" value="read"/>
+      <annotation name="org.virtbridge1.Options" value="by_force b"/>
+      <annotation name="org.virtbridge1.Acl" value="
+        virThingMove thing:read thing:getattr,
+        virThingIsThere none"/>
+      <annotation name="org.virtbridge1.Access.by_force" value="control unless false"/>
+      <annotation name="org.virtbridge1.Acl.by_force" value="virThingMove thing:write"/>
       <arg name="where" type="s" direction="in"/>
-      <arg name="how" type="s" direction="in"/>
+      <arg name="how" type="a{sv}" direction="in"/>
       <arg name="came" type="b" direction="out"/>
     </method>
     <!--
@@ -66,7 +74,7 @@ def test_a_member_reads_as_its_comment(tmp_path: Path) -> None:
     assert f"| `Size` | {row}" in text.splitlines()
     move = text.partition("### Move (method)\n")[2].partition("\n#")[0]
     assert move == (
-        "\n```\nMove(where s, how s) → came b\n```\n\nTakes it.\n\n"
+        "\n```\nMove(where s, how a{sv}) → came b\n```\n\nTakes it.\n\n"
         "- `where`: a place …\n- `how`: `a*b`.\n- Errors: none.\n- Right: `read`\n"
     )
     moved = text.partition("### Moved (signal)\n")[2].partition("\n#")[0]
@@ -74,6 +82,16 @@ def test_a_member_reads_as_its_comment(tmp_path: Path) -> None:
         "\n```\nMoved(how s)\n```\n\nAfter a move.\n\n"
         "- `how`: known.\n  - first: one thing\n  - second: another\n"
     )
+
+
+def test_the_rights_are_a_table(tmp_path: Path) -> None:
+    rows = reference(_written(tmp_path, WHOLE)).partition("\n|---|---|---|---|---|\n| Thing")[2].splitlines()
+    assert [f"| Thing{rows[0]}", *rows[1:4]] == [
+        "| Thing | properties and signals |  | `read` | `cache` |",
+        "| Thing | Size (writing) |  | `configure` | virThingSetSize (`thing:write`) |",
+        "| Thing | Move |  | `read` | virThingMove (`thing:read thing:getattr`), virThingIsThere (`none`) |",
+        "| Thing | Move | `by_force` | `control` unless false | virThingMove (`thing:write`) |",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ Our annotations, of methods where nothing else is said:
   org.virtbridge1.Options        its options with their types: `connection s, timeout t`
   org.virtbridge1.Access.OPTION  the right that this option needs as well: `read-secrets unless false`. What
                                  stands after `unless` is for people; the handler has it as code.
-  org.virtbridge1.Acl            libvirt's calls behind it; of interfaces and properties too
+  org.virtbridge1.Acl            libvirt's calls behind it (permissions.py); of interfaces and properties too
   org.virtbridge1.Acl.OPTION     libvirt's calls behind this option
 """
 

@@ -7,15 +7,16 @@ element's name, up to a colon.
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
 from lxml import etree
 
-from virtbridge.bus.contract import CONTRACT_FOLDER, BadContract, Interface, load_interfaces
+from virtbridge.bus.contract import CONTRACT_FOLDER, STANDARD_FILE, BadContract, Interface, load_interfaces
 from virtbridge.bus.errors import NAME_OF_KIND
+from virtbridge.bus.permissions import WORDS, Permission, permissions
 from virtbridge.errors import ErrorKind
 
 _INTRODUCTION = """\
@@ -33,7 +34,7 @@ answers from. A change belongs there, not here.
 - Memory and sizes are in bytes, times in microseconds since the epoch, durations in milliseconds.
 - What is absent is an empty string, an empty array or a value that the description names.
 - Right: what a caller needs. Everybody has `read`; all others are root's on the system bus. On a session bus
-  its user has all of them.
+  its user has all of them. [Rights](#rights) has the reasons.
 - A system bus carries 32 MiB in one message. GetManagedObjects of many thousand domains may be more, and is
   `LimitExceeded` then; `Manager.Select` asks for less, of one connection or of some properties.
 - Code is made from these files, which are installed in `share/dbus-1/interfaces`, with gdbus-codegen or with
@@ -42,6 +43,36 @@ answers from. A change belongs there, not here.
   (`a(ta{sv})`).
 - Changes: how a changed property is announced: by the `signal` PropertiesChanged, or `never`, as it does not
   change.
+"""
+_RIGHTS = """\
+## Rights
+
+Everybody on the machine has the right `read`. It lets a caller do what libvirt lets everybody do on a
+read-only connection, as far as libvirt's access control calls that reading, and no more; the service's own
+connections can do everything. The other rights:
+
+- `read-secrets`: XML with its passwords.
+- `control`: what changes or disturbs a running domain, questions to the agent in its guest among them, for
+  which libvirt asks for `domain:write`. It is not `configure`, as they reach nothing on the host.
+- `configure`: definitions, and with them everything that a definition can name: files, devices and programs
+  of the host. On `qemu:///system` that is as good as being root there.
+- `connections`: which connections there are, and what the service connects to.
+
+The table has the libvirt calls behind each member, with the permissions that libvirt's access control asks of
+its own callers. An option that is not in it needs no more than its method does.
+
+Two rows have `read` although libvirt refuses a call in them on a read-only connection:
+
+- GetDomainCapabilities: libvirt refuses it because of one argument, the path of an emulator, which libvirtd
+  then runs (CVE-2019-10167). Here this argument has a right of its own, unless it is empty or a path that the
+  host's capabilities list, which libvirtd runs anyway. libvirt compares the architecture, the machine and the
+  type with what it knows, and does nothing else with them.
+- Reading NodeDevice.Autostart: libvirt's access control calls virNodeDeviceGetAutostart() reading.
+
+"""
+_RIGHTS_TABLE = """
+| Interface | Member | Option | Right | libvirt's calls and permissions |
+|---|---|---|---|---|
 """
 _CHANGES = {
     "true": "signal",
@@ -82,12 +113,13 @@ class Comment:
     notes: tuple[str, ...]
 
 
-def reference(files: Iterable[Path]) -> str:
+def reference(files: Sequence[Path]) -> str:
     """The whole document. Raises BadContract, saying where, when a comment is missing or is another's."""
     chapters = [_chapter(file, element) for file in files for element in _interfaces(file)]
     titles = [chapter.partition("\n")[0].removeprefix("## ") for chapter in chapters]
     contents = "".join(f"- [{title}](#{title.replace('.', '').lower()})\n" for title in titles)
-    return "\n".join([_INTRODUCTION, contents, *chapters, _errors()])
+    contents += "- [Rights](#rights)\n- [Errors](#errors)\n"
+    return "\n".join([_INTRODUCTION, contents, *chapters, _rights(files), _errors()])
 
 
 def comment_of(element: etree._Element, file: str) -> Comment:
@@ -182,6 +214,20 @@ def _markdown(text: str) -> str:
         re.sub(r"[*\\\[\]]|(?<!\w)_|_(?!\w)", r"\\\g<0>", part).replace("<", "&lt;") for part in parts[::2]
     ]
     return "`".join(parts)
+
+
+def _rights(files: Sequence[Path]) -> str:
+    words = "".join(f"- `{word}`: {meaning}.\n" for word, meaning in WORDS.items())
+    rows = permissions([*files, STANDARD_FILE])
+    return _RIGHTS + words + _RIGHTS_TABLE + "".join(map(_right, rows))
+
+
+def _right(row: Permission) -> str:
+    calls = ", ".join(f"{call} (`{' '.join(asked)}`)" for call, asked in row.calls.items()) or f"`{row.word}`"
+    option = f"`{row.option}`" if row.option else ""
+    right = f"`{row.right}`" + (f" unless {_markdown(row.unless)}" if row.unless else "")
+    interface = row.interface.rpartition(".")[2]
+    return f"| {interface} | {row.member} | {option} | {right} | {calls} |\n"
 
 
 def _errors() -> str:

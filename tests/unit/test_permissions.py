@@ -1,0 +1,98 @@
+"""What everybody may do here is what libvirt lets everybody do, and every member says what that is."""
+
+from pathlib import Path
+
+import pytest
+
+from virtbridge.bus.contract import CONTRACT_FOLDER, STANDARD_FILE, BadContract, load_interfaces
+from virtbridge.bus.permissions import PROPERTIES, Permission, permissions
+
+FILES = [*sorted(CONTRACT_FOLDER.glob("org.virtbridge1.*.xml")), STANDARD_FILE]
+ROWS = permissions(FILES)
+LIBVIRT = Path(__file__).parents[1] / "data" / "libvirt-permissions.txt"
+
+# `read`, though libvirt refuses the call on a read-only connection; the API reference has the reasons.
+EXEMPT = {
+    ("org.virtbridge1.Connection", "GetDomainCapabilities", "virConnectGetDomainCapabilities"),
+    ("org.virtbridge1.NodeDevice", PROPERTIES, "virNodeDeviceGetAutostart"),
+}
+# Where libvirt allows everything that it knows, and a newer one may know more.
+UNKNOWN_FLAGS = {("Network", "GetXml"), ("NodeDevice", "GetXml"), ("StoragePool", "GetXml")}
+
+
+def libvirt() -> dict[str, tuple[str, dict[str, str]]]:
+    """By call: what a read-only connection may, and its permissions, each with what it depends on."""
+    rows = [line.split(" | ") for line in LIBVIRT.read_text().splitlines() if line[:1] not in ("#", "")]
+    return {
+        call: (read_only, {":".join(each.split(":")[:2]): each for each in asked.split()})
+        for call, read_only, asked in rows
+    }
+
+
+def name(row: Permission) -> str:
+    return f"{row.interface}.{row.member} {row.option}"
+
+
+def is_reading(permission: str) -> bool:
+    what = permission.partition(":")[2]
+    return permission == "none" or what in ("getattr", "read") or what.startswith("search_")
+
+
+def test_every_member_has_a_row() -> None:
+    rows = {(row.interface, row.member, row.option) for row in ROWS}
+    for file in FILES:
+        for interface in load_interfaces(file).values():
+            expected = {(method, "") for method in interface.methods}
+            expected |= {
+                (f"{prop.name} (writing)", "") for prop in interface.properties.values() if prop.access
+            }
+            expected |= {
+                (method.name, option)
+                for method in interface.methods.values()
+                for option in method.option_rights
+            }
+            if interface.properties or interface.signals:
+                expected.add((PROPERTIES, ""))
+            assert {row[1:] for row in rows if row[0] == interface.name} == expected
+
+
+def test_the_permissions_are_libvirt_s() -> None:
+    known = libvirt()
+    for row in ROWS:
+        for call, asked in row.calls.items():
+            always = [each for each, whole in known[call][1].items() if each == whole]
+            if row.option and (row.interface.rpartition(".")[2], row.member) not in UNKNOWN_FLAGS:
+                assert set(asked) <= known[call][1].keys(), name(row)
+            else:
+                assert list(asked) == always, name(row)
+
+
+def test_libvirt_s_table_has_nothing_else() -> None:
+    assert libvirt().keys() == {call for row in ROWS for call in row.calls}
+
+
+def test_what_everybody_may_is_what_libvirt_allows_read_only() -> None:
+    known = libvirt()
+    exempt = set()
+    for row in ROWS:
+        for call, asked in row.calls.items() if row.right == "read" else ():
+            if known[call][0] == "never" or not all(map(is_reading, asked)):
+                exempt.add((row.interface, row.member, call))
+    assert exempt == EXEMPT
+
+
+def test_what_libvirt_refuses_for_some_arguments_is_an_option_with_a_right() -> None:
+    known = libvirt()
+    guarded = {call for row in ROWS if row.option and row.right != "read" for call in row.calls}
+    sometimes = {call for call, (read_only, _asked) in known.items() if read_only.startswith("unless ")}
+    assert sometimes <= guarded
+
+
+def test_a_member_that_does_not_say_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "x.xml"
+    file.write_text(
+        "<node><interface name='x.Y'><method name='DoIt'>"
+        "<annotation name='org.virtbridge1.Access' value='read'/></method></interface></node>"
+    )
+    with pytest.raises(BadContract, match=r"x\.Y\.DoIt has no org\.virtbridge1\.Acl"):
+        permissions([file])
