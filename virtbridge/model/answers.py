@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from virtbridge.model.addresses import NO_ADDRESS, parse_address
 from virtbridge.model.macs import shown_mac
-from virtbridge.model.xml import attribute, children, parse_root, text, word
+from virtbridge.model.xml import attribute, child, children, parse_root, text, word
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ def parse_port(xml: str) -> NetworkPort:
     parts = children(parse_root(xml, "networkport"))
     owner = children(parts["owner"]) if "owner" in parts else {}
     plug = parts.get("plug")
+    address = parse_address(child(plug, "address"), "pci") if plug is not None else NO_ADDRESS
     return NetworkPort(
         uuid=text(parts.get("uuid")).strip(),
         owner=text(owner.get("name")),
@@ -65,6 +67,6 @@ def parse_port(xml: str) -> NetworkPort:
         mac=shown_mac(attribute(parts.get("mac"), "address")),
         group=text(parts.get("group")),
         type=word(plug, "type"),
-        device=attribute(plug, "bridge") or attribute(plug, "dev"),
+        device=attribute(plug, "bridge") or attribute(plug, "dev") or address.text,
         mode=word(plug, "mode"),
     )

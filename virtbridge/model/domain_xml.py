@@ -8,6 +8,7 @@ Source: https://libvirt.org/formatdomain.html, virDomainGetXMLDesc().
 
 from collections.abc import Callable, Iterable
 
+from virtbridge.model.addresses import parse_address
 from virtbridge.model.disk_sources import source_text
 from virtbridge.model.domain import (
     Disk,
@@ -28,7 +29,6 @@ from virtbridge.model.xml import (
     children_by_tag,
     number,
     parse_root,
-    pci_address,
     text,
     vlan_tags,
     word,
@@ -166,7 +166,7 @@ def _place(kind: str, source: Element | None) -> str:
         return ""
     if kind == "nvme":
         # As QEMU spells it: the controller's PCI address and the namespace.
-        return f"nvme://{pci_address(child(source, 'address'))}/{source.get('namespace', '')}"
+        return f"nvme://{parse_address(child(source, 'address'), 'pci').pci}/{source.get('namespace', '')}"
     return source.get(_PLACES[kind], "") if kind in _PLACES else ""
 
 
@@ -240,7 +240,7 @@ def _interface(element: Element) -> Interface:
         port_group=word(source, "portgroup"),
         bridge=word(source, "bridge"),
         mode=word(source, "mode") if kind in ("direct", "network") else "",
-        address=pci_address(child(source, "address")) if kind == "hostdev" and source is not None else "",
+        address=_joins(kind, source) if kind == "hostdev" else "",
         link_down=attribute(parts.get("link"), "state") == "down",
         boot_order=_boot_order(parts),
         mtu=number(parts.get("mtu"), "size"),
@@ -269,7 +269,7 @@ def _joins(kind: str, source: Element | None) -> str:
     if source is None:
         return ""
     if kind == "hostdev":
-        return pci_address(child(source, "address"))
+        return parse_address(child(source, "address"), "pci").pci
     for name in _JOINS.get(kind, ("dev", "name", "path")):
         value = attribute(source, name)
         if value:
@@ -322,7 +322,7 @@ def _host_device(element: Element) -> HostDevice:
 
 
 def _pci_source(source: Element) -> str:
-    return pci_address(child(source, "address"))
+    return parse_address(child(source, "address"), "pci").pci
 
 
 def _usb_source(source: Element) -> str:

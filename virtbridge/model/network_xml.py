@@ -6,6 +6,7 @@ Source: https://libvirt.org/formatnetwork.html, virNetworkGetXMLDesc().
 
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
+from virtbridge.model.addresses import parse_address
 from virtbridge.model.macs import shown_mac
 from virtbridge.model.network import Address, DhcpHost, NetworkDefinition, PortGroup
 from virtbridge.model.units import UINT32_MAX
@@ -16,7 +17,6 @@ from virtbridge.model.xml import (
     children,
     number,
     parse_root,
-    pci_address,
     text,
     vlan_tags,
     yes,
@@ -56,7 +56,7 @@ def _forward_devices(forward: Element | None) -> tuple[str, ...]:
         if each.tag in ("interface", "pf"):
             found.append(attribute(each, "dev"))
         elif each.tag == "address":
-            found.append(pci_address(each))
+            found.append(parse_address(each).pci)  # libvirt insists on the type here
     return tuple(dict.fromkeys(device for device in found if device))
 
 

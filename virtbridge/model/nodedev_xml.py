@@ -6,6 +6,7 @@ Source: https://libvirt.org/formatnode.html, virNodeDeviceGetXMLDesc(), virNodeD
 
 from collections.abc import Callable, Iterator, Mapping
 
+from virtbridge.model.addresses import parse_address
 from virtbridge.model.macs import shown_mac
 from virtbridge.model.nodedev import (
     AdjunctProcessor,
@@ -28,7 +29,7 @@ from virtbridge.model.nodedev import (
     UsbInterface,
 )
 from virtbridge.model.units import UINT32_MAX, memory_bytes, whole_number
-from virtbridge.model.xml import Element, attribute, child, children, number, parse_root, pci_address, text
+from virtbridge.model.xml import Element, attribute, child, children, number, parse_root, text
 
 _SPEED_UNKNOWN = UINT32_MAX  # the kernel's -1, which libvirt passes on unsigned
 
@@ -118,7 +119,8 @@ def _pci_parts(parts: Parts) -> str:
 def _addresses(element: Element | None) -> tuple[str, ...]:
     if element is None:
         return ()
-    return tuple(filter(None, map(pci_address, element.iterchildren("address"))))
+    found = (parse_address(each, "pci").pci for each in element.iterchildren("address"))
+    return tuple(filter(None, found))
 
 
 def _link(express: Element | None) -> Element | None:

@@ -4,9 +4,10 @@ As with domains, what is unknown is ignored and odd values never raise. Pure. Th
 Source: https://libvirt.org/formatstorage.html, virStoragePoolGetXMLDesc().
 """
 
+from virtbridge.model.addresses import parse_address
 from virtbridge.model.pool import PoolDefinition
 from virtbridge.model.storage_xml import device_paths, permissions_of, secret_of, size_bytes, text_of
-from virtbridge.model.xml import Element, attribute, child, children, parse_root, pci_address, text
+from virtbridge.model.xml import Element, attribute, child, children, parse_root, text
 
 
 def parse_pool(xml: str) -> PoolDefinition:
@@ -60,7 +61,7 @@ def _adapter(adapter: Element | None) -> str:
     if name := adapter.get("name", ""):
         return name
     if (parent := child(adapter, "parentaddr")) is not None:
-        address = pci_address(child(parent, "address"))
+        address = parse_address(child(parent, "address"), "pci").pci
         return "/".join(filter(None, (address, parent.get("unique_id", ""))))
     return ":".join(filter(None, (adapter.get("wwnn", ""), adapter.get("wwpn", ""))))
 

@@ -119,17 +119,6 @@ def children_by_tag(element: Element | None, tags: Collection[str]) -> dict[str,
     return found
 
 
-def pci_address(element: Element | None) -> str:
-    """An address element (domain, bus, slot, function in hexadecimal) as in 0000:03:00.0; empty for none."""
-    if element is None:
-        return ""
-    try:
-        parts = [int(element.get(name, "0"), 16) for name in ("domain", "bus", "slot", "function")]
-    except ValueError:
-        return ""
-    return "{:04x}:{:02x}:{:02x}.{:x}".format(*parts) if min(parts) >= 0 else ""
-
-
 def vlan_tags(element: Element | None) -> tuple[str, ...]:
     """The ids of a vlan element's tags."""
     return tuple(word(tag, "id") for tag in element.iterchildren("tag")) if element is not None else ()
