@@ -20,7 +20,12 @@ def document(folder: str, name: str) -> str:
 
 DOMAINS = sorted(path.stem for path in (_HERE / "domains").glob("*.xml"))
 NETWORKS = sorted(path.stem for path in (_HERE / "networks").glob("*.xml"))
-POOLS, VOLUMES, NODE_DEVICES, SECRETS = (
-    sorted(path.stem for path in (_HERE / folder).glob("*.xml"))
-    for folder in ("pools", "volumes", "nodedevs", "secrets")
-)
+# Of the kinds that are read on demand, by folder.
+ON_DEMAND = ("snapshots", "checkpoints", "filters", "interfaces", "ports")
+
+
+def names(folder: str) -> list[str]:
+    return sorted(path.stem for path in (_HERE / folder).glob("*.xml"))
+
+
+POOLS, VOLUMES, NODE_DEVICES, SECRETS = map(names, ("pools", "volumes", "nodedevs", "secrets"))

@@ -80,13 +80,17 @@ def disk_of(document: str, target: str) -> Disk:
             "network-disks",
             "vda",
             [
-                "rbd:vms/net-root",
-                "rbd://mon1.example:6789,[2001:db8::17]:6789,mon3.example/vms/net-root",
-                "rbd://mon1.example:6789/vms/net-root",
-                "rbd://mon1.example/vms/net-root",
-                "rbd://[2001:db8::17]:6789/vms/net-root",
-                "rbd://[2001:db8::17]/vms/net-root",
-                "rbd://mon3.example/vms/net-root",
+                f"{place}vms/net-root{behind}"
+                for behind in ("@snap:conf=/etc/ceph/ceph.conf", "@snap", "")
+                for place in (
+                    "rbd:",
+                    "rbd://mon1.example:6789,[2001:db8::17]:6789,mon3.example/",
+                    "rbd://mon1.example:6789/",
+                    "rbd://mon1.example/",
+                    "rbd://[2001:db8::17]:6789/",
+                    "rbd://[2001:db8::17]/",
+                    "rbd://mon3.example/",
+                )
             ],
         ),
         ("network-disks", "vdb", ["rbd:vms/no-host"]),
@@ -140,6 +144,58 @@ def test_a_name_is_found_with_a_slash_before_it_and_without(name: str) -> None:
     ).disks
     for spelling in ("nfs://h/exp/a.img", "nfs://h//exp/a.img", "nfs:/exp/a.img", "nfs:exp/a.img"):
         assert normal_source(spelling) in disk_sources(disk)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("https://h.example:443/a/b.iso?x=1", ["vda"]),
+        ("https://h.example/a/b.iso?x=2", ["vdb"]),
+        ("https:a/b.iso?x=2", ["vdb"]),
+        ("https://h.example/a/b.iso", ["vda", "vdb"]),
+        ("https:/a/b.iso", ["vda", "vdb"]),
+        ("https://h.example/a/b.iso?x=3", []),
+        ("https://h.example/a/b.iso?", []),
+    ],
+)
+def test_a_query_tells_two_disks_apart(source: str, found: list[str]) -> None:
+    disks = parse_domain(domain_xml("disk-https-query")).disks
+    assert [disk.target for disk in disks if normal_source(source) in disk_sources(disk)] == found
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "found"), [("", ["a", "b", "c"]), ("@one", ["a"]), ("@two", ["b", "c"]), ("@three", [])]
+)
+def test_a_snapshot_tells_two_disks_apart(snapshot: str, found: list[str]) -> None:
+    """However libvirt was told of it: as an element, or as a part of the name, which QEMU takes as well."""
+
+    def disk(target: str, name: str, inside: str) -> str:
+        return (
+            f"<disk type='network'><source protocol='rbd' name='{name}'>{inside}</source>"
+            f"<target dev='{target}'/></disk>"
+        )
+
+    written = (
+        disk("a", "vms/i", "<snapshot name='one'/>")
+        + disk("b", "vms/i", "<snapshot name='two'/><host name='mon'/>")
+        + disk("c", "vms/i@two", "")
+    )
+    disks = parse_domain(f"<domain><devices>{written}</devices></domain>").disks
+    wanted = normal_source(f"rbd:vms/i{snapshot}")
+    assert [each.target for each in disks if wanted in disk_sources(each)] == found
+
+
+def test_below_the_top_query_and_snapshot_are_known_too() -> None:
+    assert backing_sources(disk_of("disk-sources", "vdd")) == (
+        "https:base.iso?part=1&of=2",
+        "https://mirror.example/base.iso?part=1&of=2",
+        "https://mirror.example:443/base.iso?part=1&of=2",
+        "https:base.iso",
+        "https://mirror.example/base.iso",
+        "https://mirror.example:443/base.iso",
+        "rbd:vms/gold@v1",
+        "rbd:vms/gold",
+    )
 
 
 def test_an_empty_source_is_never_found() -> None:

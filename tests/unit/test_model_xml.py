@@ -1,7 +1,10 @@
 """The parser is hardened, and whatever it is given, it gives a record or BadXml."""
 
 import random
+import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,15 +14,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from tests.data import DOMAINS, NETWORKS, NODE_DEVICES, POOLS, SECRETS, VOLUMES, document, domain_xml
+from tests.data import (
+    DOMAINS,
+    NETWORKS,
+    NODE_DEVICES,
+    ON_DEMAND,
+    POOLS,
+    SECRETS,
+    VOLUMES,
+    document,
+    domain_xml,
+    names,
+)
 from virtbridge.model import xml as model_xml
+from virtbridge.model.answers import parse_port
 from virtbridge.model.disk_sources import backing_sources, disk_sources
 from virtbridge.model.domain import DomainDefinition
 from virtbridge.model.domain_xml import parse_domain
+from virtbridge.model.host_interface import parse_interface
 from virtbridge.model.network_xml import parse_network
 from virtbridge.model.nodedev_xml import parse_node_device
+from virtbridge.model.nwfilters import parse_filter
 from virtbridge.model.pool_xml import parse_pool
 from virtbridge.model.secret import parse_secret
+from virtbridge.model.snapshots import parse_checkpoint, parse_snapshot
 from virtbridge.model.volumes import parse_volume
 from virtbridge.model.xml import MAX_BYTES, BadXml
 
@@ -124,9 +142,26 @@ def test_threads_read_side_by_side() -> None:
         assert list(pool.map(parse_domain, documents)) == [parse_domain(text) for text in documents]
 
 
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "domain": parse_domain,
+    "network": parse_network,
+    "pool": parse_pool,
+    "volume": parse_volume,
+    "device": parse_node_device,
+    "secret": parse_secret,
+    "networkport": parse_port,
+    "domainsnapshot": parse_snapshot,
+    "domaincheckpoint": parse_checkpoint,
+    "filter": parse_filter,
+    "interface": parse_interface,
+}
+
+
 def check(text: str) -> None:
     """A record whose values fit the bus, or BadXml: nothing else."""
-    for parse in (parse_domain, parse_network, parse_pool, parse_volume, parse_node_device, parse_secret):
+    root = re.match("<([a-z]+)[ >/]", text)
+    of_root = PARSERS.get(root[1]) if root else None
+    for parse in (of_root,) if of_root is not None else PARSERS.values():
         try:
             definition: Any = parse(text)
         except BadXml:
@@ -138,14 +173,23 @@ def check(text: str) -> None:
             for disk in definition.disks:
                 assert 0 <= disk.boot_order < 2**64
                 assert "" not in (*disk_sources(disk), *backing_sources(disk))
+            check_devices((*definition.disks, *definition.interfaces, *definition.host_devices))
 
 
-@given(st.text())
-def test_any_text(text: str) -> None:
+def check_devices(devices: tuple[Any, ...]) -> None:
+    for device in devices:
+        for each in fields(device):
+            value = getattr(device, each.name)
+            assert isinstance(value, type(each.default)), each.name
+            assert not isinstance(value, int) or 0 <= value < 2**64, each.name
+        address = getattr(device, "address", "")
+        assert not address or re.fullmatch(r"[0-9a-f]{4,}:[0-9a-f]{2,}:[0-9a-f]{2,}\.[0-9a-f]+", address)
+
+
+@given(st.text(), st.sampled_from(sorted(PARSERS)))
+def test_any_text(text: str, tag: str) -> None:
     check(text)
-    check(f"<domain>{text}</domain>")
-    for tag in ("network", "pool", "volume", "device", "secret"):
-        check(f"<{tag}>{text}</{tag}>")
+    check(f"<{tag}>{text}</{tag}>")
 
 
 _WORDS = """
@@ -153,11 +197,12 @@ _WORDS = """
     graphics listen hostdev address vendor product adapter filesystem channel memory vcpu network ip dhcp
     range host forward portgroup mtu boot alias capability path devnode parent iommuGroup numa link size
     pci-express capacity allocation available permissions auth secret adapter parentaddr initiator usage name
-    media_size
+    media_size plug snapshot query config identity slices slice iqn wwpn char block local owner
 """
 _ATTRIBUTES = """
     type name dev file dir protocol port mode bus slot function domain id unit current firmware prefix netmask
-    family size order address socket transport namespace pool volume state tray
+    family size order address socket transport namespace pool volume state tray query user offset target
+    unit cssid devno uuid device wwpn portid switchid path network bridge
 """
 WORDS, ATTRIBUTES = _WORDS.split(), _ATTRIBUTES.split()
 VALUES = [
@@ -173,6 +218,10 @@ VALUES = [
     "pci",
     "usb",
     "scsi",
+    "hostdev",
+    "ccw",
+    "vhostuser",
+    "udp",
     "unix",
     "/",
     "a/b",
@@ -193,13 +242,11 @@ def elements() -> st.SearchStrategy[str]:
     )
 
 
-@given(st.lists(elements(), max_size=6))
-def test_any_elements(inside: list[str]) -> None:
+@given(st.lists(elements(), max_size=6), st.sampled_from(sorted(PARSERS)))
+def test_any_elements(inside: list[str], tag: str) -> None:
     body = "".join(inside)
     check(f"<domain><devices>{body}</devices></domain>")
-    check(f"<domain>{body}</domain>")
-    for tag in ("network", "pool", "volume", "device", "secret"):
-        check(f"<{tag}>{body}</{tag}>")
+    check(f"<{tag}>{body}</{tag}>")
 
 
 def mutate(root: Any, chance: random.Random) -> None:
@@ -233,6 +280,7 @@ def mutate(root: Any, chance: random.Random) -> None:
         *(("volumes", name) for name in VOLUMES),
         *(("nodedevs", name) for name in NODE_DEVICES),
         *(("secrets", name) for name in SECRETS),
+        *((folder, name) for folder in ON_DEMAND for name in names(folder)),
     ],
 )
 @settings(max_examples=40)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any
 
-from virtbridge.bus.properties import Shape, details_to_bus, device_fields
+from virtbridge.bus.properties import Shape, described, details_to_bus
 from virtbridge.model.keys import Key
 from virtbridge.wire.bodies import PADDING, UINT32, pack_string
 from virtbridge.wire.transport import marshal
@@ -101,21 +101,14 @@ def _devices_entry(name: str, devices: Iterable[Any]) -> bytes:
 def _with_devices(head: bytes, devices: Iterable[Any]) -> bytes:
     """An `aa{sv}` behind a head that starts on an 8-byte boundary and ends with its signature.
 
-    Put together from each field's own entry, most of which are shared. What is empty, 0 or false is left
-    out: of a disk's two dozen keys that are all but five, and a bus daemon looks at each key of each message.
+    Put together from each field's own entry, most of which are shared.
     """
     made = bytearray(head)
     made += PADDING[-len(made) & 3]
     start = len(made) + 4
     made += _EMPTY_ARRAY
     for device in devices:
-        block = join(
-            [
-                property_entry(key, signature, value)
-                for field, key, signature in device_fields(device)
-                if (value := getattr(device, field))
-            ]
-        )
+        block = join([property_entry(key, signature, value) for key, signature, value in described(device)])
         made += PADDING[-len(made) & 3]
         made += UINT32.pack(len(block))
         made += PADDING[-len(made) & 7]

@@ -5,7 +5,7 @@ compared; what the D-Bus library wants is made from them by to_bus(). Signatures
 never from here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, get_args
@@ -368,8 +368,21 @@ _DEVICE_FIELDS: dict[
 ] = {}  # fields() is too slow to be asked each time
 
 
+def described(device: Any) -> Iterator[tuple[str, str, Any]]:
+    """What a device dataclass is on the bus, wherever it is shown: key, signature and value of each field
+    that is not empty, 0 or false.
+
+    The contract's one rule for all dictionaries that have listed keys. Of a disk's three dozen keys that are
+    all but five, and a bus daemon looks at each key of each message.
+    """
+    for name, key, signature in device_fields(device):
+        if value := getattr(device, name):
+            yield key, signature, value
+
+
 def details_to_bus(details: Mapping[str, Any]) -> dict[str, Variant]:
-    """An event's details as a{sv}: str is s, bool b, int x, float d, list as, mapping a{sv}.
+    """A report (an event's details, a job's figures) as a{sv}, whatever the values: str is s, bool b, int x,
+    float d, list as, mapping a{sv}.
 
     libvirt has unsigned numbers, too: what is over x's largest is that.
     """

@@ -33,6 +33,8 @@ answers from. A change belongs there, not here.
   that this version has no name for is its number in decimal.
 - Memory and sizes are in bytes, times in microseconds since the epoch, durations in milliseconds.
 - What is absent is an empty string, an empty array or a value that the description names.
+- In the list of a dictionary's keys stand each key, its type and its meaning; a key with a dot belongs to the
+  dictionaries of the key before the dot. A key is left out of a property when its value is empty, 0 or false.
 - Right: what a caller needs. Everybody has `read`; all others are root's on the system bus. On a session bus
   its user has all of them. [Rights](#rights) has the reasons.
 - A system bus carries 32 MiB in one message. GetManagedObjects of many thousand domains may be more, and is
@@ -102,6 +104,8 @@ _MEANINGS = {
 _ACCESS = {"read": "read", "write": "write", "readwrite": "read, write"}
 # What a comment may explain as `label: text` beside the arguments.
 _LABELS = ("options", "Options", "Errors")
+_GROUP = re.compile(r"(\w+(?:, \w+)*):")
+_KEY = re.compile(r"([a-z][a-z0-9-]*(?:\.[a-z][a-z0-9-]*)?) \(([a-z{}]+)\): (.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,23 @@ class Comment:
     text: str
     since: str
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentedKey:
+    """One key of a dictionary. name: `outer.inner` for one in the dictionaries of a key."""
+
+    name: str
+    signature: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyGroup:
+    """of: the types of which a dictionary has these keys; empty where all dictionaries have the same."""
+
+    of: tuple[str, ...]
+    keys: tuple[DocumentedKey, ...]
 
 
 def reference(files: Sequence[Path]) -> str:
@@ -135,6 +156,21 @@ def comment_of(element: etree._Element, file: str) -> Comment:
     said = " ".join(text[: since.start()].split()).removeprefix(f"{name}: ")
     notes = re.split(r"\n(?! )", text[since.end() :].strip())
     return Comment(said, since[1], tuple(" ".join(note.split()) for note in notes if note))
+
+
+def keys_of(comment: Comment) -> tuple[KeyGroup, ...]:
+    """The list of a dictionary's keys: a line `key (signature): meaning` for each; `type, type:` alone in a
+    line begins those of dictionaries of these types. Empty where the notes are something else.
+    """
+    groups: list[tuple[tuple[str, ...], list[DocumentedKey]]] = [((), [])]
+    for note in comment.notes:
+        if head := _GROUP.fullmatch(note):
+            groups.append((tuple(head[1].split(", ")), []))
+        elif key := _KEY.fullmatch(note):
+            groups[-1][1].append(DocumentedKey(*key.groups()))
+        else:
+            return ()
+    return tuple(KeyGroup(of, tuple(keys)) for of, keys in groups if keys)
 
 
 def _interfaces(file: Path) -> Iterator[etree._Element]:
@@ -162,10 +198,26 @@ def _properties(element: etree._Element, interface: Interface, file: str, since:
         prop = interface.properties[child.get("name", "")]
         comment = comment_of(child, file)
         access = _ACCESS[child.get("access", "")] + (f" (right `{prop.access}`)" if prop.access else "")
-        words = " ".join([comment.text, *comment.notes, *_later(comment, since)])
+        notes = () if keys_of(comment) else comment.notes
+        words = " ".join([comment.text, *notes, *_later(comment, since)])
         text = _markdown(words).replace("|", r"\|")
         rows.append(f"| `{prop.name}` | `{prop.signature}` | {access} | {_CHANGES[prop.emits]} | {text} |")
-    return "### Properties\n\n" + "\n".join(rows) + "\n"
+    return "### Properties\n\n" + "\n".join(rows) + "\n" + "".join(_property_keys(element, file))
+
+
+def _property_keys(element: etree._Element, file: str) -> Iterator[str]:
+    for child in element.iterfind("property"):
+        groups = keys_of(comment_of(child, file))
+        if groups:
+            yield f"\n#### Keys of {child.get('name')}\n"
+        for group in groups:
+            if group.of:
+                yield f"\n{', '.join(f'`{kind}`' for kind in group.of)}:\n"
+            yield "\n" + "".join(f"- {line}\n" for line in _key_lines(group))
+
+
+def _key_lines(group: KeyGroup) -> list[str]:
+    return [f"`{each.name}` (`{each.signature}`): {_markdown(each.meaning)}" for each in group.keys]
 
 
 def _member(element: etree._Element, file: str, since: str, more: tuple[str, ...]) -> str:
@@ -174,8 +226,10 @@ def _member(element: etree._Element, file: str, since: str, more: tuple[str, ...
     name = element.get("name", "")
     names = [arg.get("name", "") for arg in element.iterfind("arg")]
     text, *labelled = _split(comment.text, (*names, *_LABELS))
-    notes = [f"  - {_markdown(note)}" for note in comment.notes]
+    groups = keys_of(comment)
+    notes = [] if groups else [f"  - {_markdown(note)}" for note in comment.notes]
     items = [f"- {_item(each)}" for each in labelled] + notes
+    items += ["- Keys:"] * bool(groups) + [f"  - {line}" for group in groups for line in _key_lines(group)]
     items += [f"- {each}" for each in (*more, *_later(comment, since))]
     lines = [f"### {name} ({element.tag})", "", "```", _call(name, element), "```", ""]
     lines += [_markdown(text[:1].upper() + text[1:]), ""] if text else []

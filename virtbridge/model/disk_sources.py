@@ -26,14 +26,29 @@ _DEFAULT_PORTS = {
 # A name is written with a slash before it or without, as in its URL, where one follows the hosts anyhow.
 _WITH_HOSTS = re.compile(r"([a-z][a-z0-9+.-]*)://([^/]*)/*(.*)", re.DOTALL)
 _WITHOUT_HOSTS = re.compile(r"([a-z][a-z0-9+.-]*):/+(.*)", re.DOTALL)
+# What may stand behind a name, by protocol, the last one first: a disk is found with it and without. No name
+# of these protocols holds such a mark itself.
+_MARKS = {"http": ("?",), "https": ("?",), "rbd": (":conf=", "@")}
 
 
-def source_text(protocol: str, hosts: tuple[str, ...], name: str) -> str:
+def source_text(
+    protocol: str,
+    hosts: tuple[str, ...],
+    name: str,
+    *,
+    query: str = "",
+    snapshot: str = "",
+    config: str = "",
+) -> str:
     """A network source in one string, which is how backing chains keep it.
 
     `protocol:name`; with hosts `protocol://host:port,host:port/name`; on a Unix socket, as QEMU writes it,
-    `protocol+unix:///name?socket=path`.
+    `protocol+unix:///name?socket=path`. Behind the name stand, in their protocols' own notation, what else
+    tells one disk from another: `@snapshot` and `:conf=file` (Ceph's configuration) of rbd, `?query` of http.
     """
+    name += f"@{snapshot}" if snapshot else ""
+    name += f":conf={config}" if config else ""
+    name += f"?{query}" if query else ""
     if not hosts:
         return f"{protocol}:{name}"
     if hosts[0].startswith("/"):
@@ -64,7 +79,7 @@ def disk_sources(disk: Disk) -> tuple[str, ...]:
     if disk.type == "volume":
         top = [normal_source(f"{disk.pool}/{disk.volume}")] if disk.pool else []
     elif disk.protocol:
-        top = list(_spellings(source_text(disk.protocol, disk.hosts, disk.source)))
+        top = list(_spellings(_network_text(disk)))
     else:
         top = [normal_source(disk.source)] if disk.source else []
     for beside in (disk.data_store, disk.mirror):
@@ -73,32 +88,65 @@ def disk_sources(disk: Disk) -> tuple[str, ...]:
     return tuple(dict.fromkeys(top))
 
 
+def _network_text(disk: Disk) -> str:
+    return source_text(
+        disk.protocol,
+        disk.hosts,
+        disk.source,
+        query=disk.query,
+        snapshot=disk.snapshot,
+        config=disk.config,
+    )
+
+
 def backing_sources(disk: Disk) -> tuple[str, ...]:
     """Likewise for what lies below the top."""
     return tuple(dict.fromkeys(spelling for text in disk.backing for spelling in _spellings(text)))
 
 
 def _spellings(text: str) -> Iterator[str]:
-    """A path, pool/volume or source_text(): itself, and a network disk's forms by name and by each host."""
+    """A path, pool/volume or source_text(): itself, and a network disk's forms by name and by each host, each
+    of them with and without query or snapshot.
+    """
     match = _WITH_HOSTS.match(text)
     if not match or match[1] == "nvme":
-        yield normal_source(text)
+        normal = normal_source(text)
+        scheme, colon, name = normal.partition(":")
+        yield from (scheme + colon + each for each in _names(scheme, name))
         return
     scheme, hosts, name = match[1], match[2].lower(), match[3]
     if scheme.endswith("+unix"):
-        yield f"{scheme.removesuffix('+unix')}:{name.rpartition('?socket=')[0]}"
-        yield normal_source(text)
+        protocol, (name, _, socket) = scheme.removesuffix("+unix"), name.rpartition("?socket=")
+        for each in _names(protocol, name):
+            yield f"{protocol}:{each}"
+            yield normal_source(f"{scheme}:///{each}?socket={socket}")
         return
-    yield f"{scheme}:{name}"
+    for each in _names(scheme, name):
+        yield f"{scheme}:{each}"
+        for place in _places(scheme, hosts):
+            yield f"{scheme}://{place}/{each}"
+
+
+def _names(scheme: str, name: str) -> Iterator[str]:
+    """The name as it is, and without what _MARKS begin."""
+    yield name
+    for mark in _MARKS.get(scheme, ()):
+        before, found, _ = name.partition(mark)
+        if found:
+            name = before
+            yield name
+
+
+def _places(scheme: str, hosts: str) -> Iterator[str]:
     if "," in hosts:
-        yield f"{scheme}://{hosts}/{name}"  # all at once, as `backing` and `mirror` have it
+        yield hosts  # all at once, as `backing` and `mirror` have it
     for host in hosts.split(","):
-        yield f"{scheme}://{host}/{name}"
+        yield host
         bare, port = _split_port(host)
         if port:
-            yield f"{scheme}://{bare}/{name}"
+            yield bare
         elif scheme in _DEFAULT_PORTS:
-            yield f"{scheme}://{bare}:{_DEFAULT_PORTS[scheme]}/{name}"
+            yield f"{bare}:{_DEFAULT_PORTS[scheme]}"
 
 
 def _split_port(host: str) -> tuple[str, str]:

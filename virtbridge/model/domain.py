@@ -12,7 +12,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Disk:
     """source: never set for a volume (pool and volume are). backing, data_store, mirror: as
-    disk_sources.source_text() writes them.
+    disk_sources.source_text() writes them. address, namespace: of an NVMe controller of the host.
+    slice_offset, slice_size: bytes.
     """
 
     device: str = ""
@@ -22,8 +23,19 @@ class Disk:
     source: str = ""
     protocol: str = ""
     hosts: tuple[str, ...] = ()
+    query: str = ""
+    snapshot: str = ""
+    config: str = ""
+    user: str = ""
+    group: str = ""
+    initiator: str = ""
     pool: str = ""
     volume: str = ""
+    mode: str = ""
+    address: str = ""
+    namespace: int = 0
+    slice_offset: int = 0
+    slice_size: int = 0
     format: str = ""
     cache: str = ""
     serial: str = ""
@@ -42,7 +54,9 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """mac: lower case. address: of the host's PCI device, as in 0000:03:00.0."""
+    """mac: lower case. address: of the host's PCI device, as in 0000:03:00.0; vendor, product, bus, device,
+    port: of the host's USB device, as with HostDevice.
+    """
 
     type: str = ""
     mac: str = ""
@@ -52,9 +66,18 @@ class Interface:
     source: str = ""
     network: str = ""
     port_group: str = ""
+    port_id: str = ""
     bridge: str = ""
     mode: str = ""
+    local: str = ""
+    port_group_id: str = ""
+    connection_id: str = ""
     address: str = ""
+    vendor: str = ""
+    product: str = ""
+    bus: int = 0
+    device: int = 0
+    port: str = ""
     link_down: bool = False
     boot_order: int = 0
     mtu: int = 0
@@ -81,10 +104,32 @@ class Graphics:
 
 @dataclass(frozen=True, slots=True)
 class HostDevice:
+    """source: what identifies the device in one string; each part of it has a field of its own, by the
+    device's type. vendor, product: as in 0x046d. bus: of USB or SCSI.
+    """
+
     mode: str = ""
     type: str = ""
     managed: bool = False
     source: str = ""
+    address: str = ""
+    vendor: str = ""
+    product: str = ""
+    bus: int = 0
+    device: int = 0
+    port: str = ""
+    adapter: str = ""
+    target: int = 0
+    unit: int = 0
+    protocol: str = ""
+    name: str = ""
+    hosts: tuple[str, ...] = ()
+    initiator: str = ""
+    wwpn: str = ""
+    uuid: str = ""
+    block: str = ""
+    char: str = ""
+    interface: str = ""
     model: str = ""
     alias: str = ""
     boot_order: int = 0

@@ -8,13 +8,14 @@ Source: https://libvirt.org/formatsnapshot.html, https://libvirt.org/formatcheck
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from virtbridge.model.disk_xml import source_in_one
 from virtbridge.model.units import microseconds
 from virtbridge.model.xml import Element, attribute, child, children, number, parse_root, text, word
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotDisk:
-    """source: the overlay's file or device, of an external snapshot."""
+    """source: the overlay of an external snapshot in one string, as in a disk's backing chain."""
 
     name: str = ""
     snapshot: str = ""
@@ -103,13 +104,13 @@ def _disks(parts: Mapping[str, Element]) -> Iterable[Element]:
 
 def _snapshot_disk(element: Element) -> SnapshotDisk:
     parts = children(element)
-    source = parts.get("source")
+    kind, source = word(element, "type"), parts.get("source")
     return SnapshotDisk(
         name=attribute(element, "name"),
         snapshot=word(element, "snapshot"),
-        type=word(element, "type"),
+        type=kind,
         format=word(parts.get("driver"), "type"),
-        source=attribute(source, "file") or attribute(source, "dev") or attribute(source, "name"),
+        source=source_in_one(kind or "file", source),
     )
 
 
