@@ -235,8 +235,8 @@ async def test_the_host_s_answers(host: Libvirtd, source: Asked) -> None:
     xml = await source.requests.ask(CONNECTION, "domain-capabilities", 0, type="qemu", arch="x86_64")
     assert "<domain>qemu</domain>" in xml
     info = await source.requests.ask(CONNECTION, "node-info", 0)
-    assert info["memory"] > 1 << 28
-    assert info["cpus"] >= 1
+    assert info.memory > 1 << 28
+    assert info.cpus >= 1
     stats = await source.requests.ask(CONNECTION, "node-stats", 0)
     assert stats["memory-total"] > stats["memory-free"] > 0
     assert stats["cpu-idle"] > 0

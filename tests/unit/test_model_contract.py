@@ -1,7 +1,10 @@
-"""The dictionaries of the contract: their listed keys are what the dataclasses have and the parsers fill."""
+"""The dictionaries of the contract: their listed keys are what the dataclasses have and the parsers fill, and
+every member that gives an `a{sv}` follows the one rule about empty keys.
+"""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -10,9 +13,12 @@ import pytest
 from lxml import etree
 
 from tests.data import NODE_DEVICES, document, names
+from virtbridge.bus import pieces
+from virtbridge.bus.contract import load_contract
 from virtbridge.bus.properties import described, device_fields
 from virtbridge.bus.reference import comment_of, keys_of
-from virtbridge.model.answers import DhcpLease, GuestInterface, NetworkPort, parse_port
+from virtbridge.bus.values import dictionaries, figures
+from virtbridge.model.answers import DhcpLease, GuestInterface, NetworkPort, NodeInfo, parse_port
 from virtbridge.model.domain import Disk, DomainDefinition, Filesystem, Graphics, HostDevice, Interface
 from virtbridge.model.domain_xml import parse_domain
 from virtbridge.model.host_interface import HostAddress, parse_interface
@@ -26,6 +32,7 @@ from virtbridge.model.pool import PoolDefinition
 from virtbridge.model.secret import SecretDefinition
 from virtbridge.model.snapshots import CheckpointDisk, SnapshotDisk, parse_checkpoint, parse_snapshot
 from virtbridge.model.volumes import BackingVolume
+from virtbridge.wire.transport import plain, unmarshal
 
 CONTRACT = Path(__file__).parents[2] / "dbus"
 Keys = list[tuple[str, str]]
@@ -49,8 +56,11 @@ DESCRIPTIONS: Mapping[Member, type] = {
     ("Snapshot", "Disks"): SnapshotDisk,
     ("Checkpoint", "Disks"): CheckpointDisk,
     ("StorageVolume", "BackingChain"): BackingVolume,
+    ("Connection", "GetNodeInfo"): NodeInfo,
 }
 DETAILS = ("NodeDevice", "Details")
+# Whose dictionaries are properties by name, which never come and go.
+ALL_PROPERTIES = {("Manager", "Select")}
 
 
 def by_type() -> dict[str, type]:
@@ -149,6 +159,78 @@ def test_every_listed_key_of_a_capability_is_filled_from_some_document() -> None
     for kinds, expected in listed(DETAILS).items():
         found = seen(each for each in details if each.type in kinds)
         assert found == {key for key, _ in expected}, kinds
+
+
+# --- the rule about empty keys
+
+
+def with_dictionaries() -> Iterator[Member]:
+    """Every member that gives a client an `a{sv}`."""
+    for interface in load_contract().values():
+        signatures = (
+            {name: each.signature for name, each in interface.properties.items()}
+            | {name: each.out_signature for name, each in interface.methods.items()}
+            | dict(interface.signals)
+        )
+        short = interface.name.rpartition(".")[2]
+        yield from ((short, name) for name, signature in signatures.items() if "a{sv}" in signature)
+
+
+@pytest.mark.parametrize("member", list(with_dictionaries()), ids=".".join)
+def test_every_dictionary_is_a_description_a_report_or_properties(member: Member) -> None:
+    comment = comment_of(element(member), member[0])
+    kinds = (
+        member in DESCRIPTIONS or member == DETAILS,
+        re.search(r"\breports?\b", comment.text) is not None,
+        member in ALL_PROPERTIES,
+    )
+    assert sum(kinds) == 1
+    assert bool(keys_of(comment)) == kinds[0]
+
+
+def full(record: type) -> Any:
+    """One of which no field is empty, 0 or false."""
+
+    def value(hint: Any) -> Any:
+        if hint in (str, bool, int, ObjectPath):
+            return {str: "x", bool: True, int: 7, ObjectPath: ObjectPath("/x")}[hint]
+        inner = get_args(hint)[0]
+        return ("x",) if inner is str else (full(inner),)
+
+    return record(**{name: value(hint) for name, hint in get_type_hints(record).items()})
+
+
+@dataclass(frozen=True, slots=True)
+class AllEmpty:
+    text: str = ""
+    count: int = 0
+    flag: bool = False
+    texts: tuple[str, ...] = ()
+
+
+@pytest.mark.parametrize(
+    "record", [*DESCRIPTIONS.values(), *by_type().values(), AllEmpty], ids=lambda record: record.__name__
+)
+def test_a_description_has_the_keys_that_are_not_empty(record: type) -> None:
+    """As a property and as an answer, which are marshalled by different code."""
+    whole = record(**{each.name: type(each.default)() for each in fields(record)})
+    for value, expected in ((whole, set()), (full(record), {key for _, key, _ in device_fields(whole)})):
+        (answer,) = plain(dictionaries([value]))
+        ((prop,),) = plain(unmarshal("v", pieces.variant_body("aa{sv}", (value,))))
+        assert set(answer) == expected
+        assert answer == prop
+
+
+def test_a_report_has_every_key() -> None:
+    told = {"none": 0, "no": False, "empty": "", "nothing": 0.0, "list": [], "mapping": {}}
+    assert plain(figures(told)) == told
+
+
+def test_the_rule_is_stated_once() -> None:
+    api = (CONTRACT / "API.md").read_text("utf-8")
+    assert api.count("a missing key means") == 2  # of a description, and of a report
+    for file in CONTRACT.glob("org.virtbridge1.*.xml"):
+        assert "key is left out" not in " ".join(file.read_text("utf-8").split()), file.name
 
 
 # --- definitions

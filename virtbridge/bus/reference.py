@@ -33,8 +33,13 @@ answers from. A change belongs there, not here.
   that this version has no name for is its number in decimal.
 - Memory and sizes are in bytes, times in microseconds since the epoch, durations in milliseconds.
 - What is absent is an empty string, an empty array or a value that the description names.
-- In the list of a dictionary's keys stand each key, its type and its meaning; a key with a dot belongs to the
-  dictionaries of the key before the dot. A key is left out of a property when its value is empty, 0 or false.
+- An `a{sv}` whose keys are listed here, alone or in an `aa{sv}`, describes something: it has no key whose
+  value is an empty string, an empty array, 0 or false, so a missing key means that value. In the list stand
+  each key, its type and its meaning; a key with a dot belongs to the dictionaries of the key before the dot.
+- An `a{sv}` that is called a report has every key that libvirt gave, whatever its value, since a figure of 0
+  says something else than no figure: a missing key means that libvirt did not tell. All statistics and the
+  details of all events are reports.
+- Properties are always all there, in GetAll, GetManagedObjects and `Manager.Select`.
 - Right: what a caller needs. Everybody has `read`; all others are root's on the system bus. On a session bus
   its user has all of them. [Rights](#rights) has the reasons.
 - A system bus carries 32 MiB in one message. GetManagedObjects of many thousand domains may be more, and is

@@ -1,35 +1,34 @@
-"""Answers of libvirt's that are no objects, as what the D-Bus library marshals."""
+"""Answers of libvirt's that are no objects, as what the D-Bus library marshals.
+
+The contract has two kinds of a{sv}: a description, of which dictionary() leaves out what is empty, 0 or
+false, and a report, in which 0 is a figure like any other.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from virtbridge.bus.properties import details_to_bus, device_fields
+from virtbridge.bus.properties import described, details_to_bus
 from virtbridge.wire.transport import Variant
 
 
 def dictionaries(values: Iterable[Any]) -> list[dict[str, Variant]]:
-    """The model's dataclasses as aa{sv}: str is s, bool b, int t, a tuple as or aa{sv}."""
-    return [_dictionary(value) for value in values]
+    """Descriptions: the model's dataclasses as aa{sv}."""
+    return [dictionary(value) for value in values]
+
+
+def dictionary(value: Any) -> dict[str, Variant]:
+    """A description: str is s, bool b, int t, a tuple as or aa{sv}."""
+    return {key: Variant(signature, _field(signature, each)) for key, signature, each in described(value)}
 
 
 def figures(values: Mapping[str, Any]) -> dict[str, Variant]:
-    """Names and values of libvirt's own as a{sv}: text is s, whole numbers x, booleans b, fractions d."""
+    """A report of names and values of libvirt's own: text is s, whole numbers x, booleans b, fractions d."""
     return details_to_bus(values)
 
 
-def sizes(values: Mapping[str, Any]) -> dict[str, Variant]:
+def sizes(values: Mapping[str, int]) -> dict[str, Variant]:
     """Likewise where no number can be negative: whole numbers are t."""
-    return {
-        name: Variant("t", max(0, value)) if type(value) is int else Variant("s", str(value))
-        for name, value in values.items()
-    }
-
-
-def _dictionary(value: Any) -> dict[str, Variant]:
-    return {
-        key: Variant(signature, _field(signature, getattr(value, field)))
-        for field, key, signature in device_fields(value)
-    }
+    return {name: Variant("t", max(0, value)) for name, value in values.items()}
 
 
 def _field(signature: str, value: Any) -> Any:

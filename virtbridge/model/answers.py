@@ -8,6 +8,20 @@ from virtbridge.model.xml import attribute, child, children, parse_root, text, w
 
 
 @dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """virNodeInfo. memory: bytes. cpus: active ones. mhz: 0 where the host does not tell."""
+
+    model: str = ""
+    memory: int = 0
+    cpus: int = 0
+    mhz: int = 0
+    nodes: int = 0
+    sockets: int = 0
+    cores: int = 0
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class DhcpLease:
     """expiry: microseconds since the epoch, 0 for never. type: ipv4 or ipv6."""
 

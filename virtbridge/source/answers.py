@@ -10,7 +10,7 @@ from typing import Any
 import libvirt
 
 from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.model.answers import DhcpLease, GuestAddress, GuestInterface, parse_port
+from virtbridge.model.answers import DhcpLease, GuestAddress, GuestInterface, NodeInfo, parse_port
 from virtbridge.model.capabilities import parse_emulators
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.macs import shown_mac
@@ -32,7 +32,6 @@ _SOURCES = {
 }
 _JOB_TYPE = table("VIR_DOMAIN_JOB_", "OPERATION_", "STATS_")
 _JOB_OPERATION = table("VIR_DOMAIN_JOB_OPERATION_", "STR_")
-_NODE_INFO = ("model", "memory", "cpus", "mhz", "nodes", "sockets", "cores", "threads")
 
 
 async def _capabilities(session: Session, _raw: Any, _args: Args) -> str:
@@ -57,10 +56,9 @@ async def _sysinfo(session: Session, _raw: Any, _args: Args) -> str:
     return str(await session.call("getSysinfo", 0))
 
 
-async def _node_info(session: Session, _raw: Any, _args: Args) -> dict[str, Any]:
-    values = await session.call("getInfo", short=True)
-    info = dict(zip(_NODE_INFO, values, strict=False))
-    return info | {"memory": int(info["memory"]) << 20}  # libvirt-python makes MiB of libvirt's KiB
+async def _node_info(session: Session, _raw: Any, _args: Args) -> NodeInfo:
+    model, memory_mib, *counts = await session.call("getInfo", short=True)
+    return NodeInfo(model, int(memory_mib) << 20, *counts)  # libvirt-python makes MiB of libvirt's KiB
 
 
 async def _node_stats(session: Session, _raw: Any, _args: Args) -> dict[str, int]:

@@ -10,7 +10,7 @@ from virtbridge.bus.call import Call
 from virtbridge.bus.guards import one_of, unless
 from virtbridge.bus.options import MOVING_MS, check_words, max_age_s, timeout_s, within
 from virtbridge.bus.publisher import Publisher
-from virtbridge.bus.values import dictionaries, figures, sizes
+from virtbridge.bus.values import dictionaries, dictionary, figures, sizes
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.errors import BridgeError, ErrorKind
@@ -101,7 +101,7 @@ class ConnectionQuestions(Questions):
         return str(await self._ask(call, "sysinfo", options, _SETTLED_MS))
 
     async def get_node_info(self, call: Call, options: Mapping[str, Any]) -> dict[str, Any]:
-        return sizes(await self._ask(call, "node-info", options, _SETTLED_MS))
+        return dictionary(await self._ask(call, "node-info", options, _SETTLED_MS))
 
     async def get_node_stats(self, call: Call, options: Mapping[str, Any]) -> dict[str, Any]:
         return sizes(await self._ask(call, "node-stats", options, MOVING_MS))
