@@ -21,6 +21,7 @@ from virtbridge.cache.requests import Requests
 from virtbridge.cache.statistics import Statistics
 from virtbridge.config import Config, LimitsConfig
 from virtbridge.interpreter import Collector, share_fairly
+from virtbridge.limiter import Portions
 from virtbridge.metrics import Metrics
 from virtbridge.notify import Notifier
 from virtbridge.reloads import Reloads
@@ -28,6 +29,7 @@ from virtbridge.source.calls.eventloop import BEAT_S
 from virtbridge.source.connections import Connections
 from virtbridge.status import Status
 from virtbridge.tasks import end_all
+from virtbridge.wire.backlog import BacklogLimits
 from virtbridge.wire.dial import DialError
 from virtbridge.wire.inbound import InboundLimits
 from virtbridge.wire.link import BusError, Link, LinkLimits, LinkLost
@@ -117,7 +119,7 @@ class _Daemon:
         metrics = Metrics()
         cache = Cache()
         Chains(cache)
-        self._clients = Clients(link)
+        self._clients = Clients(link, session=session)
         self._connections = Connections(
             publish=cache.apply,
             lookup=cache.get,
@@ -147,6 +149,8 @@ class _Daemon:
             self._clients,
             metrics,
             config,
+            _waiting(config.limits, session=session),
+            _portions(config.limits, session=session),
             session=session,
         )
 
@@ -182,6 +186,7 @@ class _Daemon:
             await self._statistics.stop()
             await self._requests.stop()
             await self._face.stop()
+            await self._clients.stop()
         except (NameTaken, BusError, LinkLost) as error:
             log.error("%s", error)
             return 1
@@ -215,6 +220,22 @@ class _Daemon:
 # the protocol's own maximum.
 _SYSTEM_MESSAGE_BYTES = 32 << 20
 _SESSION_MESSAGE_BYTES = 128 << 20
+# What may wait to be taken by the bus before no more is made: under a flood dbus-daemon takes some 5 MB/s of
+# us, and whoever is not flooding waits behind it.
+_REPLY_BYTES = 1 << 20
+_CLIENT_REPLY_BYTES = 32 << 10
+
+
+def _portions(limits: LimitsConfig, *, session: bool) -> Portions:
+    return Portions() if session else Portions(limits.user_percent, limits.root_percent)
+
+
+def _waiting(limits: LimitsConfig, *, session: bool) -> BacklogLimits:
+    portions = _portions(limits, session=session)
+    return BacklogLimits(
+        calls=portions.of(limits.calls, limits.calls_per_client),
+        size_bytes=portions.of(limits.calls_bytes),
+    )
 
 
 def _link_limits(limits: LimitsConfig, *, session: bool) -> LinkLimits:
@@ -223,5 +244,6 @@ def _link_limits(limits: LimitsConfig, *, session: bool) -> LinkLimits:
         message_bytes=_SESSION_MESSAGE_BYTES if session else _SYSTEM_MESSAGE_BYTES,
         high_water_bytes=limits.outgoing_high_water_bytes,
         low_water_bytes=limits.outgoing_high_water_bytes // 4,
-        inbound=InboundLimits(calls_per_sender=limits.calls_per_client),
+        reply_bytes=_portions(limits, session=session).of(_REPLY_BYTES, _CLIENT_REPLY_BYTES),
+        inbound=InboundLimits(backlog=_waiting(limits, session=session)),
     )

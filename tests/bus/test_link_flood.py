@@ -8,7 +8,9 @@ import pytest
 
 from tests.support.dbus_daemon import BusDaemon
 from tests.support.until import until
+from virtbridge.limiter import Portions
 from virtbridge.wire import bodies, framing, headers
+from virtbridge.wire.backlog import BacklogLimits
 from virtbridge.wire.framing import Incoming
 from virtbridge.wire.inbound import InboundLimits
 from virtbridge.wire.link import BusError, Link, LinkLimits
@@ -17,6 +19,11 @@ from virtbridge.wire.names import BUS_NAME, BUS_PATH
 FLOOD = 20_000
 HEADERS = headers.Headers()
 TIMEOUT_S = 60.0
+
+
+def inbound_limits(turn_calls: int, calls_per_client: int) -> InboundLimits:
+    backlog = BacklogLimits(Portions().of(1_000_000, calls_per_client), Portions().of(1 << 30))
+    return InboundLimits(turn_calls=turn_calls, backlog=backlog)
 
 
 class Service:
@@ -49,7 +56,7 @@ class Service:
 
 @pytest.fixture
 async def service(bus: BusDaemon) -> AsyncIterator[Service]:
-    limits = LinkLimits(inbound=InboundLimits(turn_calls=200, calls_per_sender=FLOOD))
+    limits = LinkLimits(inbound=inbound_limits(200, FLOOD))
     running = Service(await Link.connect(bus.address, limits))
     yield running
     running.stop()
@@ -90,7 +97,7 @@ async def test_another_client_is_answered_in_the_middle_of_a_flood(bus: BusDaemo
 
 
 async def test_above_the_cap_calls_are_refused_by_name(bus: BusDaemon) -> None:
-    limits = LinkLimits(inbound=InboundLimits(turn_calls=1, calls_per_sender=50))
+    limits = LinkLimits(inbound=inbound_limits(1, 50))
     service = Service(await Link.connect(bus.address, limits))
     other = await Link.connect(bus.address)
     flooder, done = await flood(bus, service.link.unique_name, 5000)
@@ -105,7 +112,7 @@ async def test_above_the_cap_calls_are_refused_by_name(bus: BusDaemon) -> None:
 
 
 async def test_calls_of_a_client_that_left_are_not_handled_after_the_news(bus: BusDaemon) -> None:
-    limits = LinkLimits(inbound=InboundLimits(turn_calls=1, calls_per_sender=FLOOD))
+    limits = LinkLimits(inbound=inbound_limits(1, FLOOD))
     service = Service(await Link.connect(bus.address, limits))
     gone_at: list[int] = []
 

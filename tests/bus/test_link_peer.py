@@ -8,12 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from virtbridge.limiter import Portions
 from virtbridge.wire import bodies, headers
+from virtbridge.wire.backlog import BacklogLimits
 from virtbridge.wire.framing import Incoming, Splitter
 from virtbridge.wire.inbound import InboundLimits
 from virtbridge.wire.link import BusError, Link, LinkLimits, LinkLost
 
 TIMEOUT_S = 10.0
+UNBOUNDED = Portions().of(1 << 30)
 HEADERS = headers.Headers()
 
 
@@ -128,7 +131,9 @@ async def test_while_congested_calls_wait_and_our_own_replies_get_through(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, peer = pair
-    link = Link(ours, True, LinkLimits(high_water_bytes=300_000, low_water_bytes=100_000))
+    link = Link(
+        ours, True, LinkLimits(high_water_bytes=300_000, low_water_bytes=100_000, reply_bytes=UNBOUNDED)
+    )
     handled: list[int] = []
 
     def on_call(call: Incoming) -> None:
@@ -155,17 +160,25 @@ async def test_while_congested_calls_wait_and_our_own_replies_get_through(
     link.close()
 
 
+MANY = 12_000
+
+
 async def test_waiting_calls_are_bounded_too(pair: tuple[socket.socket, socket.socket]) -> None:
     """A peer that writes calls and reads no answer: we stop reading, and go on once it reads."""
     ours, peer = pair
     limits = LinkLimits(
-        high_water_bytes=50_000, low_water_bytes=10_000, inbound=InboundLimits(queued_bytes=200_000)
+        high_water_bytes=50_000,
+        low_water_bytes=10_000,
+        reply_bytes=UNBOUNDED,
+        inbound=InboundLimits(
+            backlog=BacklogLimits(Portions().of(65536), size_bytes=Portions().of(4_000_000))
+        ),
     )
     link = Link(ours, True, limits)
     link.on_call = lambda call: link.reply(call, "ay", struct.pack("<I", 1000) + bytes(1000))
     link.start()
     peer.setblocking(False)
-    stream = memoryview(b"".join(call_frame(serial) for serial in range(1, 8001)))
+    stream = memoryview(b"".join(call_frame(serial) for serial in range(1, MANY + 1)))
     sent = 0
     idle = 0
     while sent < len(stream) and idle < 200:
@@ -176,12 +189,13 @@ async def test_waiting_calls_are_bounded_too(pair: tuple[socket.socket, socket.s
             idle += 1
         await asyncio.sleep(0)
     assert sent < len(stream)
-    assert link._inbound.queued_bytes < 200_000 + 65536 * 8
+    assert link._inbound.queued_bytes < 4_000_000
+    assert link.counts.refused == 0
     assert link.congested
     writer = asyncio.create_task(asyncio.get_running_loop().sock_sendall(peer, bytes(stream[sent:])))
-    replies = await read_messages(peer, 8000)
+    replies = await read_messages(peer, MANY)
     await writer
-    assert [message.reply_serial for message in replies] == list(range(1, 8001))
+    assert [message.reply_serial for message in replies] == list(range(1, MANY + 1))
     link.close()
 
 

@@ -81,7 +81,7 @@ class RawBus:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(timeout_s)
         self.sock.connect(_address_path(address))
-        uid = str(os.getuid()).encode().hex().encode()
+        uid = str(os.geteuid()).encode().hex().encode()
         self.sock.sendall(b"\0AUTH EXTERNAL " + uid + b"\r\n")
         if not self.sock.recv(4096).startswith(b"OK"):
             raise ConnectionError("the bus did not accept EXTERNAL")

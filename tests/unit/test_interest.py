@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from virtbridge.cache.interest import Interests, Intervals, Watch
 from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.limiter import Bounds, Portions
 from virtbridge.model.keys import Kind
 
 DOMAIN, NETWORK = frozenset({Kind.DOMAIN}), frozenset({Kind.NETWORK})
@@ -17,13 +18,13 @@ DOMAIN, NETWORK = frozenset({Kind.DOMAIN}), frozenset({Kind.NETWORK})
 class Told:
     def __init__(self, per_client: int = 3, total: int = 5) -> None:
         self.calls: list[tuple[str, Intervals]] = []
-        self.interests = Interests(self._changed, per_client=per_client, total=total)
+        self.interests = Interests(self._changed, Bounds(total, total, 0, per_client))
 
     def _changed(self, connection: str, intervals: Intervals) -> None:
         self.calls.append((connection, intervals))
 
     def add(self, client: str, interval_s: float, kinds: Any = DOMAIN, connection: str = "c") -> int:
-        return self.interests.add(Watch(client, connection, kinds, interval_s))
+        return self.interests.add(Watch(1000, client, connection, kinds, interval_s))
 
 
 def test_the_shortest_interval_wins_and_what_changes_nothing_is_not_told() -> None:
@@ -80,12 +81,12 @@ def test_a_watch_belongs_to_its_client_and_connection() -> None:
 def test_limits_of_a_client_and_of_all() -> None:
     told = Told()
     numbers = [told.add(":1", 5) for _ in range(3)]
-    with pytest.raises(BridgeError, match="this client has 3") as failure:
+    with pytest.raises(BridgeError, match="one client, 3 watches") as failure:
         told.add(":1", 1)
     assert failure.value.kind is ErrorKind.LIMIT_EXCEEDED
     told.add(":2", 5)
     told.add(":3", 5)
-    with pytest.raises(BridgeError, match="all clients together"):
+    with pytest.raises(BridgeError, match="one user, 5 watches"):
         told.add(":4", 1)
     assert told.calls == [("c", {Kind.DOMAIN: 5})]
     told.interests.end(":1", "c", numbers[0])
@@ -96,7 +97,9 @@ clients, connections = st.sampled_from("xyz"), st.sampled_from("cd")
 steps = st.one_of(
     st.tuples(
         st.just("add"),
-        st.builds(Watch, clients, connections, st.frozensets(st.sampled_from(Kind)), st.integers(1, 5)),
+        st.builds(
+            Watch, st.just(0), clients, connections, st.frozensets(st.sampled_from(Kind)), st.integers(1, 5)
+        ),
     ),
     st.tuples(st.just("end"), st.integers(0, 9)),
     st.tuples(st.just("end_client"), clients),
@@ -107,7 +110,7 @@ steps = st.one_of(
 @given(st.lists(steps, max_size=40))
 def test_what_was_last_told_is_what_the_watches_come_to(steps: list[tuple[str, Any]]) -> None:
     last: dict[str, Intervals] = {}
-    interests = Interests(last.__setitem__, per_client=100, total=100)
+    interests = Interests(last.__setitem__, Portions().of(100))
     watches: dict[int, Watch] = {}
     for step, value in steps:
         if step == "add":

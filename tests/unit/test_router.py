@@ -12,8 +12,9 @@ from virtbridge.bus.contract import load_standard
 from virtbridge.bus.handlers import standard
 from virtbridge.bus.router import Router, face
 from virtbridge.bus.tree import Tree
-from virtbridge.config import LimitsConfig
+from virtbridge.limiter import Portions
 from virtbridge.metrics import Metrics
+from virtbridge.wire.backlog import BacklogLimits
 from virtbridge.wire.framing import LITTLE, METHOD_CALL, Incoming
 
 PEER = "org.freedesktop.DBus.Peer"
@@ -24,6 +25,10 @@ class Link:
 
     def __init__(self) -> None:
         self.errors: list[tuple[str, str]] = []
+        self.on_room: Any = None
+
+    def has_room(self, _user: int, _client: str) -> bool:
+        return True
 
     def error(self, _call: Incoming, name: str, text: str) -> None:
         self.errors.append((name, text))
@@ -33,12 +38,19 @@ def test_a_machine_without_an_id_is_no_mistake_of_ours(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(standard, "_MACHINE_ID_FILES", ("/nonexistent",))
-    link, clients = Link(), SimpleNamespace(vanished=[], seen=lambda _sender: None)
+    link, clients = Link(), SimpleNamespace(vanished=[])
     anything: Any = (link, SimpleNamespace(by_path={}, tree=Tree()), clients)
-    access: Any = Access(anything[2], session=True)
+    access: Any = Access(session=True)
     everywhere = face([bind(load_standard()[PEER], standard.PeerHandlers())])
     router = Router(
-        *anything, access, Metrics(), faces={}, node=everywhere, nowhere={}, limits=LimitsConfig()
+        *anything,
+        access,
+        Metrics(),
+        faces={},
+        node=everywhere,
+        nowhere={},
+        running=Portions().of(1),
+        waiting=BacklogLimits(),
     )
     call = Incoming(METHOD_CALL, 0, 7, "/", PEER, "GetMachineId", ":1.1", "", "", "", 0, b"", LITTLE)
     with caplog.at_level(logging.DEBUG):

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from virtbridge.limiter import Bounds, Portions
 from virtbridge.wire import framing
+from virtbridge.wire.backlog import BacklogLimits
 from virtbridge.wire.framing import Incoming
 from virtbridge.wire.inbound import Inbound, InboundLimits
 
@@ -31,6 +33,13 @@ def call(
         fds,
         oversized,
     )
+
+
+def limits(
+    turn_calls: int, calls: Bounds | None = None, size_bytes: Bounds | None = None, turn_s: float = 1.0
+) -> InboundLimits:
+    whole = Portions().of(1 << 30)
+    return InboundLimits(turn_calls, turn_s, BacklogLimits(calls or whole, size_bytes or whole))
 
 
 class Desk:
@@ -98,7 +107,7 @@ def test_a_costly_call_is_the_last_of_its_turn() -> None:
 
 
 def test_a_flood_does_not_delay_another_client() -> None:
-    desk = Desk(InboundLimits(turn_calls=10, calls_per_sender=100_000))
+    desk = Desk(limits(10))
     for serial in range(20_000):
         desk.inbound.accept(call(":1.1", serial))
     desk.inbound.accept(call(":1.2", 1))
@@ -111,12 +120,12 @@ def test_a_flood_does_not_delay_another_client() -> None:
 
 
 def test_above_the_cap_is_refused_and_others_are_not() -> None:
-    desk = Desk(InboundLimits(turn_calls=1, calls_per_sender=3))
+    desk = Desk(limits(1, Portions().of(1000, per_client=3)))
     for serial in range(10):
         desk.inbound.accept(call(":1.1", serial))
     desk.inbound.accept(call(":1.2", 1))
     assert [serial for _, serial, _ in desk.refused] == [4, 5, 6, 7, 8, 9]
-    assert "more than 3 calls" in desk.refused[0][2]
+    assert "one client, 3 calls" in desk.refused[0][2]
     desk.serve_all()
     assert desk.handled == [(":1.1", 0), (":1.1", 1), (":1.2", 1), (":1.1", 2), (":1.1", 3)]
 
@@ -139,9 +148,9 @@ def test_paused_lets_everything_wait() -> None:
 
 
 def test_bytes_are_bounded() -> None:
-    desk = Desk(InboundLimits(turn_calls=0, queued_bytes=10_000))
-    for serial in range(20):
-        assert desk.inbound.full == (serial > 6)
+    desk = Desk(limits(0, size_bytes=Portions().of(10_000)))
+    for serial in range(6):
+        assert desk.inbound.full == (serial > 5)
         desk.inbound.accept(call(":1.1", serial, bytes(1000)))
     assert not desk.inbound.roomy
     desk.inbound.close()
@@ -177,3 +186,97 @@ def test_every_call_once_and_each_senders_in_order(turn_calls: int, senders: lis
         own = [serial for who, serial in desk.handled if who == sender]
         assert own == sorted(own)
     assert desk.inbound.queued_bytes == 0
+
+
+class Users:
+    """Whose users are not known until the test says so; a client in `full` has no room for replies."""
+
+    def __init__(self, desk_limits: InboundLimits) -> None:
+        self.user_of: dict[str, int] = {}
+        self.full: set[str] = set()
+        self.handled: list[tuple[int, str, int]] = []
+        self.refused: list[int] = []
+        self.inbound = Inbound(
+            lambda message: self.handled.append((message.user, message.sender, message.serial)),
+            lambda message, _reason: self.refused.append(message.serial),
+            desk_limits,
+            user_of=self.user_of.get,
+            has_room=lambda _user, sender: sender not in self.full,
+        )
+
+    def identify(self, sender: str, user: int) -> None:
+        self.user_of[sender] = user
+        self.inbound.identified(sender, user)
+
+    def serve(self) -> bool:
+        self.inbound.begin_turn()
+        return self.inbound.serve()
+
+
+def test_calls_wait_until_the_user_is_known_and_delay_nobody_who_is() -> None:
+    users = Users(limits(100))
+    users.user_of[":1.2"] = 1002
+    for serial in range(3):
+        users.inbound.accept(call(":1.1", serial))
+    users.inbound.accept(call(":1.2", 9))
+    assert users.handled == [(1002, ":1.2", 9)]
+    users.serve()
+    users.identify(":1.1", 1001)
+    users.inbound.accept(call(":1.1", 3))
+    users.serve()
+    assert users.handled[1:] == [(1001, ":1.1", serial) for serial in range(4)]
+    assert users.inbound.queued == 0
+
+
+def test_who_comes_and_goes_all_the_time_takes_nothing_from_who_is_known() -> None:
+    users = Users(limits(0, Portions(25, 10).of(40)))
+    users.user_of[":1.2"] = 1002
+    for serial in range(100):
+        users.inbound.accept(call(f":2.{serial}", serial))
+    assert users.refused == list(range(10, 100))
+    for serial in range(10):
+        users.inbound.accept(call(":1.2", 1000 + serial))
+    assert len(users.refused) == 90
+    for serial in range(100):
+        users.inbound.drop(f":2.{serial}")
+    assert users.inbound.queued == 10
+
+
+def test_more_connections_give_a_user_no_more_turns() -> None:
+    users = Users(limits(0))
+    for number in range(64):
+        users.user_of[f":1.{number}"] = 1001
+        for serial in range(10):
+            users.inbound.accept(call(f":1.{number}", serial))
+    users.user_of[":2.1"] = 1002
+    users.inbound.accept(call(":2.1", 1))
+    users.inbound._limits = limits(2)
+    users.serve()
+    assert (1002, ":2.1", 1) in users.handled
+
+
+def test_a_user_s_calls_are_bounded_in_number_and_bytes_whatever_the_connections() -> None:
+    users = Users(limits(0, Portions(25).of(400), Portions(25).of(400_000)))
+    for number in range(64):
+        users.user_of[f":1.{number}"] = 1001
+        for _ in range(4):
+            users.inbound.accept(call(f":1.{number}", number))
+    assert users.inbound.queued == 100
+    users.user_of[":2.1"] = 1002
+    for serial in range(10):
+        users.inbound.accept(call(":2.1", serial, bytes(20_000)))
+    assert users.inbound.queued == 100 + 4
+
+
+def test_who_does_not_read_its_replies_waits_and_nobody_else_does() -> None:
+    users = Users(limits(100))
+    users.user_of |= {":1.1": 1001, ":1.2": 1001}
+    users.full.add(":1.1")
+    for serial in range(5):
+        users.inbound.accept(call(":1.1", serial))
+    users.inbound.accept(call(":1.2", 7))
+    assert not users.serve()
+    assert users.handled == [(1001, ":1.2", 7)]
+    users.full.clear()
+    users.serve()
+    assert users.handled[1:] == [(1001, ":1.1", serial) for serial in range(5)]

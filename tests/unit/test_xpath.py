@@ -10,6 +10,7 @@ import pytest
 from virtbridge.cache import xpath
 from virtbridge.cache.xpath import Query
 from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.limiter import ROOT, Portions
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = {
@@ -18,6 +19,11 @@ DOCUMENTS = {
     "/unread": "",
     "/broken": "<domain>",
 }
+
+
+def queries_of(at_a_time: int) -> xpath.Queries:
+    """One of each client, as the service has them."""
+    return xpath.Queries(Portions().of(at_a_time, per_client=1))
 
 
 def documents() -> dict[str, str]:
@@ -62,7 +68,7 @@ def test_prefixes_stand_for_the_namespaces_that_are_given() -> None:
 
 
 async def test_the_child_answers_the_same() -> None:
-    assert await xpath.Queries(1).run("me", DISKS, documents, 30) == {"/a": ["vda", "vdb"]}
+    assert await queries_of(1).run(ROOT, "me", DISKS, documents, 30) == {"/a": ["vda", "vdb"]}
 
 
 async def test_the_working_directory_is_no_place_for_its_modules(
@@ -71,7 +77,7 @@ async def test_the_working_directory_is_no_place_for_its_modules(
     (tmp_path / "json.py").write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*filter(None, sys.path), str(REPOSITORY)])
-    assert await xpath.Queries(1).run("me", Query("domain", "count(//disk)"), documents, 10) == {
+    assert await queries_of(1).run(ROOT, "me", Query("domain", "count(//disk)"), documents, 10) == {
         "/a": ["2"],
         "/b": ["0"],
     }
@@ -87,33 +93,33 @@ def test_what_is_no_expression_is_refused(expression: str) -> None:
 @pytest.mark.parametrize("expression", ["$x", "unknown()", "document('/etc/passwd')", "re:test(., 'a')"])
 async def test_functions_beyond_xpath_are_refused_by_the_child(expression: str) -> None:
     with pytest.raises(BridgeError) as caught:
-        await xpath.Queries(1).run("me", Query("domain", expression), documents, 30)
+        await queries_of(1).run(ROOT, "me", Query("domain", expression), documents, 30)
     assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
 
 
 async def test_an_expression_that_takes_for_ever_is_cut_off_and_leaves_nobody() -> None:
     before = children()
     with pytest.raises(BridgeError) as caught:
-        await xpath.Queries(1).run("me", ENDLESS, lambda: LARGE, 1)
+        await queries_of(1).run(ROOT, "me", ENDLESS, lambda: LARGE, 1)
     assert caught.value.kind is ErrorKind.TIMEOUT
     await asyncio.sleep(0)
     assert children() == before
 
 
 async def test_who_comes_later_waits_within_its_own_time() -> None:
-    queries = xpath.Queries(2)
-    work = [queries.run(client, DISKS, documents, 30) for client in "aabbc"]
+    queries = queries_of(2)
+    work = [queries.run(ROOT, client, DISKS, documents, 30) for client in "aabbc"]
     assert await asyncio.gather(*work) == [{"/a": ["vda", "vdb"]}] * 5
 
 
 async def test_who_waits_costs_nothing_but_that() -> None:
-    queries, given = xpath.Queries(1), []
+    queries, given = queries_of(1), []
 
     def giving() -> dict[str, str]:
         given.append(LARGE)
         return LARGE
 
-    work = [asyncio.create_task(queries.run(client, ENDLESS, giving, 20)) for client in "aabb"]
+    work = [asyncio.create_task(queries.run(ROOT, client, ENDLESS, giving, 20)) for client in "aabb"]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert given == [LARGE]
@@ -123,16 +129,30 @@ async def test_who_waits_costs_nothing_but_that() -> None:
 
 
 async def test_one_client_cannot_keep_all_others_from_asking() -> None:
-    queries = xpath.Queries(2)
-    greedy = [asyncio.create_task(queries.run("greedy", ENDLESS, lambda: LARGE, 20)) for _ in range(4)]
+    queries = queries_of(2)
+    greedy = [asyncio.create_task(queries.run(ROOT, "greedy", ENDLESS, lambda: LARGE, 20)) for _ in range(4)]
     await asyncio.sleep(0)
-    assert await queries.run("other", DISKS, documents, 10) == {"/a": ["vda", "vdb"]}
+    assert await queries.run(ROOT, "other", DISKS, documents, 10) == {"/a": ["vda", "vdb"]}
     for task in greedy:
         task.cancel()
     assert all(
         isinstance(end, asyncio.CancelledError)
         for end in await asyncio.gather(*greedy, return_exceptions=True)
     )
+
+
+async def test_one_user_cannot_keep_all_others_from_asking() -> None:
+    queries = xpath.Queries(Portions(50).of(2, per_client=1))
+    greedy = [
+        asyncio.create_task(queries.run(1000, f"greedy{number}", ENDLESS, lambda: LARGE, 20))
+        for number in range(4)
+    ]
+    await asyncio.sleep(0)
+    assert await queries.run(1001, "other", DISKS, documents, 10) == {"/a": ["vda", "vdb"]}
+    for task in greedy:
+        task.cancel()
+    await asyncio.gather(*greedy, return_exceptions=True)
+    assert await queries.run(1000, "greedy0", DISKS, documents, 10) == {"/a": ["vda", "vdb"]}
 
 
 def test_too_much_is_refused() -> None:

@@ -14,16 +14,19 @@ from virtbridge.model.keys import Key
 # Not frozen, as two of these are made for every call and a frozen one takes three times as long.
 @dataclass(slots=True)
 class Call:
-    """target: the object at path, None where there is only a node on the way to one, or nothing."""
+    """target: the object at path, None where there is only a node on the way to one, or nothing. user: the
+    Unix user of the sender.
+    """
 
     path: str
     target: Pieces | None
     sender: str
+    user: int
     access: Access
 
     async def require(self, right: str, why: str = "") -> None:
         """Raises NotAuthorized unless this caller has the right of the contract. why: ends the sentence."""
-        await self.access.require(self.sender, right, why)
+        await self.access.require(self.user, right, why)
 
     @property
     def object(self) -> Pieces:

@@ -38,8 +38,10 @@ from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.cache.statistics import Statistics
 from virtbridge.config import Config
+from virtbridge.limiter import Portions
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Kind
+from virtbridge.wire.backlog import BacklogLimits
 from virtbridge.wire.link import BusError, Link
 from virtbridge.wire.names import BUS_NAME, BUS_PATH, INTROSPECTABLE, OBJECT_MANAGER, PEER, PROPERTIES
 
@@ -55,7 +57,9 @@ class NameTaken(Exception):
 
 
 class BusFace:
-    """clients: who has called us. Raises BadContract when the contract and the code do not fit."""
+    """clients: who has called us. waiting: the calls that may wait for others to end. portions: of all
+    limits, for one user. Raises BadContract when the contract and the code do not fit.
+    """
 
     def __init__(
         self,
@@ -66,6 +70,8 @@ class BusFace:
         clients: Clients,
         metrics: Metrics,
         config: Config,
+        waiting: BacklogLimits,
+        portions: Portions,
         *,
         session: bool,
     ) -> None:
@@ -74,10 +80,26 @@ class BusFace:
         standard = load_standard()
         shape_of = shapes(contract)
         publisher = Publisher(link, cache, shape_of, metrics, __version__)
-        watches = Watches(cache, requests, clients, metrics, config.limits, config.refresh)
-        self._stats_watches = StatsWatches(link, publisher, statistics, clients, metrics, config.stats)
+        limits, stats = config.limits, config.stats
+        watches = Watches(
+            cache,
+            requests,
+            clients,
+            metrics,
+            portions.of(limits.watches, limits.watches_per_client),
+            config.refresh,
+        )
+        self._stats_watches = StatsWatches(
+            link,
+            publisher,
+            statistics,
+            clients,
+            metrics,
+            stats,
+            portions.of(stats.watches, stats.watches_per_client),
+        )
         ours = {
-            MANAGER: ManagerHandlers(cache, publisher, requests, shape_of, config.limits),
+            MANAGER: ManagerHandlers(cache, publisher, requests, shape_of, limits, portions),
             METRICS: MetricsHandlers(metrics),
             INTERFACE_OF[Kind.CONNECTION]: ConnectionHandlers(
                 cache, publisher, requests, watches, statistics, self._stats_watches
@@ -113,12 +135,13 @@ class BusFace:
             link,
             publisher,
             clients,
-            Access(clients, session=session),
+            Access(session=session),
             metrics,
             faces={name: face(_bounds((name, *extra[name]), bound)) for name in extra},
             node=face(_bounds((PEER, INTROSPECTABLE), bound)),
             nowhere=face([bound[PEER]]),
-            limits=config.limits,
+            running=portions.of(limits.in_flight, limits.in_flight_per_client),
+            waiting=waiting,
         )
 
     async def serve(self) -> None:

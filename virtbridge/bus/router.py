@@ -1,17 +1,11 @@
 """The router: from a method call to its handler, and exactly one reply, whatever happens in between.
 
 Marshalling, authorization and errors surround the handlers here, in one place. What the cache answers is
-answered in the same turn of the loop; whatever waits becomes a task, so many of one caller and connection at
-a time, and the rest of these wait for one of them to end: a host that hangs does not hold up calls to
-another. Main thread only.
+answered in the same turn of the loop; whatever waits becomes a task, see in_flight.py. Main thread only.
 """
 
-import asyncio
 import logging
-from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Mapping
 from types import CoroutineType
 from typing import Any
 
@@ -22,12 +16,13 @@ from virtbridge.bus.clients import Clients
 from virtbridge.bus.contract import Method
 from virtbridge.bus.errors import NAME_OF_KIND
 from virtbridge.bus.guards import require_all
+from virtbridge.bus.in_flight import InFlight, Job
 from virtbridge.bus.options import checked
 from virtbridge.bus.publisher import Publisher
-from virtbridge.config import LimitsConfig
 from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.limiter import Bounds
 from virtbridge.metrics import Metrics
-from virtbridge.tasks import end_all
+from virtbridge.wire.backlog import BacklogLimits
 from virtbridge.wire.framing import Incoming
 from virtbridge.wire.link import Link
 from virtbridge.wire.transport import BadBody, Variant, arguments, marshal, plain
@@ -35,8 +30,6 @@ from virtbridge.wire.transport import BadBody, Variant, arguments, marshal, plai
 log = logging.getLogger(__name__)
 
 _MAX_TEXT = 2000  # of an error: some quote what the caller sent
-_WAITING_BYTES = 16 << 20  # of all calls that wait for another one to end
-_OVERHEAD_BYTES = 2048  # what one costs beside its body
 
 
 # What one kind of path answers to: (interface, member), and ("", member) for calls that name no interface.
@@ -52,24 +45,9 @@ def face(bounds: Iterable[Bound]) -> Face:
     return routes
 
 
-_Lane = tuple[str, str]  # a caller and a connection, "" for what is of none
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    incoming: Incoming
-    lane: _Lane
-    method: Method
-    work: Coroutine[Any, Any, Any]
-
-    @property
-    def size(self) -> int:
-        return len(self.incoming.body) + _OVERHEAD_BYTES
-
-
 class Router:
     """faces: by the main interface of an object. node: of a path on the way to one. nowhere: of any other
-    path.
+    path. running, waiting: how many calls may be worked on at a time, and wait for it.
     """
 
     def __init__(
@@ -83,28 +61,25 @@ class Router:
         faces: Mapping[str, Face],
         node: Face,
         nowhere: Face,
-        limits: LimitsConfig,
+        running: Bounds,
+        waiting: BacklogLimits,
     ) -> None:
         self._link = link
         self._publisher = publisher
-        self._clients = clients
         self._access = access
         self._faces = faces
         self._node = node
         self._nowhere = nowhere
-        self._limits = limits
-        self._tasks: dict[_Lane, set[asyncio.Task[None]]] = {}
-        self._waiting: dict[_Lane, deque[_Job]] = {}
-        self._waiting_bytes = 0
-        clients.vanished.append(self._forget)
+        self._in_flight = InFlight(running, waiting, self._serve, self._cancelled, link.has_room)
+        link.on_room = self._in_flight.resume
+        clients.vanished.append(self._in_flight.forget)
         self._reads = 0
-        metrics.gauge("queue.in-flight", lambda: sum(map(len, self._tasks.values())))
-        metrics.gauge("queue.waiting", lambda: sum(map(len, self._waiting.values())))
+        metrics.gauge("queue.in-flight", lambda: len(self._in_flight))
+        metrics.gauge("queue.waiting", lambda: self._in_flight.waiting)
         metrics.gauge("cache.reads", lambda: self._reads)
 
     def handle(self, incoming: Incoming) -> None:
         """Called by the link for each method call, in the order of the callers' turns."""
-        self._clients.seen(incoming.sender)
         incoming.discard()  # no method of ours takes descriptors
         try:
             self._answer(incoming)
@@ -113,10 +88,7 @@ class Router:
 
     async def stop(self) -> None:
         """Every call that still waits gets its reply: Cancelled."""
-        for lane in list(self._waiting):
-            for job in self._take_waiting(lane):
-                self._cancelled(job)
-        await end_all(task for tasks in self._tasks.values() for task in tasks)
+        await self._in_flight.stop()
 
     def _answer(self, incoming: Incoming) -> None:
         target = self._publisher.by_path.get(incoming.path)
@@ -129,16 +101,16 @@ class Router:
         values = arguments(incoming)
         if "v" in incoming.signature:
             values = [value if type(value) is Variant else plain(value) for value in values]
-        call = Call(incoming.path, target, incoming.sender, self._access)
-        lane = incoming.sender, target.key.connection if target else ""
+        call = Call(incoming.path, target, incoming.sender, incoming.user, self._access)
+        connection = target.key.connection if target else ""
         if route.method.access != READ or (route.guards and not route.guards.keys().isdisjoint(values[-1])):
-            self._spawn(lane, incoming, route.method, _allowed(route, call, values))
+            self._in_flight.add(Job(incoming, connection, route.method, _allowed(route, call, values)))
             return
         if route.method.options is not None:
             checked(values[-1], route.method.options)
         result = route.handler(call, *values)
         if type(result) is CoroutineType:  # isinstance asks an abstract class, at a tenth of the call's cost
-            self._spawn(lane, incoming, route.method, result)
+            self._in_flight.add(Job(incoming, connection, route.method, result))
         else:
             self._reply(incoming, route.method, result)
             self._reads += 1
@@ -159,61 +131,14 @@ class Router:
         where = incoming.interface or incoming.path
         raise Refused(Fault.UNKNOWN_METHOD, f"{where} has no method {incoming.member}")
 
-    def _spawn(self, lane: _Lane, incoming: Incoming, method: Method, work: Coroutine[Any, Any, Any]) -> None:
-        job = _Job(incoming, lane, method, work)
-        if len(self._tasks.get(lane, ())) < self._limits.in_flight_per_client:
-            self._start(job)
-            return
-        waiting = len(self._waiting.get(lane, ()))
-        if waiting >= self._limits.calls_per_client or self._waiting_bytes > _WAITING_BYTES:
-            work.close()
-            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, "too many calls are waiting for others to end")
-        self._waiting.setdefault(lane, deque()).append(job)
-        self._waiting_bytes += job.size
-
-    def _start(self, job: _Job) -> None:
-        task = asyncio.create_task(self._serve(job))
-        self._tasks.setdefault(job.lane, set()).add(task)
-        task.add_done_callback(partial(self._landed, job))
-
-    async def _serve(self, job: _Job) -> None:
+    async def _serve(self, job: Job) -> None:
         try:
             self._reply(job.incoming, job.method, await job.work)
         except Exception as error:  # an edge: the top of a task
             self._fail(job.incoming, error)
 
-    def _landed(self, job: _Job, task: asyncio.Task[None]) -> None:
-        if task.cancelled():  # perhaps before its first step, so it could not answer itself
-            self._cancelled(job)
-        lane = job.lane
-        self._tasks[lane].discard(task)
-        if waiting := self._waiting.get(lane):
-            following = waiting.popleft()
-            self._waiting_bytes -= following.size
-            if not waiting:
-                del self._waiting[lane]
-            self._start(following)
-        elif not self._tasks[lane]:
-            del self._tasks[lane]
-
-    def _cancelled(self, job: _Job) -> None:
-        job.work.close()
-        self._fail(job.incoming, BridgeError(ErrorKind.CANCELLED, "the call was cancelled"))
-
-    def _take_waiting(self, lane: _Lane) -> Iterable[_Job]:
-        jobs = self._waiting.pop(lane, ())
-        self._waiting_bytes -= sum(job.size for job in jobs)
-        return jobs
-
-    def _forget(self, sender: str) -> None:
-        """Nobody waits for these any more."""
-        for lane in [lane for lane in self._waiting if lane[0] == sender]:
-            for job in self._take_waiting(lane):
-                job.work.close()
-        for lane, tasks in self._tasks.items():
-            if lane[0] == sender:
-                for task in tasks:
-                    task.cancel()
+    def _cancelled(self, incoming: Incoming) -> None:
+        self._fail(incoming, BridgeError(ErrorKind.CANCELLED, "the call was cancelled"))
 
     def _reply(self, incoming: Incoming, method: Method, result: Any) -> None:
         if type(result) is Marshalled:

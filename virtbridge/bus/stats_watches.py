@@ -19,6 +19,7 @@ from virtbridge.bus.samples import sample_entry, sampled_body
 from virtbridge.cache.statistics import Samples, Statistics, Wish
 from virtbridge.config import StatsConfig
 from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.limiter import Bounds, Limiter
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind, connection_key
 from virtbridge.model.paths import path_of
@@ -36,12 +37,13 @@ _BUS_S = 5.0  # for the bus to take one signal
 @dataclass(frozen=True, slots=True)
 class _Watch:
     connection: str
+    user: int
     client: str
     number: int
 
 
 class StatsWatches:
-    """A listener of Statistics."""
+    """A listener of Statistics. bounds: how many watches there may be."""
 
     def __init__(
         self,
@@ -51,12 +53,14 @@ class StatsWatches:
         clients: Clients,
         metrics: Metrics,
         config: StatsConfig,
+        bounds: Bounds,
     ) -> None:
         self._link = link
         self._publisher = publisher
         self._statistics = statistics
         self._metrics = metrics
         self._config = config
+        self._limiter = Limiter("watches of statistics", bounds)
         self._watches: dict[int, _Watch] = {}
         self._numbers = itertools.count(1)
         self._sending: dict[str, asyncio.Task[None]] = {}
@@ -64,16 +68,12 @@ class StatsWatches:
         statistics.listen(self)
         metrics.gauge("queue.stats-watches", lambda: len(self._watches))
 
-    def add(self, connection: str, client: str, wish: Wish) -> int:
+    def add(self, connection: str, user: int, client: str, wish: Wish) -> int:
         """The watch's number. Raises LimitExceeded."""
-        mine = sum(watch.client == client for watch in self._watches.values())
-        for whose, number, limit in (
-            ("this client has", mine, self._config.watches_per_client),
-            ("there are", len(self._watches), self._config.watches),
-        ):
-            if number >= limit:
-                raise BridgeError(ErrorKind.LIMIT_EXCEEDED, f"{whose} {limit} watches of statistics already")
-        watch = _Watch(connection, client, next(self._numbers))
+        if problem := self._limiter.problem(user, client):
+            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, f"this is above {problem}")
+        self._limiter.count(user, client)
+        watch = _Watch(connection, user, client, next(self._numbers))
         self._watches[watch.number] = watch
         floor_ms = self._config.interval_min_ms
         self._statistics.want(connection, watch, wish._replace(interval_ms=max(floor_ms, wish.interval_ms)))
@@ -88,6 +88,7 @@ class StatsWatches:
 
     def _drop(self, watch: _Watch) -> None:
         del self._watches[watch.number]
+        self._limiter.give_back(watch.user, watch.client)
         self._statistics.unwant(watch.connection, watch)
 
     def _vanished(self, client: str) -> None:

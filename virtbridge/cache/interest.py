@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.limiter import Bounds, Limiter
 from virtbridge.model.keys import Kind
 
 Intervals = Mapping[Kind, float]  # seconds
@@ -17,6 +18,7 @@ _LAST_NUMBER = (1 << 32) - 1  # of a D-Bus u
 
 @dataclass(frozen=True, slots=True)
 class Watch:
+    user: int
     client: str
     connection: str
     kinds: frozenset[Kind]
@@ -25,13 +27,12 @@ class Watch:
 
 class Interests:
     """changed: told the shortest intervals of a connection when they differ from before, by kind; what is
-    watched by nobody is not in them. per_client, total: how many watches there may be.
+    watched by nobody is not in them. bounds: how many watches there may be.
     """
 
-    def __init__(self, changed: Callable[[str, Intervals], None], *, per_client: int, total: int) -> None:
+    def __init__(self, changed: Callable[[str, Intervals], None], bounds: Bounds) -> None:
         self._changed = changed
-        self._per_client = per_client
-        self._total = total
+        self._limiter = Limiter("watches", bounds)
         self._number = 0
         self._watches: dict[int, Watch] = {}
         self._of_client: dict[str, set[int]] = {}
@@ -42,12 +43,9 @@ class Interests:
 
     def add(self, watch: Watch) -> int:
         """The watch's number, never 0. Raises LimitExceeded."""
-        if len(self._of_client.get(watch.client, ())) >= self._per_client:
-            text = f"this client has {self._per_client} watches already"
-            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, text)
-        if len(self._watches) >= self._total:
-            text = f"all clients together have {self._total} watches already"
-            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, text)
+        if problem := self._limiter.problem(watch.user, watch.client):
+            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, f"this is above {problem}")
+        self._limiter.count(watch.user, watch.client)
         number = self._free_number()
         self._watches[number] = watch
         self._of_client.setdefault(watch.client, set()).add(number)
@@ -71,6 +69,8 @@ class Interests:
 
     def _end(self, numbers: set[int]) -> None:
         ended = [self._watches.pop(number) for number in numbers]
+        for watch in ended:
+            self._limiter.give_back(watch.user, watch.client)
         for client in {watch.client for watch in ended}:
             self._of_client[client] -= numbers
             if not self._of_client[client]:

@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any, BinaryIO
-from weakref import WeakValueDictionary
 
 from lxml import etree
 
 from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.limiter import Bounds, Limiter
 from virtbridge.model.xml import BadXml, parse_root
+from virtbridge.turns import Turns, grant, turn
 
 MAX_MATCHES_BYTES = 16 << 20
 _MEMORY_BYTES = 1 << 30
@@ -44,24 +45,28 @@ class Query:
 
 
 class Queries:
-    """So many children at a time, and one of each client; who comes later waits, within the same timeout."""
+    """So many children at a time, of each client and user as well, or endless queries of one of them would be
+    all children that there may be; who comes later waits, within the same timeout.
+    """
 
-    def __init__(self, at_a_time: int) -> None:
-        self._free = asyncio.Semaphore(at_a_time)
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of clients with queries
+    def __init__(self, bounds: Bounds) -> None:
+        self._turns: Turns[asyncio.Future[None]] = Turns(grant, Limiter("queries", bounds))
 
     async def run(
-        self, client: str, query: Query, documents: Callable[[], Mapping[str, str]], timeout_s: float
+        self,
+        user: int,
+        client: str,
+        query: Query,
+        documents: Callable[[], Mapping[str, str]],
+        timeout_s: float,
     ) -> dict[str, list[str]]:
         """The matches of each document that has any, by the documents' own keys. documents: asked for when it
         is this query's turn, as thousands may wait.
 
         Raises Timeout, LimitExceeded (too much found) or InvalidArgument (what only evaluation shows).
         """
-        # Without it one client's endless queries would be all children that there may be.
-        turn = self._turns.setdefault(client, asyncio.Lock())
         try:
-            async with asyncio.timeout(timeout_s), turn, self._free:
+            async with asyncio.timeout(timeout_s), turn(self._turns, user, client):
                 # In memory: through a pipe, the main loop would have to copy it.
                 with _file_in_memory() as work:
                     await asyncio.to_thread(_write, work, query, documents())

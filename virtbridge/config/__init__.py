@@ -57,18 +57,27 @@ class BusConfig:
 class LimitsConfig:
     """`[limits]`: what clients can make the service hold or do.
 
+    Whatever is limited for all clients together, one user may have user_percent of it, and root_percent is
+    kept for root; a session bus has one user, who may have all.
+
     message_bytes: body of one call; a longer one is refused before it is decoded.
-    calls_per_client, in_flight_per_client: calls of one client waiting for their turn, and being worked on,
-    of each connection.
+    calls_per_client, calls: calls of one client, and of all, waiting for their turn. calls_bytes: of all
+    these.
+    in_flight_per_client, in_flight: calls of one client, and of all, being worked on, of each connection.
     connections: libvirt connections, from the configuration and from clients together.
-    queries: QueryXml evaluations at a time.
+    queries: QueryXml evaluations at a time, one of each client.
     watches_per_client, watches: Watch calls that have not ended, of one client and of all.
     outgoing_high_water_bytes: above it no more calls are read, and changes are merged instead of sent.
     """
 
     message_bytes: int = _number(64 << 10, 4 << 10, 64 << 20)
+    user_percent: int = _number(25, 1, 100)
+    root_percent: int = _number(10, 0, 50)
     calls_per_client: int = _number(4096, 1, 1_000_000)
+    calls: int = _number(65536, 1, 1_000_000)
+    calls_bytes: int = _number(16 << 20, 64 << 10, 1 << 30)
     in_flight_per_client: int = _number(64, 1, 65536)
+    in_flight: int = _number(512, 1, 65536)
     connections: int = _number(64, 1, 4096)
     queries: int = _number(4, 1, 64)
     watches_per_client: int = _number(64, 1, 65536)

@@ -13,6 +13,8 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any, Final, Literal
 
+from virtbridge.limiter import UNKNOWN
+
 METHOD_CALL: Final = 1
 METHOD_RETURN: Final = 2
 ERROR: Final = 3
@@ -48,6 +50,7 @@ class Incoming:
     oversized: header or body was above the splitter's limit: body is empty, it was thrown away unread.
     malformed: the header could not be read: only kind, flags and serial are to be trusted; drop it.
     fds: open descriptors that came with it. Whoever takes the message owns them; discard() closes them.
+    user: the Unix user of the sender, in a call that the link hands out; the message itself does not tell.
     """
 
     kind: int
@@ -66,6 +69,7 @@ class Incoming:
     fds: tuple[int, ...] = ()
     oversized: bool = False
     malformed: bool = False
+    user: int = UNKNOWN
 
     def discard(self) -> None:
         """Close the descriptors that came with the message; a second call does nothing."""

@@ -1,16 +1,24 @@
 """Fairness: which call is handled next, and how much is done before the loop turns.
 
 While there is no backlog a call is handled at once. Once a turn's budget (calls and time) is used up, calls
-wait in one queue per sender and are taken round robin, so that one client's flood neither holds the loop nor
-delays another client by more than its own share. A queue has an end: what is above it is refused at once.
+wait and are taken round robin, of one user after the other and of one client of this user after the other, so
+that one user's flood neither holds the loop nor delays another user by more than a call. The backlog has
+limits: what is above them is refused at once. A client that does not read its replies as fast as they are
+made gets no further ones meanwhile: its calls wait.
+
+The bus says only when asked which user a sender is. Until it has answered, the calls of this sender wait by
+themselves, and in the limits of one common user: whoever connects, calls and leaves all the time takes
+nothing from those who are known.
 Main thread only; knows neither socket nor library.
 """
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
+from virtbridge.limiter import ROOT
+from virtbridge.round_robin import RoundRobin
+from virtbridge.wire.backlog import Backlog, BacklogLimits
 from virtbridge.wire.framing import Incoming
 
 _FRAME_OVERHEAD_BYTES = 512  # what a waiting call costs beside its body
@@ -18,17 +26,21 @@ _FRAME_OVERHEAD_BYTES = 512  # what a waiting call costs beside its body
 
 @dataclass(frozen=True, slots=True)
 class InboundLimits:
-    """turn_calls, turn_s: one turn's budget. calls_per_sender: how many may wait. queued_bytes: of all
-    together; above it the link stops reading until half of them are handled."""
+    """turn_calls, turn_s: one turn's budget. backlog: what may wait. Only root, or the one user of a session
+    bus, can have nearly all of its bytes: then the link stops reading until half of them are handled.
+    """
 
     turn_calls: int = 256
-    turn_s: float = 0.008
-    calls_per_sender: int = 8192
-    queued_bytes: int = 16 * 1024 * 1024
+    turn_s: float = 0.004
+    backlog: BacklogLimits = field(default_factory=BacklogLimits)
 
 
 class Inbound:
-    """handle gets the calls, refuse those above a limit, with the reason as text. Neither may raise."""
+    """handle gets the calls, refuse those above a limit, with the reason as text. Neither may raise.
+
+    user_of: the user of a sender; None when it is not known yet, and then identified() follows.
+    has_room: whether more replies may be made for a client of a user.
+    """
 
     def __init__(
         self,
@@ -36,26 +48,39 @@ class Inbound:
         refuse: Callable[[Incoming, str], None],
         limits: InboundLimits = InboundLimits(),
         clock: Callable[[], float] = monotonic,
+        *,
+        user_of: Callable[[str], int | None] = lambda _sender: ROOT,
+        has_room: Callable[[int, str], bool] = lambda _user, _sender: True,
     ) -> None:
         self._handle = handle
         self._refuse = refuse
         self._limits = limits
         self._clock = clock
-        # dicts keep their order: the first sender is the next one served.
-        self._queues: dict[str, deque[Incoming]] = {}
+        self.user_of = user_of
+        self._has_room = has_room
+        self._backlog = Backlog(limits.backlog)
+        self._waiting: RoundRobin[Incoming] = RoundRobin()
+        self._unidentified: dict[str, list[Incoming]] = {}
         self._calls_left = limits.turn_calls
         self._deadline = clock() + limits.turn_s
         self.paused = False
-        self.queued = 0
-        self.queued_bytes = 0
+
+    @property
+    def queued(self) -> int:
+        return self._backlog.calls
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._backlog.size_bytes
 
     @property
     def full(self) -> bool:
-        return self.queued_bytes > self._limits.queued_bytes
+        """Short of the limit by more than one turn reads, lest calls be refused that could have waited."""
+        return self.queued_bytes > self._limits.backlog.size_bytes.total * 7 // 8
 
     @property
     def roomy(self) -> bool:
-        return self.queued_bytes <= self._limits.queued_bytes // 2
+        return self.queued_bytes <= self._limits.backlog.size_bytes.total // 2
 
     def begin_turn(self) -> None:
         """A new budget: once per turn of the loop."""
@@ -66,35 +91,48 @@ class Inbound:
         """Handle the call, or let it wait, or refuse it. Takes over its descriptors."""
         if call.oversized:
             self._refuse(call, "the message is too large")
-        elif not self._queues and not self.paused and self._may_go_on():
+            return
+        user = self.user_of(call.sender)
+        if user is None:
+            self._set_aside(call)
+            return
+        call.user = user
+        if not self._waiting and not self.paused and self._has_room(user, call.sender) and self._may_go_on():
             self._handle(call)
         else:
             self._enqueue(call)
 
     def serve(self) -> bool:
         """Handle waiting calls as the budget allows; True when it should be called again next turn."""
-        queues = self._queues
-        while queues and not self.paused and self._may_go_on():
-            sender = next(iter(queues))
-            queue = queues.pop(sender)
-            call = queue.popleft()
-            if queue:
-                queues[sender] = queue  # behind all others
-            self._forget(call)
+        while self._waiting and not self.paused:
+            if not self._may_go_on():
+                return True
+            call = self._waiting.pop(self._has_room)
+            if call is None:
+                break
+            self._backlog.give_back(call.user, call.sender, _size(call))
             self._handle(call)
-        return bool(queues) and not self.paused
+        return False
+
+    def identified(self, sender: str, user: int) -> None:
+        """The calls of this sender that were set aside wait with all others from now on."""
+        for call in self._take_aside(sender):
+            call.user = user
+            self._enqueue(call)
 
     def drop(self, sender: str) -> None:
         """The sender has left the bus: nobody waits for its calls any more.
 
         Handling them after the signal that it left would make a watch that never ends.
         """
-        for call in self._queues.pop(sender, ()):
-            self._forget(call)
+        for call in self._take_aside(sender):
+            call.discard()
+        for call in self._waiting.withdraw(sender):
+            self._backlog.give_back(call.user, sender, _size(call))
             call.discard()
 
     def close(self) -> None:
-        for sender in list(self._queues):
+        for sender in [*self._unidentified, *self._waiting.clients()]:
             self.drop(sender)
 
     def _may_go_on(self) -> bool:
@@ -103,16 +141,27 @@ class Inbound:
         return self._calls_left >= 0 and self._clock() < self._deadline
 
     def _enqueue(self, call: Incoming) -> None:
-        queue = self._queues.get(call.sender)
-        if queue is None:
-            queue = self._queues[call.sender] = deque()
-        elif len(queue) >= self._limits.calls_per_sender:
-            self._refuse(call, f"more than {self._limits.calls_per_sender} calls are waiting")
-            return
-        queue.append(call)
-        self.queued += 1
-        self.queued_bytes += len(call.body) + _FRAME_OVERHEAD_BYTES
+        if self._counted(call):
+            self._waiting.push(call.user, call.sender, call)
 
-    def _forget(self, call: Incoming) -> None:
-        self.queued -= 1
-        self.queued_bytes -= len(call.body) + _FRAME_OVERHEAD_BYTES
+    def _set_aside(self, call: Incoming) -> None:
+        if self._counted(call):
+            self._unidentified.setdefault(call.sender, []).append(call)
+
+    def _take_aside(self, sender: str) -> list[Incoming]:
+        calls = self._unidentified.pop(sender, [])
+        for call in calls:
+            self._backlog.give_back(call.user, sender, _size(call))
+        return calls
+
+    def _counted(self, call: Incoming) -> bool:
+        size = _size(call)
+        if problem := self._backlog.problem(call.user, call.sender, size):
+            self._refuse(call, f"this is above {problem}")
+            return False
+        self._backlog.count(call.user, call.sender, size)
+        return True
+
+
+def _size(call: Incoming) -> int:
+    return len(call.body) + _FRAME_OVERHEAD_BYTES

@@ -8,10 +8,12 @@ What the libraries' own buses do wrong, and why they are not used, is told in tr
 import asyncio
 import logging
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from virtbridge.limiter import Bounds, Portions
 from virtbridge.wire import bodies, framing, transport
 from virtbridge.wire.dial import dial
 from virtbridge.wire.framing import Incoming
@@ -26,12 +28,18 @@ from virtbridge.wire.names import (
     NO_REPLY,
     NOT_SUPPORTED,
 )
-from virtbridge.wire.outgoing import Outgoing
+from virtbridge.wire.outgoing import Outgoing, Owner
 
 log = logging.getLogger(__name__)
 
 _HEADER_ROOM_BYTES: Final = 4096  # what a header of ours, with the sender the bus adds, never exceeds
 _RECEIVE_BYTES: Final = 64 * 1024
+_RECEIVES: Final = 4  # in a turn, while each gets as much as it can: what is behind a flood is soon reached
+_GATHER_BYTES: Final = 64 * 1024  # of replies; then they leave in the middle of a turn
+# What is in the kernel's hands waits behind nothing of ours any more, and the bus takes 2 KiB at a time.
+_SEND_BUFFER_BYTES: Final = 64 * 1024
+_REFUSALS: Final = 16384  # that wait for the bus to take everything else; further ones do not wait
+_REFUSALS_AT_A_TIME: Final = 64
 _FD_BYTES: Final = 4
 _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(253 * _FD_BYTES)  # the most the kernel sends at once (SCM_MAX_FD)
 
@@ -61,12 +69,14 @@ class ErrorNames:
 @dataclass(frozen=True, slots=True)
 class LinkLimits:
     """call_bytes: header or body of a call above it is refused unread. message_bytes: what the bus takes from
-    us (the system bus: 32 MiB); more would make it hang up. high/low water: outgoing bytes."""
+    us (the system bus: 32 MiB); more would make it hang up. high/low water: outgoing bytes. reply_bytes:
+    above it a client, a user, or all of them, are made no more replies until the bus has taken some."""
 
     call_bytes: int = 64 * 1024
     message_bytes: int = 32 * 1024 * 1024
     high_water_bytes: int = 8 * 1024 * 1024
     low_water_bytes: int = 2 * 1024 * 1024
+    reply_bytes: Bounds = field(default_factory=lambda: Portions().of(1 << 20, per_client=32 << 10))
     inbound: InboundLimits = field(default_factory=InboundLimits)
 
 
@@ -90,6 +100,7 @@ class Link:
     on_signal: every signal; its descriptors are closed when it returns.
     on_drained: called when `congested` ends. While it lasts no call is handled: signals of our own should be
     held back by whoever makes them, as state and not as messages.
+    on_room: called when has_room() may be true for a client for which it was not.
     lost: gets a LinkLost when the bus goes away, None after close().
     """
 
@@ -101,11 +112,17 @@ class Link:
         self._limits = limits
         self._names = names
         self._splitter = framing.Splitter(limits.call_bytes)
-        self._outgoing = Outgoing(sock)
+        self._outgoing = Outgoing(sock, limits.reply_bytes)
         self._headers = Headers()
-        self._inbound = Inbound(self._handle_call, self._refuse, limits.inbound)
+        self._inbound = Inbound(
+            self._handle_call,
+            self._refuse,
+            limits.inbound,
+            has_room=self.has_room,
+        )
         self._most_body = limits.message_bytes - _HEADER_ROOM_BYTES
         self._high_water_bytes = limits.high_water_bytes
+        self._refusals: deque[tuple[Incoming, str]] = deque()
         self._last_serial = 0
         self._pending: dict[int, tuple[str, asyncio.Future[Incoming]]] = {}
         self._reading = False
@@ -122,6 +139,7 @@ class Link:
         self.on_call: Callable[[Incoming], None] | None = None
         self.on_signal: Callable[[Incoming], None] | None = None
         self.on_drained: Callable[[], None] | None = None
+        self.on_room: Callable[[], None] | None = None
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
     @classmethod
@@ -130,6 +148,7 @@ class Link:
     ) -> "Link":
         """Raises DialError when no bus answers at the address, BusError when it refuses us."""
         sock, passes_fds = await dial(address)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         link = cls(sock, passes_fds, limits, names)
         link.start()
         try:
@@ -153,19 +172,29 @@ class Link:
         """Calls that wait for their turn: a gauge."""
         return self._inbound.queued
 
+    def has_room(self, user: int, client: str) -> bool:
+        """Whether the bus has taken enough of this client's replies for more to be made."""
+        replies = self._outgoing.replies
+        return not replies.taken or replies.free(user, client)
+
     # -- sending --------------------------------------------------------------------------------------------
 
-    def send(self, frame: bytes, fds: Sequence[int] = ()) -> None:
+    def send(self, frame: bytes, fds: Sequence[int] = (), owner: Owner | None = None) -> None:
         """Queue a whole message; it leaves with all others of this turn. Never raises.
 
-        The descriptors are the link's from here on: it closes them.
+        The descriptors are the link's from here on: it closes them. owner: whose reply it is.
         """
         if self._ended:
             framing.close_all(fds)
             return
         outgoing = self._outgoing
-        outgoing.push(frame, fds)
-        if not (self._gathering or self._flush_due or self._writing):
+        outgoing.push(frame, fds, owner)
+        if self._writing:
+            pass
+        elif self._gathering:
+            if outgoing.queued_bytes > _GATHER_BYTES:
+                self._flush()
+        elif not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush)
         if outgoing.queued_bytes > self._high_water_bytes and not self.congested:
@@ -194,6 +223,7 @@ class Link:
         self.send(
             self._headers.method_return(self._serial(), call.serial, call.sender, signature, body, len(fds)),
             fds,
+            (call.user, call.sender),
         )
 
     def error(self, call: Incoming, name: str, text: str) -> None:
@@ -205,7 +235,7 @@ class Link:
         frame = self._headers.error(
             self._serial(), call.serial, call.sender, name, "s", bodies.pack_string(clean)
         )
-        self.send(frame)
+        self.send(frame, owner=(call.user, call.sender))
 
     def signal(
         self,
@@ -276,11 +306,14 @@ class Link:
         self._flush_due = False
         if self._ended:
             return
+        owed = self._outgoing.replies.taken
         try:
             done = self._outgoing.write()
         except OSError as error:
             self._end(LinkLost(f"writing to the bus failed: {error}"))
             return
+        if self._outgoing.replies.taken < owed:
+            self._tell_room()
         if self._writing == done:
             self._writing = not done
             if done:
@@ -288,9 +321,17 @@ class Link:
             else:
                 self._loop.add_writer(self._sock, self._flush)
         if done:
+            if self._refusals:
+                self._schedule_turn()
             self._tell_emptied()
         if self.congested and self._outgoing.queued_bytes < self._limits.low_water_bytes:
             self._set_congested(False)
+
+    def _tell_room(self) -> None:
+        if self._inbound.queued:
+            self._schedule_turn()
+        if self.on_room is not None:
+            self._guard(self.on_room)
 
     def _tell_emptied(self) -> None:
         if self._emptied is not None:
@@ -317,29 +358,35 @@ class Link:
             self._loop.remove_reader(self._sock)
 
     def _on_readable(self) -> None:
+        """All that is there, sorted, before anything is served of what waits; then one write for all that was
+        answered.
+        """
+        self._inbound.begin_turn()
+        self.gather()
+        for _ in range(_RECEIVES):
+            if self._receive() < _RECEIVE_BYTES or self._ended or self._inbound.full:
+                break
+        self._after_turn(bool(self._inbound.queued))
+
+    def _receive(self) -> int:
+        """Deal with the messages that have arrived, in their order; returns how many bytes these were."""
         try:
             data, ancillary, _, _ = self._sock.recvmsg(
                 _RECEIVE_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
             )
         except (BlockingIOError, InterruptedError):
-            return
+            return 0
         except OSError as error:
             self._end(LinkLost(f"reading from the bus failed: {error}"))
-            return
+            return 0
         if not data:
             self._end(LinkLost("the bus closed the connection"))
-            return
+            return 0
         try:
             messages = self._splitter.feed(data, _descriptors(ancillary) if ancillary else ())
         except framing.WireError as error:
             self._end(LinkLost(f"the bus sent what is not D-Bus: {error}"))
-            return
-        self._dispatch_all(messages)
-
-    def _dispatch_all(self, messages: list[Incoming]) -> None:
-        """In their order, then one write for all that was answered."""
-        self._inbound.begin_turn()
-        self.gather()
+            return 0
         for message in messages:
             if self._ended:
                 message.discard()
@@ -348,7 +395,7 @@ class Link:
                 self._inbound.accept(message)
             else:
                 self._dispatch(message)
-        self._after_turn(bool(self._inbound.queued))
+        return len(data)
 
     def _dispatch(self, message: Incoming) -> None:
         """Anything but a call."""
@@ -383,6 +430,17 @@ class Link:
         if not new:
             self._inbound.drop(name)
 
+    def find_users_with(self, user_of: Callable[[str], int | None]) -> None:
+        """user_of: the user of a sender. None: not known yet; its calls wait until identified() is called for
+        it. Without this, all are root.
+        """
+        self._inbound.user_of = user_of
+
+    def identified(self, sender: str, user: int) -> None:
+        """The calls of this sender that waited for this are served like all others."""
+        self._inbound.identified(sender, user)
+        self._schedule_turn()
+
     def _turn(self) -> None:
         """Go on with the calls that wait, one budget's worth."""
         self._turn_due = False
@@ -391,11 +449,23 @@ class Link:
         self._inbound.begin_turn()
         self.gather()
         more = self._inbound.serve()
+        self._answer_refused()
         self._after_turn(more)
+
+    def _answer_refusal(self) -> None:
+        call, reason = self._refusals.popleft()
+        self.error(call, self._names.limit_exceeded, reason)
+
+    def _answer_refused(self) -> None:
+        """Some, when there is nothing else to send: they say nothing that could be late."""
+        if self._writing:
+            return
+        for _ in range(min(_REFUSALS_AT_A_TIME, len(self._refusals))):
+            self._answer_refusal()
 
     def _after_turn(self, more: bool) -> None:
         self.flush()
-        if more and not self.congested:
+        if (more or (self._refusals and not self._writing)) and not self.congested:
             self._schedule_turn()
         if self._ended:
             return
@@ -422,7 +492,14 @@ class Link:
     def _refuse(self, call: Incoming, reason: str) -> None:
         self.counts.refused += 1
         call.discard()
-        self.error(call, self._names.limit_exceeded, reason)
+        if call.flags & framing.NO_REPLY_EXPECTED:
+            return
+        call.body = b""
+        self._refusals.append((call, reason))
+        if len(self._refusals) > _REFUSALS:
+            self._answer_refusal()
+        elif not self._writing:
+            self._schedule_turn()
 
     @staticmethod
     def _guard(function: Callable[..., None], *args: Incoming) -> None:
@@ -435,6 +512,8 @@ class Link:
 
     async def drain(self, timeout_s: float) -> bool:
         """Wait until all that was sent has left; False when it did not in time."""
+        while self._refusals:
+            self._answer_refusal()
         self._flush()
         try:
             async with asyncio.timeout(timeout_s):
@@ -469,6 +548,7 @@ class Link:
         self._outgoing.close()
         self._tell_emptied()
         self._inbound.close()
+        self._refusals.clear()
         self._splitter.close()
         for _, future in self._pending.values():
             if not future.done():

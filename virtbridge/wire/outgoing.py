@@ -1,7 +1,8 @@
 """The outgoing queue: frames and descriptors on their way into the socket.
 
 It owns what the libraries' writers get wrong: a full socket is no error but a reason to wait, a message may
-go out in parts, descriptors go with the first byte of their message, and the queue's length is known.
+go out in parts, descriptors go with the first byte of their message, and the queue's length is known, also
+for whom it is: a client whose replies leave slowly is to be made no more of them.
 Main thread only; knows the socket, not the loop.
 """
 
@@ -10,39 +11,56 @@ import struct
 from collections import deque
 from collections.abc import Sequence
 
+from virtbridge.limiter import Bounds, Limiter
 from virtbridge.wire.framing import close_all
 
 _GATHER_BYTES = 256 * 1024  # about what a socket takes at once: copying more than that would be for nothing
 
 
-class Outgoing:
-    """queued_bytes: what the kernel has not taken yet."""
+Owner = tuple[int, str]  # the user and the client that a frame is for
 
-    def __init__(self, sock: socket.socket) -> None:
+
+class Outgoing:
+    """queued_bytes: what the kernel has not taken yet. replies: how much of this is for whom."""
+
+    def __init__(self, sock: socket.socket, bounds: Bounds) -> None:
         self._sock = sock
         self._frames: deque[bytes | memoryview] = deque()
         # Descriptors of frames in the queue, by the count of frames ever pushed: few frames have any.
         self._fds: dict[int, tuple[int, ...]] = {}
         self._pushed = 0
         self.queued_bytes = 0
+        # Of the frames in the queue. They are counted all together from when a write has left something
+        # behind, which is seldom, until nothing is left.
+        self._owners: deque[Owner | None] = deque()
+        self._counted = 0
+        self.replies = Limiter("bytes of replies", bounds)
 
-    def push(self, frame: bytes, fds: Sequence[int] = ()) -> None:
+    def push(self, frame: bytes, fds: Sequence[int] = (), owner: Owner | None = None) -> None:
         """The descriptors are ours from here on: closed when sent, or when the queue is closed."""
+        if not frame:
+            return
         if fds:
             self._fds[self._pushed] = tuple(fds)
         self._pushed += 1
         self._frames.append(frame)
+        self._owners.append(owner)
         self.queued_bytes += len(frame)
+        if self._counted:
+            self._count(frame, owner)
 
     def write(self) -> bool:
         """Give the kernel what it takes; True when nothing is left. Raises OSError: the socket is dead."""
         while self._frames:
             try:
                 if not self._write_some():
-                    return False
+                    break
             except (BlockingIOError, InterruptedError):
-                return False
-        return True
+                break
+        if not self._counted:
+            for frame, owner in zip(self._frames, self._owners, strict=True):
+                self._count(frame, owner)
+        return not self._frames
 
     def _write_some(self) -> bool:
         """One system call: many small frames, or one with descriptors. False when it took only a part."""
@@ -50,33 +68,55 @@ class Outgoing:
         first = self._pushed - len(frames)
         fds = self._fds.get(first) if self._fds else None
         if fds:
-            chunk, count = frames[0], 1
+            chunk = frames[0]
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))
             sent = self._sock.sendmsg([chunk], [rights])
             close_all(self._fds.pop(first))  # the first byte took them along, whatever is left to send
         else:
-            chunk, count = self._gather()
+            chunk = self._gather()
             sent = self._sock.send(chunk)
+        self._remove(sent)
+        return sent == len(chunk)
+
+    def _remove(self, sent: int) -> None:
+        """So many bytes have left: whole frames, and perhaps the beginning of one more."""
+        frames, owners = self._frames, self._owners
         self.queued_bytes -= sent
-        for _ in range(count):
-            frames.popleft()
-        if sent < len(chunk):
-            frames.appendleft(memoryview(chunk)[sent:])
-            return False
-        return True
+        if not (self.queued_bytes or self._counted):  # all at once, as nearly always
+            frames.clear()
+            owners.clear()
+            return
+        while sent:
+            frame, owner = frames[0], owners[0]
+            gone = min(sent, len(frame))
+            if self._counted and owner is not None:
+                self.replies.give_back(*owner, gone)
+            if gone == len(frame):
+                frames.popleft()
+                owners.popleft()
+                self._counted -= self._counted > 0
+            else:
+                frames[0] = memoryview(frame)[gone:]
+            sent -= gone
+
+    def _count(self, frame: bytes | memoryview, owner: Owner | None) -> None:
+        self._counted += 1
+        if owner is not None:
+            self.replies.count(*owner, len(frame))
 
     def close(self) -> None:
         for fds in self._fds.values():
             close_all(fds)
         self._fds.clear()
         self._frames.clear()
-        self.queued_bytes = 0
+        self._owners.clear()
+        self._counted = self.queued_bytes = 0
 
-    def _gather(self) -> tuple[bytes | memoryview, int]:
-        """Frames from the front, as one piece, and how many they are; none that has descriptors."""
+    def _gather(self) -> bytes | memoryview:
+        """Frames from the front, as one piece; none that has descriptors."""
         frames = self._frames
         if len(frames) == 1:
-            return frames[0], 1
+            return frames[0]
         first = self._pushed - len(frames)
         pieces: list[bytes | memoryview] = []
         size = 0
@@ -87,4 +127,4 @@ class Outgoing:
                 break
             pieces.append(frame)
             size += len(frame)
-        return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), len(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -16,6 +16,7 @@ from virtbridge.cache.requests import Requests
 from virtbridge.config import ConnectionConfig, LimitsConfig
 from virtbridge.config.check import connection_name_problem
 from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.limiter import Portions
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind, connection_key, xml_root
 from virtbridge.model.macs import normal_mac
@@ -38,13 +39,14 @@ class ManagerHandlers:
         requests: Requests,
         shapes: Mapping[str, Shape],
         limits: LimitsConfig,
+        portions: Portions,
     ) -> None:
         self._cache = cache
         self._publisher = publisher
         self._requests = requests
         self._shapes = shapes
         self._limits = limits
-        self._queries = xpath.Queries(limits.queries)
+        self._queries = xpath.Queries(portions.of(limits.queries, per_client=1))
 
     async def open_connection(self, call: Call, name: str, uri: str, options: Mapping[str, Any]) -> str:
         if problem := connection_name_problem(name):
@@ -115,7 +117,7 @@ class ManagerHandlers:
             return {known.path: self._xml(known.key) for known in objects}
 
         limit_s = timeout_s(options, _QUERY_MS, _QUERY_MAX_MS)
-        matches = await self._queries.run(call.sender, query, documents, limit_s)
+        matches = await self._queries.run(call.user, call.sender, query, documents, limit_s)
         return Marshalled(await asyncio.to_thread(pieces.strings_body, matches))
 
     def _xml(self, key: Key) -> str:

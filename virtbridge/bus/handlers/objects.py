@@ -74,7 +74,7 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
 
     def watch(self, call: Call, kinds: Sequence[str], interval_ms: int, options: Mapping[str, Any]) -> int:
         chosen = self._kinds(call, kinds) or frozenset(OBJECT_KINDS) - ON_DEMAND
-        return self._watches.begin(call.sender, call.key.connection, chosen, interval_ms)
+        return self._watches.begin(call.user, call.sender, call.key.connection, chosen, interval_ms)
 
     def unwatch(self, call: Call, number: int, options: Mapping[str, Any]) -> None:
         self._watches.end(call.sender, call.key.connection, number)

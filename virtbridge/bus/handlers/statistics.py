@@ -24,7 +24,8 @@ class ConnectionStatistics:
     def watch_stats(
         self, call: Call, interval_ms: int, groups: Sequence[str], options: Mapping[str, Any]
     ) -> int:
-        return self._stats_watches.add(call.key.connection, call.sender, Wish(interval_ms, _groups(groups)))
+        wish = Wish(interval_ms, _groups(groups))
+        return self._stats_watches.add(call.key.connection, call.user, call.sender, wish)
 
     def unwatch_stats(self, call: Call, watch: int, options: Mapping[str, Any]) -> None:
         self._stats_watches.remove(call.key.connection, call.sender, watch)
