@@ -26,7 +26,7 @@ class Outgoing:
         self._pushed = 0
         self.queued_bytes = 0
 
-    def push(self, frame: bytes, fds: Sequence[int] = ()) -> None:
+    def push(self, frame: bytes | memoryview, fds: Sequence[int] = ()) -> None:
         """The descriptors are ours from here on: closed when sent, or when the queue is closed."""
         if fds:
             self._fds[self._pushed] = tuple(fds)
