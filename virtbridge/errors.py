@@ -4,6 +4,7 @@ A kind has no D-Bus name here: each API gives its own (bus/errors.py). The table
 kinds is in source/, the only place that knows libvirt.
 """
 
+import errno
 from enum import StrEnum
 
 
@@ -35,3 +36,28 @@ class BridgeError(Exception):
         self.kind = kind
         self.message = message
         self.code = code
+
+
+_SHORT_OF = {
+    errno.EMFILE: "the service has no free file descriptor",
+    errno.ENFILE: "the system has no free file descriptor",
+    errno.ENOMEM: "the system has no free memory",
+    errno.EAGAIN: "the system has no room for another process",
+}
+_NO_THREAD = "can't start new thread"  # CPython's only word for it, in a RuntimeError
+
+
+def shortage(error: BaseException) -> BridgeError | None:
+    """LimitExceeded for a failure that means that the system gives the service no more of something, and of
+    what; None for any other failure.
+
+    Not for a socket's failures: there EAGAIN means to wait.
+    """
+    text = None
+    if isinstance(error, OSError):
+        text = _SHORT_OF.get(error.errno or 0)
+    elif isinstance(error, MemoryError):
+        text = _SHORT_OF[errno.ENOMEM]
+    elif isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+        text = "the system has no room for another thread"
+    return BridgeError(ErrorKind.LIMIT_EXCEEDED, text) if text else None

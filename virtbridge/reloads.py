@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from virtbridge.config import Config
 from virtbridge.config.files import BadConfig, changed_connections
-from virtbridge.errors import BridgeError
+from virtbridge.errors import BridgeError, shortage
 from virtbridge.source.connections import Connections
 from virtbridge.status import Status
 from virtbridge.tasks import end_all
@@ -57,6 +57,8 @@ class Reloads:
             except BadConfig as error:
                 for mistake in error.mistakes:
                     log.error("the configuration stays as it was: %s", mistake)
+            except BridgeError as error:
+                log.error("the configuration stays as it was: %s", error.message)
             else:
                 await self._use(new)
             await self._status.say_ready()
@@ -83,7 +85,10 @@ class Reloads:
 
 
 async def _aside(work: Callable[[], T]) -> T:
-    """In a thread that may hang as long as a file does: for the loop's own ones the end would wait."""
+    """In a thread that may hang as long as a file does: for the loop's own ones the end would wait.
+
+    Raises LimitExceeded when the system has no room for it.
+    """
     done: Future[T] = Future()
     done.set_running_or_notify_cancel()
 
@@ -93,5 +98,8 @@ async def _aside(work: Callable[[], T]) -> T:
         except BaseException as error:
             done.set_exception(error)
 
-    threading.Thread(target=run, name="vb-config", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="vb-config", daemon=True).start()
+    except RuntimeError as error:
+        raise shortage(error) or error from None
     return await asyncio.wrap_future(done)

@@ -48,6 +48,7 @@ def test_little_is_exposed() -> None:
         "RootDirectoryOrRootImage",
         "DeviceAllow",
         "SystemCallFilter_privileged",
+        "SystemCallFilter_resources",
     }
 
 

@@ -60,7 +60,7 @@ async def test_without_another_thread_those_that_there_are_have_to_do(
     group, calls = workers(), []
     with pytest.raises(BridgeError) as caught:
         await group.call("a", lambda: calls.append("a"))
-    assert caught.value.kind is ErrorKind.OPERATION_FAILED
+    assert caught.value.kind is ErrorKind.LIMIT_EXCEEDED
     threads = 2
     answers = Answers()
     await group.read_many("XMLDesc", reads(lambda key: f"x{key}"), answers)

@@ -180,11 +180,6 @@ def test_chosen_columns() -> None:
     assert pieces.array_body([row]) == marshal("a{oa{sv}}", [expected])
 
 
-@given(st.dictionaries(st.sampled_from(["/a", "/a/b_2d", "/org/c"]), st.lists(texts, max_size=3)))
-def test_found_strings(rows: dict[str, list[str]]) -> None:
-    assert pieces.strings_body(rows) == marshal("a{oas}", [rows])
-
-
 def test_what_is_long_is_not_kept() -> None:
     tracemalloc.start()
     try:

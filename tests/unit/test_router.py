@@ -1,5 +1,6 @@
 """The router by itself: what no bus can be made to send, or no machine to lack."""
 
+import errno
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -34,10 +35,7 @@ class Link:
         self.errors.append((name, text))
 
 
-def test_a_machine_without_an_id_is_no_mistake_of_ours(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(standard, "_MACHINE_ID_FILES", ("/nonexistent",))
+def errors_of_get_machine_id() -> list[tuple[str, str]]:
     link, clients = Link(), SimpleNamespace(vanished=[])
     anything: Any = (link, SimpleNamespace(by_path={}, tree=Tree()), clients)
     access: Any = Access(session=True)
@@ -53,7 +51,31 @@ def test_a_machine_without_an_id_is_no_mistake_of_ours(
         waiting=BacklogLimits(),
     )
     call = Incoming(METHOD_CALL, 0, 7, "/", PEER, "GetMachineId", ":1.1", "", "", "", 0, b"", LITTLE)
+    router.handle(call)
+    return link.errors
+
+
+def test_a_machine_without_an_id_is_no_mistake_of_ours(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(standard, "_MACHINE_ID_FILES", ("/nonexistent",))
     with caplog.at_level(logging.DEBUG):
-        router.handle(call)
-    assert link.errors == [("org.freedesktop.DBus.Error.Failed", "this machine has no machine id")]
+        errors = errors_of_get_machine_id()
+    assert errors == [("org.freedesktop.DBus.Error.Failed", "this machine has no machine id")]
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EMFILE, ""), MemoryError(), RuntimeError("can't start new thread")], ids=repr
+)
+def test_what_the_system_does_not_give_is_no_internal_error(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def read_text(*_: Any) -> str:
+        raise error
+
+    monkeypatch.setattr(standard.Path, "read_text", read_text)
+    [(name, text)] = errors_of_get_machine_id()
+    assert name == "org.virtbridge1.Error.LimitExceeded"
+    assert "no free" in text or "no room" in text
+    assert [record.exc_info for record in caplog.records] == [None]

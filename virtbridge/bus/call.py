@@ -41,9 +41,9 @@ class Call:
 
 @dataclass(slots=True)
 class Marshalled:
-    """A handler's result whose body is made already."""
+    """A handler's result whose body is made already; a view of a file in memory where it is large."""
 
-    body: bytes
+    body: bytes | memoryview
 
 
 class Fault(StrEnum):

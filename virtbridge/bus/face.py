@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 
 from virtbridge import __version__
+from virtbridge.bus import query_server
 from virtbridge.bus.access import Access
 from virtbridge.bus.binding import Bound, bind
 from virtbridge.bus.clients import Clients
@@ -37,6 +38,7 @@ from virtbridge.bus.watches import Watches
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.cache.statistics import Statistics
+from virtbridge.cache.xpath import Queries
 from virtbridge.config import Config
 from virtbridge.limiter import Portions
 from virtbridge.metrics import Metrics
@@ -98,8 +100,9 @@ class BusFace:
             stats,
             portions.of(stats.watches, stats.watches_per_client),
         )
+        self._queries = Queries(portions.of(limits.queries, per_client=1), query_server.__name__)
         ours = {
-            MANAGER: ManagerHandlers(cache, publisher, requests, shape_of, limits, portions),
+            MANAGER: ManagerHandlers(cache, publisher, requests, shape_of, limits, self._queries),
             METRICS: MetricsHandlers(metrics),
             INTERFACE_OF[Kind.CONNECTION]: ConnectionHandlers(
                 cache, publisher, requests, watches, statistics, self._stats_watches
@@ -155,6 +158,7 @@ class BusFace:
         """Every waiting call is answered, and the name is free again."""
         await self._stats_watches.stop()
         await self._router.stop()
+        self._queries.close()
         # So that nobody calls any more. Leaving the bus frees the name as well, also where the bus hangs.
         with contextlib.suppress(BusError):
             await self._bus("ReleaseName", "s", NAME, timeout_s=_RELEASE_S)

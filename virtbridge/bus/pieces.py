@@ -7,7 +7,7 @@ tests hold every byte equal to what either library makes of the whole. Pure.
 Source: https://dbus.freedesktop.org/doc/dbus-specification.html#message-protocol-marshaling
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Any
@@ -135,23 +135,6 @@ def array_body(entries: Iterable[bytes]) -> bytes:
     parts = _spaced(entries)
     size = sum(map(len, parts))
     return b"".join((UINT32.pack(size), PADDING[4], *parts))
-
-
-def strings_body(rows: Mapping[str, Sequence[str]]) -> bytes:
-    """A body `a{oas}`. Of plain steps, so that a worker thread can make one of a million strings: the library
-    would keep the interpreter's lock, and the main loop waiting.
-    """
-    return array_body(_strings_entry(path, texts) for path, texts in rows.items())
-
-
-def _strings_entry(path: str, texts: Sequence[str]) -> bytes:
-    """`{oas}`, not padded."""
-    parts: list[bytes] = []
-    for text in texts:
-        packed = pack_string(text)
-        parts += (packed, PADDING[-len(packed) & 3])
-    head = pack_string(path)
-    return b"".join((head, PADDING[-len(head) & 3], UINT32.pack(sum(map(len, parts[:-1]))), *parts[:-1]))
 
 
 def properties_changed_body(interface: str, entries: tuple[bytes, ...]) -> bytes:

@@ -19,7 +19,7 @@ from virtbridge.bus.guards import require_all
 from virtbridge.bus.in_flight import InFlight, Job
 from virtbridge.bus.options import checked
 from virtbridge.bus.publisher import Publisher
-from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.errors import BridgeError, ErrorKind, shortage
 from virtbridge.limiter import Bounds
 from virtbridge.metrics import Metrics
 from virtbridge.wire.backlog import BacklogLimits
@@ -148,6 +148,9 @@ class Router:
         self._link.reply(incoming, method.out_signature, body)
 
     def _fail(self, incoming: Incoming, error: Exception) -> None:
+        if (short := shortage(error)) is not None:
+            log.warning("handler failed member=%s path=%s: %s", incoming.member, incoming.path, short.message)
+            error = short
         name, text = _described(error)
         if not isinstance(error, BridgeError | Refused | BadBody):
             log.error("handler failed member=%s path=%s", incoming.member, incoming.path, exc_info=error)

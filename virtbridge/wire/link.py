@@ -179,10 +179,11 @@ class Link:
 
     # -- sending --------------------------------------------------------------------------------------------
 
-    def send(self, frame: bytes, fds: Sequence[int] = (), owner: Owner | None = None) -> None:
-        """Queue a whole message; it leaves with all others of this turn. Never raises.
+    def send(self, frame: bytes | memoryview, fds: Sequence[int] = (), owner: Owner | None = None) -> None:
+        """Queue a message, or one part of it right after the other. Never raises.
 
-        The descriptors are the link's from here on: it closes them. owner: whose reply it is.
+        It leaves with all others of this turn. The descriptors are the link's from here on: it closes them.
+        owner: whose reply it is.
         """
         if self._ended:
             framing.close_all(fds)
@@ -209,8 +210,18 @@ class Link:
         if self._outgoing.queued_bytes and not self._writing:
             self._flush()
 
-    def reply(self, call: Incoming, signature: str = "", body: bytes = b"", fds: Sequence[int] = ()) -> None:
-        """Answer a call with body bytes that are already marshalled. Nothing is sent if it wants no reply."""
+    def reply(
+        self,
+        call: Incoming,
+        signature: str = "",
+        body: bytes | memoryview = b"",
+        fds: Sequence[int] = (),
+    ) -> None:
+        """Answer a call with a body that is already marshalled. Nothing is sent if it wants no reply.
+
+        A view is sent from where it is: the largest bodies are files in memory, and copying one behind its
+        header would take its size again, and the loop's time.
+        """
         if call.flags & framing.NO_REPLY_EXPECTED:
             framing.close_all(fds)
             return
@@ -220,11 +231,12 @@ class Link:
             self.error(call, self._names.not_supported if fds else self._names.limit_exceeded, reason)
             return
         self.counts.replies += 1
-        self.send(
-            self._headers.method_return(self._serial(), call.serial, call.sender, signature, body, len(fds)),
-            fds,
-            (call.user, call.sender),
-        )
+        head, owner = (self._serial(), call.serial, call.sender, signature), (call.user, call.sender)
+        if isinstance(body, memoryview):
+            self.send(self._headers.reply_head(*head, len(body), len(fds)), fds, owner)
+            self.send(body, owner=owner)
+        else:
+            self.send(self._headers.method_return(*head, body, len(fds)), fds, owner)
 
     def error(self, call: Incoming, name: str, text: str) -> None:
         """Answer a call with an error. Whatever the text holds, what is sent is a legal string."""

@@ -36,7 +36,7 @@ class Outgoing:
         self._counted = 0
         self.replies = Limiter("bytes of replies", bounds)
 
-    def push(self, frame: bytes, fds: Sequence[int] = (), owner: Owner | None = None) -> None:
+    def push(self, frame: bytes | memoryview, fds: Sequence[int] = (), owner: Owner | None = None) -> None:
         """The descriptors are ours from here on: closed when sent, or when the queue is closed."""
         if not frame:
             return

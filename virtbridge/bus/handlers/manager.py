@@ -1,6 +1,5 @@
 """org.virtbridge1.Manager and Metrics: the service itself, and questions over all of its connections."""
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -10,13 +9,14 @@ from virtbridge.bus.names import INTERFACE_OF
 from virtbridge.bus.options import check_words, timeout_s
 from virtbridge.bus.properties import Shape
 from virtbridge.bus.publisher import Publisher
-from virtbridge.cache import queries, xpath
+from virtbridge.cache import queries
 from virtbridge.cache.cache import Cache
+from virtbridge.cache.evaluation import Query
 from virtbridge.cache.requests import Requests
+from virtbridge.cache.xpath import Queries
 from virtbridge.config import ConnectionConfig, LimitsConfig
 from virtbridge.config.check import connection_name_problem
 from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.limiter import Portions
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind, connection_key, xml_root
 from virtbridge.model.macs import normal_mac
@@ -24,7 +24,6 @@ from virtbridge.model.paths import ROOT, connection_path, key_of, path_of
 from virtbridge.model.records import ConnectionRecord
 from virtbridge.uris import client_uri_problem
 
-_XPATH_MAX = 1024
 _QUERY_MS = 5000
 _QUERY_MAX_MS = 30_000
 
@@ -39,14 +38,14 @@ class ManagerHandlers:
         requests: Requests,
         shapes: Mapping[str, Shape],
         limits: LimitsConfig,
-        portions: Portions,
+        queries: Queries,
     ) -> None:
         self._cache = cache
         self._publisher = publisher
         self._requests = requests
         self._shapes = shapes
         self._limits = limits
-        self._queries = xpath.Queries(portions.of(limits.queries, per_client=1))
+        self._queries = queries
 
     async def open_connection(self, call: Call, name: str, uri: str, options: Mapping[str, Any]) -> str:
         if problem := connection_name_problem(name):
@@ -104,11 +103,7 @@ class ManagerHandlers:
         chosen_kind = _kind(kind)
         if chosen_kind is Kind.CONNECTION:
             raise BridgeError(ErrorKind.INVALID_ARGUMENT, "connections have no XML")
-        if len(expression) > _XPATH_MAX:
-            raise BridgeError(
-                ErrorKind.INVALID_ARGUMENT, f"an expression has at most {_XPATH_MAX} characters"
-            )
-        query = xpath.Query(xml_root(chosen_kind), expression, options.get("namespaces", {}))
+        query = Query(xml_root(chosen_kind), expression, options.get("namespaces", {}))
         query.compiled()  # to refuse what is none at once
         connection = self._chosen(options)
 
@@ -117,8 +112,7 @@ class ManagerHandlers:
             return {known.path: self._xml(known.key) for known in objects}
 
         limit_s = timeout_s(options, _QUERY_MS, _QUERY_MAX_MS)
-        matches = await self._queries.run(call.user, call.sender, query, documents, limit_s)
-        return Marshalled(await asyncio.to_thread(pieces.strings_body, matches))
+        return Marshalled(await self._queries.run(call.user, call.sender, query, documents, limit_s))
 
     def _xml(self, key: Key) -> str:
         return getattr(self._cache.get(key), "xml", "")

@@ -26,7 +26,7 @@ class PeerHandlers:
         for file in _MACHINE_ID_FILES:
             try:
                 return Path(file).read_text("ascii").strip()
-            except OSError:
+            except FileNotFoundError:
                 continue
         raise Refused(Fault.FAILED, "this machine has no machine id")
 

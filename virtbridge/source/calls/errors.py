@@ -5,7 +5,7 @@ Source: virErrorNumber in libvirt/virterror.h. A code that the table does not na
 
 import libvirt
 
-from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.errors import BridgeError, ErrorKind, shortage
 from virtbridge.source.calls.uris import public_text
 
 _CODES: dict[ErrorKind, tuple[str, ...]] = {
@@ -75,7 +75,7 @@ def bridge_error(error: Exception) -> BridgeError:
     if isinstance(error, BridgeError):
         return error
     if not isinstance(error, libvirt.libvirtError):
-        return BridgeError(ErrorKind.OPERATION_FAILED, f"{type(error).__name__}: {error}")
+        return shortage(error) or BridgeError(ErrorKind.OPERATION_FAILED, f"{type(error).__name__}: {error}")
     code = error.get_error_code() or 0
     text = public_text(error.get_error_message() or str(error))
     return BridgeError(KIND_BY_CODE.get(code, ErrorKind.LIBVIRT), text, code)

@@ -23,6 +23,7 @@ from virtbridge.source.calls.uris import public_uri, unattended_uri
 
 log = logging.getLogger(__name__)
 
+_AGAIN_S = 1.0  # until another attempt to get a thread
 HUNG_LIMIT = 4  # opens of one connection that never came back; then no more until one does
 
 _CREDENTIALS = [
@@ -58,7 +59,7 @@ class Opener:
             threading.Thread(target=self._open, args=(answer,), name=name, daemon=True).start()
         except RuntimeError as error:  # the system gives us no more
             self.hung -= 1
-            raise BridgeError(ErrorKind.OPERATION_FAILED, str(error)) from None
+            raise bridge_error(error) from None
         try:
             async with asyncio.timeout(timeout_s):
                 return await answer
@@ -121,9 +122,14 @@ class Closer:
         self._inbox.post(self._start)
 
     def _start(self) -> None:
-        handle, self._handle = self._handle, None
         name = f"vb-{self._name[:8]}-end"
-        threading.Thread(target=self._close, args=(handle,), name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._close, args=(self._handle,), name=name, daemon=True).start()
+        except RuntimeError as error:  # the system gives us no more: a handle that stays would be a leak
+            log.warning("a connection is closed later conn=%s: %s", self._name, bridge_error(error).message)
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._start)
+        else:
+            self._handle = None
 
     def _close(self, handle: Any) -> None:
         for method, args in self._callbacks:

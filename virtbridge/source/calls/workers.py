@@ -201,7 +201,7 @@ class Workers:
         except RuntimeError as error:  # the system gives us no more: those that there are have to do
             self._threads -= 1
             if not self._threads:
-                raise BridgeError(ErrorKind.OPERATION_FAILED, str(error)) from None
+                raise bridge_error(error) from None
 
     def _work(self) -> None:
         while (job := self._take()) is not None:
