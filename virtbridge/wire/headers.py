@@ -64,12 +64,16 @@ class Headers:
     def method_return(
         self, serial: int, reply_serial: int, destination: str, signature: str, body: bytes, fds: int = 0
     ) -> bytes:
+        return self.return_head(serial, reply_serial, destination, signature, len(body), fds) + body
+
+    def return_head(
+        self, serial: int, reply_serial: int, destination: str, signature: str, size: int, fds: int = 0
+    ) -> bytes:
+        """What stands before a method return's body of this size."""
         tail, length = self._reply_tail(destination, signature, fds)
         # Endianness, type, flags, version; body's length, serial, fields' length; the first field.
         return (
-            _REPLY_HEAD.pack(LITTLE, 2, 1, 1, len(body), serial, length, _REPLY_SERIAL_FIELD, reply_serial)
-            + tail
-            + body
+            _REPLY_HEAD.pack(LITTLE, 2, 1, 1, size, serial, length, _REPLY_SERIAL_FIELD, reply_serial) + tail
         )
 
     def error(

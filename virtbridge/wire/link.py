@@ -187,8 +187,11 @@ class Link:
         if self._ended:
             framing.close_all(fds)
             return
+        self._outgoing.push(frame, fds, owner)
+        self._after_push()
+
+    def _after_push(self) -> None:
         outgoing = self._outgoing
-        outgoing.push(frame, fds, owner)
         if self._writing:
             pass
         elif self._gathering:
@@ -225,6 +228,20 @@ class Link:
             fds,
             (call.user, call.sender),
         )
+
+    def reply_in_parts(self, call: Incoming, signature: str, parts: Sequence[bytes]) -> None:
+        """A large body comes in parts, which are not joined before the socket takes them."""
+        if call.flags & framing.NO_REPLY_EXPECTED:
+            return
+        size = sum(map(len, parts))
+        if size > self._most_body:
+            self.error(call, self._names.limit_exceeded, f"the reply has {size} bytes")
+            return
+        self.counts.replies += 1
+        head = self._headers.return_head(self._serial(), call.serial, call.sender, signature, size)
+        if not self._ended:
+            self._outgoing.push_parts((head, *parts))
+            self._after_push()
 
     def error(self, call: Incoming, name: str, text: str) -> None:
         """Answer a call with an error. Whatever the text holds, what is sent is a legal string."""
