@@ -139,11 +139,9 @@ class Publisher:
                 self._gone.pop(key, None)
             else:
                 self._gone[key] = None
-        end = monotonic() + _TURN_S
         while self._signals and not self._touched and not self._link.congested and monotonic() < end:
             self._publish_signal(self._signals.popleft())
         self._dropping = self._dropping and bool(self._signals)
-        end = monotonic() + _TURN_S
         # The last signals of an object go first, and thus those of all.
         while self._gone and not (self._signals or self._link.congested) and monotonic() < end:
             key, _ = self._gone.popitem(last=False)
