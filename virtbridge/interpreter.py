@@ -18,8 +18,8 @@ _SWITCH_S = 0.0005
 _SETTLE_S = 2.0  # from ready to when the bus has made its own of all objects
 _LOST_S = 60.0
 # Records by which the cache may grow before what is there is frozen again: while 10,000 are read, a full
-# collection takes up to 80 ms, and of so many 8.
-_GROWN = 1000
+# collection takes up to 80 ms, and of so many 4.
+_GROWN = 500
 
 
 def share_fairly() -> None:
