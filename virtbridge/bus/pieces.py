@@ -228,6 +228,11 @@ class Pieces:
         self.changes += 1
         self._entry = None
 
+    @property
+    def has_entry(self) -> bool:
+        """Whether object_entry() has nothing to make."""
+        return self._entry is not None
+
     def object_entry(self) -> bytes:
         """`{oa{sa{sv}}}`, not padded: kept, as every GetManagedObjects wants it."""
         if self._entry is None:

@@ -151,7 +151,7 @@ class Router:
         body: bytes | None
         if type(result) is Marshalled:
             body = result.body
-        elif type(result) is Rows:
+        elif isinstance(result, Rows):
             body = result.at_once()
         else:
             body = marshal(signature, [result] if signature else [])

@@ -24,6 +24,7 @@ _LAST_STEP = 256  # rows: so many may be made anew in the last step
 _AT_ONCE = 16  # rows between two questions for the time
 # Changes that come faster than rows are made would never let a reply go.
 _PASSES = 8
+_JOINED_BYTES = 2 << 20  # up to so many it costs less to copy them than to send them one by one
 _UNMADE = (object(), b"")  # a version that no row has
 
 
@@ -56,31 +57,59 @@ class Rows(Generic[T]):
         return None if len(few) > _FEW else b"".join(self.parts())
 
     def prepare(self, until: float) -> bool:
-        made, row, version = self._made, self._row, self._version
         has_made = False
         while True:
             while some := list(islice(self._left, _AT_ONCE)):
-                for item in some:
-                    made[item] = version(item), row(item)
+                self._make(some)
                 has_made = True
                 if monotonic() >= until:
                     return False
-            outdated = [item for item in self._items() if made.get(item, _UNMADE)[0] != version(item)]
+            outdated = self._outdated()
             self._passes += 1
             if len(outdated) <= _LAST_STEP or self._passes > _PASSES:
                 return not has_made or monotonic() < until  # else the last step has a turn of its own
             self._left = iter(outdated)
 
     def parts(self) -> list[bytes]:
-        made, row, version, most = self._made, self._row, self._version, self._alignment - 1
+        most = self._alignment - 1
         parts: list[bytes] = []
-        for item in self._items():
-            known, entry = made.get(item, _UNMADE)
-            if known != version(item):
-                entry = row(item)
+        for entry in self._entries():
             parts += (entry, PADDING[-len(entry) & most])
         del parts[-1:]  # what pads the last entry is not the array's
-        return [UINT32.pack(sum(map(len, parts))), PADDING[self._alignment - 4], *parts]
+        size = sum(map(len, parts))
+        head = [UINT32.pack(size), PADDING[self._alignment - 4]]
+        return [*head, b"".join(parts)] if size <= _JOINED_BYTES else [*head, *parts]
+
+    def _outdated(self) -> list[T]:
+        made, version = self._made, self._version
+        return [item for item in self._items() if made.get(item, _UNMADE)[0] != version(item)]
+
+    def _make(self, items: Iterable[T]) -> None:
+        for item in items:
+            self._made[item] = self._version(item), self._row(item)
+
+    def _entries(self) -> Iterable[bytes]:
+        made, row, version = self._made, self._row, self._version
+        for item in self._items():
+            known, entry = made.get(item, _UNMADE)
+            yield entry if known == version(item) else row(item)
+
+
+class Kept(Rows[Pieces]):
+    """The rows of GetManagedObjects, which the objects themselves keep."""
+
+    def __init__(self, objects: Callable[[], Iterable[Pieces]]) -> None:
+        super().__init__(objects, Pieces.object_entry, attrgetter("changes"))
+
+    def _outdated(self) -> list[Pieces]:
+        return [known for known in self._items() if not known.has_entry]
+
+    def _make(self, items: Iterable[Pieces]) -> None:
+        for known in items:
+            known.object_entry()
+
+    def _entries(self) -> Iterable[bytes]:
+        return [known.object_entry() for known in self._items()]
 
 
 def entries(objects: Callable[[], Iterable[Pieces]], row: Callable[[Pieces], bytes]) -> Rows[Pieces]:

@@ -96,4 +96,4 @@ class ObjectManagerHandlers:
         self._publisher = publisher
 
     def get_managed_objects(self, call: Call) -> Rows[Pieces]:
-        return rows.entries(self._publisher.managed, Pieces.object_entry)
+        return rows.Kept(self._publisher.managed)
