@@ -12,6 +12,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.source.calls.batch import IN_TURN, SHORT, Read
 from virtbridge.source.calls.inbox import Inbox
+from virtbridge.source.calls.window import Window
 from virtbridge.source.calls.workers import Workers
 
 COUNT = 3 * IN_TURN
@@ -175,3 +176,27 @@ async def test_without_calls_it_is_over_at_once() -> None:
     over, pool = asyncio.Event(), workers()
     pool.abandon(over.set)
     await asyncio.wait_for(over.wait(), 10)
+
+
+async def test_single_calls_and_the_reads_of_a_batch_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread; what is queued while the first read runs is taken one of each."""
+    monkeypatch.setattr(Window, "finished", lambda *_: None)
+    group, order, begun, go_on = workers(), [], threading.Event(), threading.Event()
+    group.window.size = 1
+
+    def read(key: int) -> str:
+        begun.set()
+        go_on.wait()
+        order.append("read")
+        return "x"
+
+    batch = asyncio.create_task(group.read_many("XMLDesc", reads(read), Answers()))
+    await asyncio.to_thread(begun.wait)
+    singles = [
+        asyncio.create_task(group.call("a", lambda: order.append("single"), short=True)) for _ in range(3)
+    ]
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(batch, *singles)
+    assert order[:8] == ["read", "single", "read", "single", "read", "single", "read", "read"]
+    assert len(order) == COUNT + 3

@@ -1,12 +1,13 @@
 """The cache: changes in, touched keys out, and indexes that never drift from the records."""
 
+import asyncio
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from virtbridge.cache import queries
-from virtbridge.cache.cache import Cache
+from virtbridge.cache.cache import REMOVED_AT_ONCE, Cache
 from virtbridge.cache.indexes import _TERMS
 from virtbridge.model.changes import Change, Drop, Forget, Listing, Patch, Put, Signal
 from virtbridge.model.domain import Disk, DomainDefinition, Interface
@@ -218,3 +219,43 @@ def test_volumes_go_when_their_pool_stops_and_snapshots_stay_when_their_domain_d
     assert [what for _, what, _ in notes.heard] == [key(), volume, pool]
     assert cache.get(snapshot) is not None
     assert list(cache.children(pool, Kind.VOLUME)) == []
+
+
+async def test_of_thousands_that_go_the_records_go_at_once_and_the_listeners_hear_in_steps() -> None:
+    cache, count = Cache(), 4 * REMOVED_AT_ONCE
+    pool = Key("lab", Kind.POOL, UUIDS[0])
+    volumes = [Key("lab", Kind.VOLUME, f"{n}.img", UUIDS[0]) for n in range(count)]
+    cache.apply([Put(connection_key("lab"), ConnectionRecord("lab", "test:///default"))])
+    cache.apply([Put(pool, PoolRecord(UUIDS[0], "p", active=True))])
+    cache.apply([Put(each, VolumeRecord(VolumeDefinition(name=each.id))) for each in volumes])
+    told: list[Key] = []
+    cache.listen([Kind.VOLUME], dropped=told.append)
+    cache.apply([Patch(pool, {"active": False})])
+    assert list(cache.children(pool, Kind.VOLUME)) == []
+    assert not any(map(cache.get, volumes))
+    assert (told, set(cache.removed)) == ([], set(volumes))
+    cache.apply([Patch(pool, {"active": True}), Put(volumes[-1], VolumeRecord(VolumeDefinition(name="x")))])
+    assert told == [volumes[-1]], "of the one that is back the listeners have heard before"
+    steps = []
+    while cache.removed:
+        before = len(told)
+        await asyncio.sleep(0)
+        steps.append(len(told) - before)
+    assert max(steps) <= REMOVED_AT_ONCE
+    assert told == [volumes[-1], *volumes[:-1]]
+    assert list(cache.children(pool, Kind.VOLUME)) == [volumes[-1]]
+
+
+async def test_a_closed_connection_of_thousands_goes_last() -> None:
+    cache, count = Cache(), 2 * REMOVED_AT_ONCE
+    domains = [Key("lab", Kind.DOMAIN, f"{n}") for n in range(count)]
+    cache.apply([Put(connection_key("lab"), ConnectionRecord("lab", "test:///default"))])
+    cache.apply([Put(each, DomainRecord(each.id, f"name-{each.id}")) for each in domains])
+    told: list[Key] = []
+    cache.listen(dropped=told.append)
+    cache.apply([Forget("lab")])
+    assert (len(cache), told) == (0, [])
+    while cache.removed:  # noqa: ASYNC110 (each turn tells some)
+        await asyncio.sleep(0)
+    assert told == [*domains, connection_key("lab")]
+    assert not any(cache._indexes._keys.values())

@@ -11,8 +11,8 @@ from virtbridge import interpreter
 from virtbridge.cache.cache import Cache
 from virtbridge.interpreter import Collector
 from virtbridge.model.changes import Forget, Put
-from virtbridge.model.keys import connection_key
-from virtbridge.model.records import ConnectionRecord
+from virtbridge.model.keys import Key, Kind, connection_key
+from virtbridge.model.records import ConnectionRecord, DomainRecord
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +44,21 @@ async def test_frozen_while_ready_and_thawed_when_one_is_lost() -> None:
     cache.apply([Forget("a")])
     assert gc.get_freeze_count() == 0
     await until(lambda: gc.get_freeze_count() > 0)
+
+
+def test_what_is_read_is_frozen_as_the_cache_grows() -> None:
+    cache = Cache()
+    Collector(cache)
+
+    def read(first: int, count: int) -> None:
+        keys = [Key("lab", Kind.DOMAIN, str(n)) for n in range(first, first + count)]
+        cache.apply([Put(key, DomainRecord(key.id, key.id)) for key in keys])
+
+    read(0, interpreter._GROWN)
+    assert gc.get_freeze_count() == 0
+    read(interpreter._GROWN, 1)
+    assert (first := gc.get_freeze_count()) > interpreter._GROWN
+    read(interpreter._GROWN + 1, interpreter._GROWN)
+    assert gc.get_freeze_count() == first
+    read(2 * interpreter._GROWN + 1, 1)
+    assert gc.get_freeze_count() > first + interpreter._GROWN

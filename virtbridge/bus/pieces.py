@@ -173,17 +173,18 @@ def _before_block(key: str, size: int) -> bytes:
 
 
 class Pieces:
-    """One object on the bus: the values that clients know, and their bytes."""
+    """One object on the bus: the values that clients know, and their bytes. changes: how many there were."""
 
     entries: list[bytes]
     _entry: bytes | None  # the whole object's, once somebody has asked for it
-    __slots__ = ("_entry", "entries", "key", "path", "shape", "values")
+    __slots__ = ("_entry", "changes", "entries", "key", "path", "shape", "values")
 
     def __init__(self, key: Key, path: str, shape: Shape, record: Any, like: "Pieces | None" = None) -> None:
         """like: one of the same shape. Most values of an object are those of the one before it."""
         self.key = key
         self.path = path
         self.shape = shape
+        self.changes = 0
         self.values = shape.values(key, record)
         self.entries = list(like.entries) if like else [b""] * len(self.values)
         self._make(like.differing(self.values) if like else range(len(self.values)))
@@ -207,7 +208,13 @@ class Pieces:
         names, signatures = self.shape.names, self.shape.signatures
         for place in places:
             self.entries[place] = property_entry(names[place], signatures[place], self.values[place])
+        self.changes += 1
         self._entry = None
+
+    @property
+    def has_entry(self) -> bool:
+        """Whether object_entry() has nothing to make."""
+        return self._entry is not None
 
     def object_entry(self) -> bytes:
         """`{oa{sa{sv}}}`, not padded: kept, as every GetManagedObjects wants it."""

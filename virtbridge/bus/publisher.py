@@ -58,6 +58,7 @@ class Publisher:
         self._scheduled = False
         self._dropping = False
         self._objects: dict[Key, Pieces] = {}
+        self._groups: dict[tuple[str, Kind], dict[Key, Pieces]] = {}  # the same, by connection and kind
         self._newest: dict[Kind, Pieces] = {}
         self._manager = ManagerRecord(version, ())
         self._root = Pieces(_ROOT_KEY, ROOT, shapes[MANAGER], self._manager)
@@ -85,11 +86,10 @@ class Publisher:
         self._schedule()
 
     def objects(self, kind: Kind, connection: str | None = None) -> Iterator[Pieces]:
-        """What clients can see of a kind: a new object may still wait for its turn."""
-        for key in self._cache.keys(kind, connection):
-            known = self._objects.get(key)
-            if known is not None:
-                yield known
+        """What clients can see of a kind: what is new may still wait for its turn, and what is gone too."""
+        for group, objects in self._groups.items():
+            if group[1] is kind and connection in (None, group[0]):
+                yield from objects.values()
 
     def get(self, key: Key) -> Pieces | None:
         return self._objects.get(key)
@@ -99,13 +99,13 @@ class Publisher:
 
     async def caught_up(self) -> None:
         """Until clients know what the cache held when this was called."""
-        waiting = {*self._touched, *self._gone}
+        waiting = {*self._touched, *self._gone, *self._cache.removed}
         while self._is_untold(waiting):  # noqa: ASYNC110 (no event: each turn publishes some)
             await asyncio.sleep(_CONGESTED_S if self._link.congested else 0)
 
     def _is_untold(self, keys: set[Key]) -> bool:
         """Something of any of these."""
-        return not (keys.isdisjoint(self._touched) and keys.isdisjoint(self._gone))
+        return not all(map(keys.isdisjoint, (self._touched, self._gone, self._cache.removed)))
 
     def _end_batch(self) -> None:
         """No more comes in this turn of the loop, and the next one is a system call and 50 us away."""
@@ -139,11 +139,9 @@ class Publisher:
                 self._gone.pop(key, None)
             else:
                 self._gone[key] = None
-        end = monotonic() + _TURN_S
         while self._signals and not self._touched and not self._link.congested and monotonic() < end:
             self._publish_signal(self._signals.popleft())
         self._dropping = self._dropping and bool(self._signals)
-        end = monotonic() + _TURN_S
         # The last signals of an object go first, and thus those of all.
         while self._gone and not (self._signals or self._link.congested) and monotonic() < end:
             key, _ = self._gone.popitem(last=False)
@@ -165,6 +163,7 @@ class Publisher:
 
     def _publish_new(self, new: Pieces) -> None:
         self._objects[new.key] = self._newest[new.key.kind] = new
+        self._groups.setdefault(new.key[:2], {})[new.key] = new
         self.by_path[new.path] = new
         self.tree.add(new.path)
         self._signal(ROOT, OBJECT_MANAGER, "InterfacesAdded", "oa{sa{sv}}", new.object_entry())
@@ -180,6 +179,10 @@ class Publisher:
         known = self._objects.pop(key, None)
         if known is None:
             return  # came and went within one turn
+        group = self._groups[key[:2]]
+        del group[key]
+        if not group:
+            del self._groups[key[:2]]
         del self.by_path[known.path]
         self.tree.remove(known.path)
         body = marshal("oas", [known.path, [known.shape.interface]])

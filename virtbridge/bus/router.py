@@ -17,8 +17,10 @@ from virtbridge.bus.contract import Method
 from virtbridge.bus.errors import NAME_OF_KIND
 from virtbridge.bus.guards import require_all
 from virtbridge.bus.in_flight import InFlight, Job
+from virtbridge.bus.large_replies import LARGE_BYTES, LargeReplies, Made
 from virtbridge.bus.options import checked
 from virtbridge.bus.publisher import Publisher
+from virtbridge.bus.rows import Rows
 from virtbridge.errors import BridgeError, ErrorKind, shortage
 from virtbridge.limiter import Bounds
 from virtbridge.metrics import Metrics
@@ -74,6 +76,9 @@ class Router:
         link.on_room = self._in_flight.resume
         clients.vanished.append(self._in_flight.forget)
         self._reads = 0
+        self._large = LargeReplies(link, self._fail, waiting.calls.per_client)
+        clients.vanished.append(self._large.forget)
+        metrics.gauge("queue.large", lambda: len(self._large))
         metrics.gauge("queue.in-flight", lambda: len(self._in_flight))
         metrics.gauge("queue.waiting", lambda: self._in_flight.waiting)
         metrics.gauge("cache.reads", lambda: self._reads)
@@ -89,6 +94,7 @@ class Router:
     async def stop(self) -> None:
         """Every call that still waits gets its reply: Cancelled."""
         await self._in_flight.stop()
+        await self._large.stop()
 
     def _answer(self, incoming: Incoming) -> None:
         target = self._publisher.by_path.get(incoming.path)
@@ -141,11 +147,20 @@ class Router:
         self._fail(incoming, BridgeError(ErrorKind.CANCELLED, "the call was cancelled"))
 
     def _reply(self, incoming: Incoming, method: Method, result: Any) -> None:
+        signature = method.out_signature
+        body: bytes | memoryview | None
         if type(result) is Marshalled:
             body = result.body
+        elif isinstance(result, Rows):
+            body = result.at_once()
         else:
-            body = marshal(method.out_signature, [result] if method.out_signature else [])
-        self._link.reply(incoming, method.out_signature, body)
+            body = marshal(signature, [result] if signature else [])
+        if body is None:
+            self._large.send(incoming, signature, result)
+        elif len(body) > LARGE_BYTES:
+            self._large.send(incoming, signature, Made(body))
+        else:
+            self._link.reply(incoming, signature, bytes(body))
 
     def _fail(self, incoming: Incoming, error: Exception) -> None:
         if (short := shortage(error)) is not None:

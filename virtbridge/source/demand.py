@@ -7,10 +7,10 @@ cache's business. Main thread; no libvirt here.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 from virtbridge.errors import BridgeError, ErrorKind
@@ -30,6 +30,8 @@ from virtbridge.source.session_work import Live
 from virtbridge.tasks import all_of
 
 log = logging.getLogger(__name__)
+
+_STEP = 1000  # objects of a listing that are compared in one step: a few milliseconds
 
 
 @dataclass(slots=True)
@@ -156,8 +158,8 @@ class Loader:
             async with self._publishing:
                 check()
                 changes = self._listing(spec, parent, whole, turn, seen=seen)
-                for start in range(0, len(changes), SLICE):
-                    self._publish(changes[start : start + SLICE])
+                while some := list(islice(changes, SLICE)):
+                    self._publish(some)
                     await asyncio.sleep(0)  # the bus has its turns, and anything may happen in them
                     check()
 
@@ -189,14 +191,12 @@ class Loader:
         spec = DEMAND[scope.kind]
         listed = await self._reader.list(scope, raw)
         handles, flags = listed.handles, dict(listed.flags)
-        keys = {key_id: scope._replace(id=key_id) for key_id in handles}
-        if look.turns is not None:
-            turns = look.turns.get(scope.parent, ())
-            keys = {
-                key_id: key
-                for key_id, key in keys.items()
-                if key_id in turns or self._may_differ(spec, key, listed)
-            }
+        turns = None if look.turns is None else look.turns.get(scope.parent, ())
+        keys: dict[str, Key] = {}
+        async for key_id in _in_steps(handles):
+            key = scope._replace(id=key_id)
+            if turns is None or key_id in turns or self._may_differ(spec, key, listed):
+                keys[key_id] = key
         look.left_out += len(handles) - len(keys)
         reading = self._reader.read({key: handles[key_id] for key_id, key in keys.items()})
         if spec.current and handles:
@@ -204,13 +204,15 @@ class Loader:
             records, flags["current"] = answers
         else:
             records = await reading
-        for key in (scope._replace(id=key_id) for key_id in handles.keys() - keys.keys()):
+        async for key_id in _in_steps(handles.keys() - keys.keys()):
+            key = scope._replace(id=key_id)
             if isinstance(kept := self._lookup(key), OnDemand):
                 records[key.id] = kept
                 if kept.stale and key not in self._complained:
                     look.well.append(key)
         whole: dict[str, OnDemand] = {}
-        for key_id, record in sorted(records.items()):
+        async for key_id in _in_steps(sorted(records)):
+            record = records[key_id]
             fields: dict[str, Any] = {field: key_id in ids for field, ids in flags.items()}
             whole[key_id] = _with(record, fields)
         return spec.finish(whole), frozenset(handles)
@@ -227,25 +229,33 @@ class Loader:
 
     def _listing(
         self, spec: DemandSpec, parent: str, records: Any, turn: int, *, seen: Collection[str] = frozenset()
-    ) -> list[Change]:
+    ) -> Iterator[Change]:
         """What to publish, in this order: nothing when a reading that began later is there already."""
         if self._published.get((spec.kind, parent), 0) > turn:
-            return []
+            return
         self._published[spec.kind, parent] = turn
         self._seen[spec.kind, parent] = seen
         name, kind = self._session.name, spec.kind
-        changes: list[Change] = [Listing(name, kind, records.keys(), parent)]
+        yield Listing(name, kind, records.keys(), parent)
         if spec.holder_field:
             holder = Key(name, PARENT_KIND[kind], parent)
             holds = bool(seen)
             if getattr(self._lookup(holder), spec.holder_field, holds) != holds:
                 self._live.follower.touch(holder)
-                changes.append(Patch(holder, {spec.holder_field: holds}))
+                yield Patch(holder, {spec.holder_field: holds})
         for key_id, record in records.items():
             key = Key(name, kind, key_id, parent)
             if record is not self._lookup(key):
-                changes.append(Put(key, record))
-        return changes
+                yield Put(key, record)
+
+
+async def _in_steps(ids: Iterable[str]) -> AsyncIterator[str]:
+    """All of them, and a turn for everything else after each few."""
+    left = iter(ids)
+    while some := list(islice(left, _STEP)):
+        for each in some:
+            yield each
+        await asyncio.sleep(0)
 
 
 async def _in_turn(jobs: Collection[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:

@@ -64,17 +64,16 @@ class Headers:
     def method_return(
         self, serial: int, reply_serial: int, destination: str, signature: str, body: bytes, fds: int = 0
     ) -> bytes:
-        return self.reply_head(serial, reply_serial, destination, signature, len(body), fds) + body
+        return self.return_head(serial, reply_serial, destination, signature, len(body), fds) + body
 
-    def reply_head(
-        self, serial: int, reply_serial: int, destination: str, signature: str, body_bytes: int, fds: int = 0
+    def return_head(
+        self, serial: int, reply_serial: int, destination: str, signature: str, size: int, fds: int = 0
     ) -> bytes:
-        """A method return up to its body, for one that is too large to be copied behind it."""
+        """What stands before a method return's body of this size; a large body is not copied behind it."""
         tail, length = self._reply_tail(destination, signature, fds)
         # Endianness, type, flags, version; body's length, serial, fields' length; the first field.
         return (
-            _REPLY_HEAD.pack(LITTLE, 2, 1, 1, body_bytes, serial, length, _REPLY_SERIAL_FIELD, reply_serial)
-            + tail
+            _REPLY_HEAD.pack(LITTLE, 2, 1, 1, size, serial, length, _REPLY_SERIAL_FIELD, reply_serial) + tail
         )
 
     def error(

@@ -179,8 +179,8 @@ class Link:
 
     # -- sending --------------------------------------------------------------------------------------------
 
-    def send(self, frame: bytes | memoryview, fds: Sequence[int] = (), owner: Owner | None = None) -> None:
-        """Queue a message, or one part of it right after the other. Never raises.
+    def send(self, frame: bytes, fds: Sequence[int] = (), owner: Owner | None = None) -> None:
+        """Queue a whole message. Never raises.
 
         It leaves with all others of this turn. The descriptors are the link's from here on: it closes them.
         owner: whose reply it is.
@@ -188,8 +188,11 @@ class Link:
         if self._ended:
             framing.close_all(fds)
             return
+        self._outgoing.push(frame, fds, owner)
+        self._after_push()
+
+    def _after_push(self) -> None:
         outgoing = self._outgoing
-        outgoing.push(frame, fds, owner)
         if self._writing:
             pass
         elif self._gathering:
@@ -210,18 +213,8 @@ class Link:
         if self._outgoing.queued_bytes and not self._writing:
             self._flush()
 
-    def reply(
-        self,
-        call: Incoming,
-        signature: str = "",
-        body: bytes | memoryview = b"",
-        fds: Sequence[int] = (),
-    ) -> None:
-        """Answer a call with a body that is already marshalled. Nothing is sent if it wants no reply.
-
-        A view is sent from where it is: the largest bodies are files in memory, and copying one behind its
-        header would take its size again, and the loop's time.
-        """
+    def reply(self, call: Incoming, signature: str = "", body: bytes = b"", fds: Sequence[int] = ()) -> None:
+        """Answer a call with body bytes that are already marshalled. Nothing is sent if it wants no reply."""
         if call.flags & framing.NO_REPLY_EXPECTED:
             framing.close_all(fds)
             return
@@ -231,12 +224,27 @@ class Link:
             self.error(call, self._names.not_supported if fds else self._names.limit_exceeded, reason)
             return
         self.counts.replies += 1
-        head, owner = (self._serial(), call.serial, call.sender, signature), (call.user, call.sender)
-        if isinstance(body, memoryview):
-            self.send(self._headers.reply_head(*head, len(body), len(fds)), fds, owner)
-            self.send(body, owner=owner)
-        else:
-            self.send(self._headers.method_return(*head, body, len(fds)), fds, owner)
+        frame = self._headers.method_return(
+            self._serial(), call.serial, call.sender, signature, body, len(fds)
+        )
+        self.send(frame, fds, (call.user, call.sender))
+
+    def reply_in_parts(self, call: Incoming, signature: str, parts: Sequence[bytes | memoryview]) -> None:
+        """Answer a call with a large body; its parts are not joined before the socket takes them.
+
+        A view is sent from where it is: the largest bodies are files in memory.
+        """
+        if call.flags & framing.NO_REPLY_EXPECTED:
+            return
+        size = sum(map(len, parts))
+        if size > self._most_body:
+            self.error(call, self._names.limit_exceeded, f"the reply has {size} bytes")
+            return
+        self.counts.replies += 1
+        head = self._headers.return_head(self._serial(), call.serial, call.sender, signature, size)
+        if not self._ended:
+            self._outgoing.push_parts((head, *parts), (call.user, call.sender))
+            self._after_push()
 
     def error(self, call: Incoming, name: str, text: str) -> None:
         """Answer a call with an error. Whatever the text holds, what is sent is a legal string."""

@@ -9,12 +9,15 @@ Main thread only; knows the socket, not the loop.
 import socket
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from virtbridge.limiter import Bounds, Limiter
 from virtbridge.wire.framing import close_all
 
 _GATHER_BYTES = 256 * 1024  # about what a socket takes at once: copying more than that would be for nothing
+# What one call of write() sends at most: a bus that reads as fast as we write would hold the loop for all of
+# a message of 15 MB.
+_TURN_BYTES = 1024 * 1024
 
 
 Owner = tuple[int, str]  # the user and the client that a frame is for
@@ -49,9 +52,17 @@ class Outgoing:
         if self._counted:
             self._count(frame, owner)
 
+    def push_parts(self, parts: Iterable[bytes | memoryview], owner: Owner | None = None) -> None:
+        """One frame in parts, which are joined no sooner than the socket takes them."""
+        for part in parts:
+            self.push(part, owner=owner)
+
     def write(self) -> bool:
         """Give the kernel what it takes; True when nothing is left. Raises OSError: the socket is dead."""
+        enough = self.queued_bytes - _TURN_BYTES
         while self._frames:
+            if self.queued_bytes <= enough:
+                break
             try:
                 if not self._write_some():
                     break

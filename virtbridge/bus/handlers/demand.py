@@ -2,14 +2,17 @@
 and the interfaces of the objects themselves. max-age decides whether the cache may answer.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from virtbridge.bus import rows
 from virtbridge.bus.call import Call
 from virtbridge.bus.guards import one_of, unless
 from virtbridge.bus.options import MOVING_MS, check_words, max_age_s, timeout_s, within
+from virtbridge.bus.pieces import Pieces
 from virtbridge.bus.publisher import Publisher
+from virtbridge.bus.rows import Rows
 from virtbridge.bus.values import dictionaries, dictionary, figures, sizes
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
@@ -69,10 +72,13 @@ class Questions:
 
         await within(timeout_s(options, _LOAD_MS), work)
 
-    async def _children(self, call: Call, kind: Kind, options: Mapping[str, Any]) -> list[str]:
+    async def _children(self, call: Call, kind: Kind, options: Mapping[str, Any]) -> Rows[str]:
         await self._load(call.key, kind, options)
-        found = (self._publisher.get(key) for key in self._cache.children(call.key, kind))
-        return sorted(known.path for known in found if known is not None)
+        return rows.paths(partial(self._published, call.key, kind))
+
+    def _published(self, parent: Key, kind: Kind) -> Iterator[Pieces]:
+        found = (self._publisher.get(key) for key in self._cache.children(parent, kind))
+        return (known for known in found if known is not None)
 
 
 class ConnectionQuestions(Questions):
@@ -124,10 +130,10 @@ class DomainQuestions(Questions):
         completed = options.get("completed", False)
         return figures(await self._ask(call, "job-info", options, MOVING_MS, completed=completed))
 
-    async def list_snapshots(self, call: Call, options: Mapping[str, Any]) -> list[str]:
+    async def list_snapshots(self, call: Call, options: Mapping[str, Any]) -> Rows[str]:
         return await self._children(call, Kind.SNAPSHOT, options)
 
-    async def list_checkpoints(self, call: Call, options: Mapping[str, Any]) -> list[str]:
+    async def list_checkpoints(self, call: Call, options: Mapping[str, Any]) -> Rows[str]:
         return await self._children(call, Kind.CHECKPOINT, options)
 
 
@@ -140,7 +146,7 @@ class NetworkQuestions(Questions):
 
 
 class PoolQuestions(Questions):
-    async def list_volumes(self, call: Call, options: Mapping[str, Any]) -> list[str]:
+    async def list_volumes(self, call: Call, options: Mapping[str, Any]) -> Rows[str]:
         return await self._children(call, Kind.VOLUME, options)
 
 

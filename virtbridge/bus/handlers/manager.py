@@ -1,14 +1,17 @@
 """org.virtbridge1.Manager and Metrics: the service itself, and questions over all of its connections."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
-from virtbridge.bus import pieces
+from virtbridge.bus import pieces, rows
 from virtbridge.bus.call import Call, Marshalled
 from virtbridge.bus.names import INTERFACE_OF
 from virtbridge.bus.options import check_words, timeout_s
+from virtbridge.bus.pieces import Pieces
 from virtbridge.bus.properties import Shape
 from virtbridge.bus.publisher import Publisher
+from virtbridge.bus.rows import Rows
 from virtbridge.cache import queries
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.evaluation import Query
@@ -80,7 +83,9 @@ class ManagerHandlers:
             raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"{mac!r} is not a MAC address")
         return self._paths(queries.find_mac_users(self._cache, normal), options)
 
-    def select(self, call: Call, kind: str, properties: list[str], options: Mapping[str, Any]) -> Marshalled:
+    def select(
+        self, call: Call, kind: str, properties: list[str], options: Mapping[str, Any]
+    ) -> Rows[Pieces]:
         chosen_kind = _kind(kind)
         connection = self._chosen(options)
         shape = self._shapes[INTERFACE_OF[chosen_kind]]
@@ -89,13 +94,18 @@ class ManagerHandlers:
         if unknown:
             raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"{kind} has no property {', '.join(unknown)}")
         places = [shape.places[name] for name in columns if name in shape.places]
-        rows = []
-        for known in self._publisher.objects(chosen_kind, connection):
+
+        def row(known: Pieces) -> bytes:
             entries = [known.entries[place] for place in places]
             if "Xml" in columns:
                 entries.append(pieces.xml_entry(self._xml(known.key)))
-            rows.append(pieces.keyed_entry(known.path, pieces.join(entries)))
-        return Marshalled(pieces.array_body(rows))
+            return pieces.keyed_entry(known.path, pieces.join(entries))
+
+        objects = partial(self._publisher.objects, chosen_kind, connection)
+        if "Xml" not in columns:
+            return rows.entries(objects, row)
+        get = self._cache.get
+        return Rows(objects, row, lambda known: (known.changes, get(known.key)))
 
     async def query_xml(
         self, call: Call, kind: str, expression: str, options: Mapping[str, Any]

@@ -4,6 +4,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from virtbridge.bus import rows
 from virtbridge.bus.call import Call
 from virtbridge.bus.guards import no_flags_but, one_of, unless
 from virtbridge.bus.handlers.demand import (
@@ -16,6 +17,7 @@ from virtbridge.bus.handlers.demand import (
 from virtbridge.bus.handlers.statistics import ConnectionStatistics, DomainStatistics
 from virtbridge.bus.options import check_words
 from virtbridge.bus.publisher import Publisher
+from virtbridge.bus.rows import Rows
 from virtbridge.bus.stats_watches import StatsWatches
 from virtbridge.bus.watches import Watches
 from virtbridge.cache.cache import Cache
@@ -50,18 +52,18 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
 
     def list(
         self, call: Call, kind: str, options: Mapping[str, Any]
-    ) -> Sequence[str] | Coroutine[Any, Any, Sequence[str]]:
+    ) -> Rows[str] | Coroutine[Any, Any, Rows[str]]:
         (chosen,) = self._kinds(call, [kind])
         if "max-age" in options or self._is_read_on_demand(call, chosen):
             return self._loaded(call, chosen, options)
         return self._paths(call, chosen)
 
-    async def _loaded(self, call: Call, kind: Kind, options: Mapping[str, Any]) -> Sequence[str]:
+    async def _loaded(self, call: Call, kind: Kind, options: Mapping[str, Any]) -> Rows[str]:
         await self._load(call.key, kind, options)
         return self._paths(call, kind)
 
-    def _paths(self, call: Call, kind: Kind) -> Sequence[str]:
-        return sorted(known.path for known in self._publisher.objects(kind, call.key.connection))
+    def _paths(self, call: Call, kind: Kind) -> Rows[str]:
+        return rows.paths(partial(self._publisher.objects, kind, call.key.connection))
 
     def _is_read_on_demand(self, call: Call, kind: Kind) -> bool:
         record = self._cache.get(call.key)

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from virtbridge.bus import pieces
+from virtbridge.bus import pieces, rows
 from virtbridge.bus.binding import Bound
 from virtbridge.bus.call import Call, Fault, Marshalled, Refused
+from virtbridge.bus.pieces import Pieces
 from virtbridge.bus.publisher import Publisher
+from virtbridge.bus.rows import Rows
 
 _MACHINE_ID_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 _DOCTYPE = (
@@ -93,5 +95,5 @@ class ObjectManagerHandlers:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
 
-    def get_managed_objects(self, call: Call) -> Marshalled:
-        return Marshalled(pieces.array_body([known.object_entry() for known in self._publisher.managed()]))
+    def get_managed_objects(self, call: Call) -> Rows[Pieces]:
+        return rows.Kept(self._publisher.managed)

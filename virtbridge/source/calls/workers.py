@@ -2,8 +2,9 @@
 
 A group belongs to one opened connection and is given up with it: a host that hangs holds up these threads,
 never the process's end nor another connection, as they are daemon threads of our own. Short reads go through
-the adaptive window, everything else through a narrow lane. Must not know what a call means. Threads: `call`
-and `abandon` on the main thread; the workers `vb-<name>-N` share one condition's lock.
+the adaptive window, in which single ones and those of a batch take turns; everything else goes through a
+narrow lane. Must not know what a call means. Threads: `call` and `abandon` on the main thread; the workers
+`vb-<name>-N` share one condition's lock.
 """
 
 import asyncio
@@ -64,6 +65,8 @@ class Workers:
         self._on_lost = on_lost
         self._changed = threading.Condition()
         self._short: deque[_Job] = deque()
+        self._batch: deque[_Job] = deque()  # short as well: reads of read_many()
+        self._batch_was_last = False
         self._slow: deque[_Job] = deque()
         self._urgent: deque[_Job] = deque()
         self._short_running = 0
@@ -79,7 +82,7 @@ class Workers:
         self.window = Window()
 
     def waiting(self) -> int:
-        return len(self._short) + len(self._slow)
+        return len(self._short) + len(self._batch) + len(self._slow)
 
     def running(self) -> int:
         return self._short_running + self._slow_running
@@ -114,7 +117,7 @@ class Workers:
         counter = f"libvirt.{name}"
 
         def submit(items: list[Item]) -> None:
-            self._submit([_Job(name, item.work, item, True, counter) for item in items], self._short)
+            self._submit([_Job(name, item.work, item, True, counter) for item in items], self._batch)
 
         over = self._answer()
         self._open.add(over)
@@ -172,6 +175,7 @@ class Workers:
             self._ended = True
             self._over = over
             self._short.clear()
+            self._batch.clear()
             self._slow.clear()
             self._urgent.clear()
             self._changed.notify_all()
@@ -255,15 +259,15 @@ class Workers:
         return bool(
             self._urgent
             or (self._slow and self._slow_running < SLOW_LIMIT)
-            or (self._short and self._short_running < self.window.size)
+            or ((self._short or self._batch) and self._short_running < self.window.size)
         )
 
     def _next(self) -> _Job | None:
         if self._urgent:
             self._slow_running += 1
             return self._urgent.popleft()
-        while self._short and self._short_running < self.window.size:
-            job = self._short.popleft()
+        while (self._short or self._batch) and self._short_running < self.window.size:
+            job = self._next_short()
             if not job.answer.done():  # whoever asked may have gone meanwhile
                 self._short_running += 1
                 return job
@@ -273,6 +277,14 @@ class Workers:
                 self._slow_running += 1
                 return job
         return None
+
+    def _next_short(self) -> _Job:
+        """Where both wait, one of each in turn: a single call does not wait behind the hundreds of reads that
+        a batch has queued, nor a batch behind an endless row of single calls.
+        """
+        is_single = bool(self._short) and (self._batch_was_last or not self._batch)
+        self._batch_was_last = not is_single
+        return (self._short if is_single else self._batch).popleft()
 
     def _done(self, job: _Job, elapsed_s: float) -> None:
         with self._changed:

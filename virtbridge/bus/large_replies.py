@@ -1,0 +1,167 @@
+"""Large replies: one on its way at a time, in their callers' turns, and a pause for everybody else.
+
+The way to the bus is one stream, and dbus-daemon checks a message of 1.5 MB in one step of 8 to 40 ms, in
+which it serves nobody. A client that asks for one after the other would make every other client wait for
+most of that, each time. So a large reply is made only when the last one is through the bus, which a call to
+the bus itself, sent behind it, tells; and when others have called meanwhile, the bus is left to them for a
+part of the time that it took. What waits is the question, not the answer: a reply that is overtaken by
+signals must hold what these told.
+Main thread only.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Protocol
+
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.tasks import end_all
+from virtbridge.wire.framing import NO_REPLY_EXPECTED, Incoming
+from virtbridge.wire.link import BusError, Link
+from virtbridge.wire.names import BUS_NAME, BUS_PATH
+
+LARGE_BYTES = 64 * 1024  # dbus-daemon takes half a millisecond for it
+_STEP_S = 0.004  # of making one, in one turn of the loop
+_CONGESTED_S = 0.02  # between two questions whether there is room again
+# The bus is left to others for a part of the time that the large reply took it, and for _PAUSE_S where that
+# is more and the reply took as long: enough for a few short calls of each client that waited, one after the
+# other, so that most of their calls do not wait at all.
+_PAUSE, _PAUSE_S, _PAUSE_MOST_S = 0.5, 0.004, 0.05
+_WAITING_BYTES = 32 << 20  # of one caller's replies that are made already
+
+
+class Reply(Protocol):
+    """A large reply. waiting_bytes: what it holds in memory before its turn."""
+
+    waiting_bytes: int
+
+    def prepare(self, until: float) -> bool:
+        """Work on it until then; True when the rest is one short step."""
+
+    def parts(self) -> Sequence[bytes | memoryview]:
+        """The last step: the body, as it is now."""
+
+
+class Made:
+    """A body that was made at once, large as it is."""
+
+    def __init__(self, body: bytes | memoryview) -> None:
+        self.waiting_bytes = len(body)
+        self._body = body
+
+    def prepare(self, until: float) -> bool:
+        return True
+
+    def parts(self) -> Sequence[bytes | memoryview]:
+        return (self._body,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    call: Incoming
+    signature: str
+    reply: Reply
+
+
+class LargeReplies:
+    """fail: answers a call with an error. calls_per_client: so many of one caller may wait."""
+
+    def __init__(
+        self, link: Link, fail: Callable[[Incoming, Exception], None], calls_per_client: int
+    ) -> None:
+        self._link = link
+        self._fail = fail
+        self._calls_per_client = calls_per_client
+        # dicts keep their order: the first caller is the next one served.
+        self._waiting: dict[str, deque[_Job]] = {}
+        self._current: _Job | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._calls = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values())) + (self._current is not None)
+
+    def send(self, call: Incoming, signature: str, reply: Reply) -> None:
+        """Answer the call when it is its turn. Raises LimitExceeded."""
+        self._calls += 1
+        if call.flags & NO_REPLY_EXPECTED:
+            return
+        waiting = self._waiting.get(call.sender, ())
+        held = sum(job.reply.waiting_bytes for job in waiting)
+        if len(waiting) >= self._calls_per_client or (held and held + reply.waiting_bytes > _WAITING_BYTES):
+            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, "too many large replies are waiting")
+        self._waiting.setdefault(call.sender, deque()).append(_Job(call, signature, reply))
+        if self._task is None:
+            others = self._link.counts.calls - self._calls
+            # As nearly always nothing is under way, and it leaves in this very turn.
+            self._task = asyncio.create_task(self._work(self._step(), others))
+
+    def forget(self, sender: str) -> None:
+        """Nobody waits for these any more."""
+        self._waiting.pop(sender, None)
+        if self._current is not None and self._current.call.sender == sender:
+            self._current = None
+
+    async def stop(self) -> None:
+        """Every call that still waits gets its reply: Cancelled."""
+        waiting = [job for jobs in self._waiting.values() for job in jobs]
+        waiting += [self._current] if self._current is not None else []
+        self._waiting.clear()
+        self._current = None
+        for job in waiting:
+            self._fail(job.call, BridgeError(ErrorKind.CANCELLED, "the call was cancelled"))
+        await end_all([self._task] if self._task is not None else ())
+
+    async def _work(self, has_sent: bool, others: int) -> None:
+        """Until nothing waits any more. others: how many calls of another kind had come when it began."""
+        try:
+            while True:
+                if has_sent:
+                    others = await self._through(others)
+                elif self._current is not None or self._waiting:
+                    await asyncio.sleep(_CONGESTED_S if self._link.congested else 0)
+                if self._current is None and not self._waiting:
+                    return
+                has_sent = self._step()
+        finally:
+            self._task = None
+
+    def _step(self) -> bool:
+        """Go on with the one whose turn it is; True when it was queued for the socket."""
+        if self._link.congested:
+            return False
+        job, self._current = self._current or self._take(), None
+        try:
+            if job.reply.prepare(monotonic() + _STEP_S):
+                self._link.reply_in_parts(job.call, job.signature, job.reply.parts())
+                return True
+        except Exception as error:  # an edge: the others' replies come after it
+            self._fail(job.call, error)
+        else:
+            self._current = job
+        return False
+
+    def _take(self) -> _Job:
+        sender = next(iter(self._waiting))
+        jobs = self._waiting.pop(sender)
+        job = jobs.popleft()
+        if jobs:
+            self._waiting[sender] = jobs  # behind all others
+        return job
+
+    async def _through(self, others: int) -> int:
+        """Until the bus has dealt with what was sent, and with others' calls; how many of these have come."""
+        began = monotonic()
+        with suppress(BusError):  # then the bus is gone, and this ends with the link
+            await self._link.call(BUS_NAME, BUS_PATH, BUS_NAME, "GetId", timeout_s=None)
+        now_others = self._link.counts.calls - self._calls
+        if now_others != others:
+            await asyncio.sleep(_pause_s(monotonic() - began))
+        return self._link.counts.calls - self._calls
+
+
+def _pause_s(took_s: float) -> float:
+    return min(max(took_s * _PAUSE, min(took_s, _PAUSE_S)), _PAUSE_MOST_S)
