@@ -166,7 +166,9 @@ class _Daemon:
             watchdog.cancel()
 
     async def _serve(self, stopped: asyncio.Event, ready: Callable[[], None] | None) -> int:
-        self._connections.start()
+        # Announced first, so that the first call is answered with them; connected once the name is ours, so
+        # that no host hears of a second instance.
+        self._connections.prepare()
         for connection in self._config.connections.values():
             self._connections.open(connection)
         try:
@@ -194,6 +196,7 @@ class _Daemon:
         """On the bus. Raises NameTaken, BusError."""
         await self._clients.watch()
         await self._face.serve()
+        self._connections.start()
         await self._status.say_ready()  # at once: whoever is answered may look at the unit next
         self._status.start()
         self._reloads.start()

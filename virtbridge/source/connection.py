@@ -102,14 +102,17 @@ class Connection:
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    def announce(self) -> None:
+        """Shown on the bus, as one that is connecting; start() follows."""
         record = ConnectionRecord(
             self.config.name, public_uri(self.config.uri), read_only=self.config.read_only
         )
         self._publish([Put(self._key, record)])
-        self._task = asyncio.create_task(self._run(), name=f"connection {self.config.name}")
         for what, read in _GAUGES.items():
             self._metrics.gauge(f"queue.{self.config.name}.{what}", partial(self._read_gauge, read))
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name=f"connection {self.config.name}")
 
     def forget(self) -> None:
         """Off the bus, at once; nothing is published after it. finish() does the rest."""
