@@ -21,6 +21,7 @@ from virtbridge.cache.requests import Requests
 from virtbridge.cache.statistics import Statistics
 from virtbridge.config import Config, LimitsConfig
 from virtbridge.interpreter import Collector, share_fairly
+from virtbridge.memory import end_in_time
 from virtbridge.metrics import Metrics
 from virtbridge.notify import Notifier
 from virtbridge.reloads import Reloads
@@ -35,6 +36,7 @@ from virtbridge.wire.link import BusError, Link, LinkLimits, LinkLost
 log = logging.getLogger(__name__)
 
 _STOP_S = 5.0  # how long a hypervisor may take to say goodbye
+_LAST_S = 15  # from the signal to the end, whatever hangs: less than the unit's TimeoutStopSec
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 T = TypeVar("T")
@@ -58,6 +60,8 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in _ENDING:
         loop.add_signal_handler(number, stopped.set)
+        # In place of the loop's own, which does nothing: the signal's byte is what wakes the loop.
+        signal.signal(number, lambda *_: end_in_time(_LAST_S))
     loop.add_signal_handler(signal.SIGHUP, (lambda: None) if reload else stopped.set)
     try:
         link = await _unless(

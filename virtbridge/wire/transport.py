@@ -60,7 +60,7 @@ def marshal(signature: str, body: Sequence[Any] = ()) -> bytes:
     try:
         simple = _marshal_simple(signature, body)
         return _marshal(signature, body) if simple is None else simple
-    except MarshalError:
+    except (MarshalError, MemoryError):
         raise
     # An edge: the libraries raise their own errors, struct.error, TypeError, AttributeError, KeyError, ...
     except Exception as error:
@@ -116,7 +116,7 @@ def unmarshal(signature: str, body: bytes, endian: int = framing.LITTLE) -> list
         raise BadBody("the body does not fit its signature")
     try:
         return _decode(signature, body, endian)
-    except BadBody:
+    except (BadBody, MemoryError):
         raise
     # An edge: a strange body makes the libraries raise anything, RecursionError included.
     except Exception as error:
