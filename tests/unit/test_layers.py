@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "virtbridge"
 # For every layer: plain values, pure functions, and what asyncio lacks.
-FREE = {"errors", "metrics", "config", "uris", "tasks", "memory", "logs"}
+FREE = {"errors", "metrics", "config", "uris", "tasks", "memory", "logs", "clock"}
 
 # folder -> the folders it may import
 MAY_IMPORT = {

@@ -139,11 +139,13 @@ class SecretRecord:
 class OnDemand:
     """What every record has that is read on demand.
 
-    last_refresh_us: wall clock, microseconds since the epoch. stale: the last attempt to read it again
-    failed, and this is what was known before.
+    last_refresh_us: wall clock, microseconds since the epoch. read_us: the same moment on a clock that nobody
+    sets (virtbridge.clock), for whoever compares. stale: the last attempt to read it again failed, and this
+    is what was known before.
     """
 
     last_refresh_us: int = 0
+    read_us: int = field(default=0, repr=False)
     stale: bool = False
     xml: str = field(default="", repr=False)
 

@@ -10,9 +10,9 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from functools import partial
-from time import time_ns
 from typing import Any
 
+from virtbridge.clock import wall_us
 from virtbridge.config import ConnectionConfig, RefreshConfig, StatsConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
@@ -146,7 +146,7 @@ class Connection:
             everything = live.event_kinds | live.demand_kinds
             await live.refresh(kinds or everything)
             if not kinds or kinds >= everything:
-                self._publish([self._patch(last_sync_us=_now_us())])
+                self._publish([self._patch(last_sync_us=wall_us())])
         finally:
             self._tell_failures(live)
 
@@ -297,7 +297,7 @@ class Connection:
         self._backoff.reset()
         self._ready = True
         self._publish(
-            [self._patch(state="ready", last_error=("", ""), last_sync_us=_now_us(), reconnect_attempts=0)]
+            [self._patch(state="ready", last_error=("", ""), last_sync_us=wall_us(), reconnect_attempts=0)]
         )
 
     async def _audit(self, live: Live) -> None:
@@ -305,7 +305,7 @@ class Connection:
         self._metrics.add("source.audits")
         try:
             await live.audit(lambda kind: kind in self._polling.kinds)
-            self._publish([self._patch(last_sync_us=_now_us())])
+            self._publish([self._patch(last_sync_us=wall_us())])
         except BridgeError as error:
             log.debug("audit failed conn=%s error=%s", self.config.name, error.message)
         self._tell_failures(live)
@@ -343,7 +343,3 @@ def _shown_error(error: BridgeError) -> tuple[str, str]:
     """Of a lost connection. A missing socket is a "system error" to libvirt: that tells a client nothing."""
     vague = error.kind in (ErrorKind.OPERATION_FAILED, ErrorKind.LIBVIRT)
     return str(ErrorKind.NOT_CONNECTED if vague else error.kind), error.message
-
-
-def _now_us() -> int:
-    return time_ns() // 1000

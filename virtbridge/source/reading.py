@@ -8,9 +8,9 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from time import time_ns
 from typing import Any
 
+from virtbridge.clock import moment_us, wall_us
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import ONLY_WHILE_PARENT_ACTIVE, PARENT_KIND, Key
 from virtbridge.model.records import OnDemand
@@ -70,7 +70,7 @@ class Reader:
         if not handles:
             return {}
         spec = DEMAND[next(iter(handles)).kind]
-        now_us = time_ns() // 1000
+        now = wall_us(), moment_us()
         records: dict[str, OnDemand] = {}
         failures: list[BridgeError] = []
 
@@ -78,7 +78,7 @@ class Reader:
             for key, raw in handles.items():
                 if failures:
                     return
-                yield Read(key, partial(getattr(raw, spec.xml), 0), partial(_record, spec, now_us))
+                yield Read(key, partial(getattr(raw, spec.xml), 0), partial(_record, spec, now))
 
         def settle(key: Key, record: Any, error: Exception | None) -> None:
             if error is None:
@@ -129,8 +129,9 @@ def is_parent_gone(spec: DemandSpec, error: BridgeError) -> bool:
     return stopped or error.code == KINDS[PARENT_KIND[spec.kind]].gone
 
 
-def _record(spec: DemandSpec, now_us: int, xml: str) -> OnDemand:
-    return spec.record(definition=spec.parse(xml), xml=xml, last_refresh_us=now_us)
+def _record(spec: DemandSpec, now: tuple[int, int], xml: str) -> OnDemand:
+    """now: the wall clock, and the moment."""
+    return spec.record(definition=spec.parse(xml), xml=xml, last_refresh_us=now[0], read_us=now[1])
 
 
 def _identified(raws: list[Any], identify: Callable[[Any], str]) -> tuple[dict[str, Any], int]:
