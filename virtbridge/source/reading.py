@@ -14,8 +14,9 @@ from virtbridge.clock import moment_us, wall_us
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import ONLY_WHILE_PARENT_ACTIVE, PARENT_KIND, Key
 from virtbridge.model.records import OnDemand
-from virtbridge.source.callbacks import Lookup
+from virtbridge.source.callbacks import Lookup, Problems
 from virtbridge.source.calls.batch import Read
+from virtbridge.source.calls.errors import problem_of
 from virtbridge.source.calls.session import Session
 from virtbridge.source.kinds.with_events import KINDS
 from virtbridge.source.kinds.without_events import DEMAND, DemandSpec
@@ -36,13 +37,13 @@ class Listed:
 
 class Reader:
     """scope: a key without id, of the kind and the object that is listed. raw: that object's handle, None for
-    the connection. complained: objects that could not be read; kept by the connection.
+    the connection. problems: of objects that could not be read; kept by the connection.
     """
 
-    def __init__(self, session: Session, lookup: Lookup, complained: set[Key]) -> None:
+    def __init__(self, session: Session, lookup: Lookup, problems: Problems) -> None:
         self._session = session
         self._lookup = lookup
-        self._complained = complained
+        self._problems = problems
 
     async def list(self, scope: Key, raw: Any) -> Listed:
         """Raises BridgeError."""
@@ -82,14 +83,14 @@ class Reader:
 
         def settle(key: Key, record: Any, error: Exception | None) -> None:
             if error is None:
-                self._complained.discard(key)
+                self._problems.pop(key, None)
                 records[key.id] = record
             elif isinstance(error, BridgeError) and self._concerns_all(spec, error):
                 failures.append(error)
             elif not isinstance(error, BridgeError) or error.code != spec.gone:
-                self._complain(key, str(error))
+                problem = self._note(key, problem_of(error))
                 if isinstance(known := self._lookup(key), OnDemand):
-                    records[key.id] = replace(known, stale=True)
+                    records[key.id] = replace(known, stale=True, problem=problem)
 
         await self._session.workers.read_many(spec.xml, reads(), settle)
         if failures:
@@ -107,13 +108,16 @@ class Reader:
             raw, spec.list_all, mask, then=lambda raws: _identified(raws, spec.identify)
         )
         if unreadable:
-            self._complain(scope, f"{unreadable} of them have a name that is not UTF-8")
+            self._note(scope, f"{unreadable} of them have a name that is not UTF-8")
+        elif not mask:
+            self._problems.pop(scope, None)
         return dict(found)
 
-    def _complain(self, key: Key, problem: str) -> None:
-        if key not in self._complained:
-            self._complained.add(key)
+    def _note(self, key: Key, problem: str) -> str:
+        if key not in self._problems:
             log.warning("unreadable conn=%s kind=%s id=%s parent=%s error=%s", *key, problem)
+        self._problems[key] = problem
+        return problem
 
     async def _on(self, raw: Any, method: str, *args: Any, then: Callable[[Any], Any]) -> Any:
         if raw is None:
