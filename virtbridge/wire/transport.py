@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from virtbridge.wire import bodies, framing
+from virtbridge.wire import bodies, framing, validity
 
 _PACKAGES = {"dbus-fast": "dbus_fast", "dbus-next": "dbus_next"}
 
@@ -115,6 +115,7 @@ def unmarshal(signature: str, body: bytes, endian: int = framing.LITTLE) -> list
     if not body or not signature:
         raise BadBody("the body does not fit its signature")
     try:
+        validity.check(signature, body, little=endian == framing.LITTLE)
         return _decode(signature, body, endian)
     except (BadBody, MemoryError):
         raise
