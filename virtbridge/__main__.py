@@ -9,8 +9,11 @@ def main(arguments: list[str] | None = None) -> int:
     while the command is imported, which is most of the start.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from virtbridge import command
-
+    try:
+        from virtbridge import command
+    except MemoryError:
+        print("virtbridge: out of memory", file=sys.stderr)
+        return 1
     return command.main(arguments)
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from virtbridge import __version__
+from virtbridge import __version__, memory
 from virtbridge.config.files import BadConfig, load_config
 from virtbridge.daemon import serve
 from virtbridge.logs import LEVELS, complain, set_up_logging
@@ -25,7 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit status."""
     _fill_standard_streams()
     options = _parse(arguments)
+    memory.spare()
     set_up_logging(options.log_level)
+    memory.watch()
     read = partial(load_config, options.config, options.connect)
     try:
         config = read()

@@ -22,6 +22,7 @@ from virtbridge.cache.statistics import Statistics
 from virtbridge.config import Config, LimitsConfig
 from virtbridge.interpreter import Collector, share_fairly
 from virtbridge.limiter import Portions
+from virtbridge.memory import end_in_time
 from virtbridge.metrics import Metrics
 from virtbridge.notify import Notifier
 from virtbridge.reloads import Reloads
@@ -37,6 +38,7 @@ from virtbridge.wire.link import BusError, Link, LinkLimits, LinkLost
 log = logging.getLogger(__name__)
 
 _STOP_S = 5.0  # how long a hypervisor may take to say goodbye
+_LAST_S = 15  # from the signal to the end, whatever hangs: less than the unit's TimeoutStopSec
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 T = TypeVar("T")
@@ -60,6 +62,8 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in _ENDING:
         loop.add_signal_handler(number, stopped.set)
+        # In place of the loop's own, which does nothing: the signal's byte is what wakes the loop.
+        signal.signal(number, lambda *_: end_in_time(_LAST_S))
     loop.add_signal_handler(signal.SIGHUP, (lambda: None) if reload else stopped.set)
     try:
         link = await _unless(
@@ -170,7 +174,9 @@ class _Daemon:
             watchdog.cancel()
 
     async def _serve(self, stopped: asyncio.Event, ready: Callable[[], None] | None) -> int:
-        self._connections.start()
+        # Announced first, so that the first call is answered with them; connected once the name is ours, so
+        # that no host hears of a second instance.
+        self._connections.prepare()
         for connection in self._config.connections.values():
             self._connections.open(connection)
         try:
@@ -199,6 +205,7 @@ class _Daemon:
         """On the bus. Raises NameTaken, BusError."""
         await self._clients.watch()
         await self._face.serve()
+        self._connections.start()
         await self._status.say_ready()  # at once: whoever is answered may look at the unit next
         self._status.start()
         self._reloads.start()

@@ -30,7 +30,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _IN_NAMESPACE = 'mount --make-rprivate / && mount --bind "$1" /run && shift && exec "$@"'
 
 
-def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 20) -> None:
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 120) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:

@@ -41,6 +41,23 @@ async def test_a_taken_name_is_not_waited_for_and_its_owner_is_named(bus: BusDae
     await daemon.stop()
 
 
+async def test_a_second_instance_opens_no_connection(bus: BusDaemon, tmp_path: Path) -> None:
+    """libvirtd's socket is ours here: whoever connects to it is heard of, however soon it ends."""
+    daemon = await Daemon.start(bus.address, {"test": "test:///default"})
+    with socket.socket(socket.AF_UNIX) as host:
+        host.bind(str(tmp_path / "libvirt-sock"))
+        host.listen()
+        host.setblocking(False)
+        uri = f"test+unix:///default?socket={tmp_path / 'libvirt-sock'}"
+        second = await asyncio.to_thread(
+            run, "--session", "--connect", f"lab={uri}", DBUS_SESSION_BUS_ADDRESS=bus.address
+        )
+        assert (second.returncode, "is taken by" in second.stderr) == (1, True)
+        with pytest.raises(BlockingIOError):
+            host.accept()
+    await daemon.stop()
+
+
 def test_no_bus_and_bad_configuration_end_with_their_own_status(tmp_path: Path) -> None:
     no_bus = run("--session", DBUS_SESSION_BUS_ADDRESS=f"unix:path={tmp_path}/none")
     assert (no_bus.returncode, "no bus" in no_bus.stderr) == (1, True)

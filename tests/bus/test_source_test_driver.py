@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -221,6 +222,10 @@ async def test_unreadable_xml_keeps_what_was_known_and_is_told_once(
         with caplog.at_level(logging.WARNING, "virtbridge"):
             await source.connections.refresh("c", frozenset({Kind.DOMAIN}))
             await source.connections.refresh("c", frozenset({Kind.DOMAIN}))
+        problem = "invalid xml: domain: not well-formed at line 1, column 8"
+        assert source.domain(known.uuid) == replace(known, problem=problem)
+        monkeypatch.undo()
+        await source.connections.refresh("c", frozenset({Kind.DOMAIN}))
         assert source.domain(known.uuid) == known
     # And the errors' tracebacks kept no handle: nothing about references to a closed connection.
     ours = [record for record in caplog.records if record.name.startswith("virtbridge")]

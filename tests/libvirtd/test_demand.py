@@ -331,10 +331,17 @@ async def test_one_that_cannot_be_read_does_not_spoil_its_listing(
         if each.name.startswith("virtbridge") and each.levelno >= logging.WARNING
     ]
     assert len(told) == 2
+    assert source.domain(key.id).unreadable == (
+        "snapshot: 1 of them have a name that is not UTF-8",
+        "snapshot bad: invalid xml: domainsnapshot: odd",
+    )
     broken.clear()
     await source.cost(Kind.SNAPSHOT, key)
+    assert source.domain(key.id).unreadable == ()
     assert set(source.found(Kind.SNAPSHOT)) == {"good", "bad", "unnamed"}
     broken.add("bad")
     await source.cost(Kind.SNAPSHOT, key)
     assert source.found(Kind.SNAPSHOT)["bad"].stale
+    assert source.found(Kind.SNAPSHOT)["bad"].problem == "invalid xml: domainsnapshot: odd"
+    assert source.domain(key.id).unreadable == ()
     assert not source.found(Kind.SNAPSHOT)["good"].stale

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from itertools import pairwise
-from time import monotonic, time_ns
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from tests.support.until import until
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.demand import MAX_ANSWERS, REST, Demand
 from virtbridge.cache.flight import SingleFlight
+from virtbridge.clock import moment_us
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Change, Drop, Forget, Listing, Put
@@ -244,7 +245,7 @@ async def test_what_a_failed_reading_has_brought_is_not_stale() -> None:
     host.cache.apply(listing("a", "b"))
 
     def partly() -> None:
-        fresh = SnapshotRecord(SnapshotDefinition("b"), last_refresh_us=time_ns() // 1000)
+        fresh = SnapshotRecord(SnapshotDefinition("b"), read_us=moment_us())
         host.cache.apply([Put(snapshot("b"), fresh)])
         host.fails()
 

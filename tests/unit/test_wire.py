@@ -123,6 +123,9 @@ def test_a_bad_header_with_good_framing_loses_one_message_only(fields: bytes, se
         b"\3\1s\0\xff\0\0\0x\0",  # longer than the header
         b"\3\1s\0\xff\xff\xff\xffx\0",
         b"\7\1s\0\1\0\0\0\xff\0",  # not UTF-8
+        b"\7\1s\0\5\0\0\0:1\0.7\0",  # a NUL in the sender: what answers it would be malformed, too
+        b"\7\1s\0\1\0\0\0xx",
+        b"\x08\1g\0\2s\0\0",
         b"\x08\1g\0\xffs\0",
         b"\5\1u\0\1\0",  # cut off
     ],

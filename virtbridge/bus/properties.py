@@ -74,6 +74,7 @@ def _last_error(_key: Key, record: Any) -> tuple[str, str]:
 _READ_ON_DEMAND: Mapping[str, _Field | Getter] = {
     "LastRefresh": _field("last_refresh_us"),
     "Stale": _field("stale"),
+    "Problem": _field("problem"),
     "Connection": _connection,
 }
 
@@ -97,6 +98,7 @@ _GETTERS: Mapping[str, Mapping[str, _Field | Getter]] = {
         "DemandKinds": _field("demand_kinds"),
         "LastSync": _field("last_sync_us"),
         "ReconnectAttempts": _field("reconnect_attempts"),
+        "Unreadable": _field("unreadable"),
     },
     INTERFACE_OF[Kind.DOMAIN]: {
         "Name": _field("name"),
@@ -126,6 +128,8 @@ _GETTERS: Mapping[str, Mapping[str, _Field | Getter]] = {
         "HostDevices": _field("definition.host_devices"),
         "Filesystems": _field("definition.filesystems"),
         "AgentConnected": _field("definition.agent_connected"),
+        "Problem": _field("problem"),
+        "Unreadable": _field("unreadable"),
         "Connection": _connection,
     },
     INTERFACE_OF[Kind.NETWORK]: {
@@ -144,6 +148,7 @@ _GETTERS: Mapping[str, Mapping[str, _Field | Getter]] = {
         "Mtu": _field("definition.mtu"),
         "Addresses": _field("definition.addresses"),
         "PortGroups": _field("definition.port_groups"),
+        "Problem": _field("problem"),
         "Connection": _connection,
     },
     INTERFACE_OF[Kind.POOL]: {
@@ -174,6 +179,8 @@ _GETTERS: Mapping[str, Mapping[str, _Field | Getter]] = {
         "TargetOwner": _field("definition.target_owner"),
         "TargetGroup": _field("definition.target_group"),
         "TargetLabel": _field("definition.target_label"),
+        "Problem": _field("problem"),
+        "Unreadable": _field("unreadable"),
         "Connection": _connection,
     },
     INTERFACE_OF[Kind.VOLUME]: {
@@ -215,6 +222,7 @@ _GETTERS: Mapping[str, Mapping[str, _Field | Getter]] = {
         "DeviceLinks": _field("definition.device_links"),
         "Capabilities": _field("definition.capabilities"),
         "Details": _field("definition.details"),
+        "Problem": _field("problem"),
         "Connection": _connection,
     },
     INTERFACE_OF[Kind.SECRET]: {
@@ -224,6 +232,7 @@ _GETTERS: Mapping[str, Mapping[str, _Field | Getter]] = {
         "Description": _field("definition.description"),
         "Ephemeral": _field("definition.ephemeral"),
         "Private": _field("definition.private"),
+        "Problem": _field("problem"),
         "Connection": _connection,
     },
     INTERFACE_OF[Kind.INTERFACE]: {

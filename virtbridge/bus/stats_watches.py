@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 from dataclasses import dataclass
-from time import monotonic, time_ns
+from time import monotonic
 
 from virtbridge.bus.clients import Clients
 from virtbridge.bus.names import INTERFACE_OF
@@ -125,7 +125,9 @@ class StatsWatches:
 
     async def _marshal_and_send(self, connection: str, samples: Samples) -> None:
         # Where no domain is active there is no sample that would tell.
-        time_us = max((sample.time_us for sample in samples.values()), default=time_ns() // 1000)
+        calendar = self._statistics.calendar
+        moment_us = max((sample.moment_us for sample in samples.values()), default=0)
+        time_us = calendar.shown_us(moment_us) if samples else calendar.now_us()
         entries: list[bytes] = []
         size, end = 0, monotonic() + _TURN_S
         for key_id, sample in samples.items():

@@ -12,11 +12,11 @@ are. Both share a reading wherever it is enough for both.
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
-from time import time_ns
 from typing import Any
 
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.flight import SingleFlight, What
+from virtbridge.clock import moment_us
 from virtbridge.errors import BridgeError
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Change, Patch
@@ -201,7 +201,7 @@ class Demand:
         return value
 
     async def _load(self, about: Key, kind: Kind, whole: bool, work: LoadWork) -> _Loaded:
-        began_s, began_us = _now_s(), time_ns() // 1000
+        began_s, began_us = _now_s(), moment_us()
         try:
             is_whole = await work(whole)
         except BridgeError:
@@ -227,7 +227,7 @@ class Demand:
         changes: list[Change] = [
             Patch(key, {"stale": True})
             for key, record in records
-            if isinstance(record, OnDemand) and record.last_refresh_us < began_us
+            if isinstance(record, OnDemand) and record.read_us < began_us
         ]
         self._cache.apply(changes)
 

@@ -1,7 +1,7 @@
 """The ring of recent samples of each domain: what a new graph starts with. Pure but for being mutable.
 
-A row is a time and the domain's own figures (model.statistics.HISTORY) as doubles, NaN for what was not told:
-8 bytes a figure, whatever else a sample holds.
+A row is a moment (virtbridge.clock) and the domain's own figures (model.statistics.HISTORY) as doubles, NaN
+for what was not told: 8 bytes a figure, whatever else a sample holds.
 """
 
 from array import array
@@ -28,7 +28,7 @@ class History:
     def add(self, key: Key, sample: Sample) -> None:
         if not self._length:
             return
-        row = [float(sample.time_us), *(float(sample.values.get(name, nan)) for name in HISTORY)]
+        row = [float(sample.moment_us), *(float(sample.values.get(name, nan)) for name in HISTORY)]
         ring = self._rings.setdefault(key, array("d"))
         if len(ring) < self._length * _ROW:
             ring.extend(row)
@@ -38,7 +38,7 @@ class History:
         self._next[key] = (at + 1) % self._length
 
     def rows(self, key: Key) -> Iterator[tuple[int, Values]]:
-        """Microseconds since the epoch and figures, the oldest first."""
+        """Moments and figures, the oldest first."""
         ring = self._rings.get(key, array("d"))
         count = len(ring) // _ROW
         first = self._next.get(key, 0)

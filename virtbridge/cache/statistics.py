@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.flight import SingleFlight
 from virtbridge.cache.history import History
+from virtbridge.clock import Calendar
 from virtbridge.config import StatsConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
@@ -51,7 +52,15 @@ class Wish(NamedTuple):
 
 
 class Statistics:
-    def __init__(self, source: SampleSource, cache: Cache, metrics: Metrics, config: StatsConfig) -> None:
+    def __init__(
+        self,
+        source: SampleSource,
+        cache: Cache,
+        metrics: Metrics,
+        config: StatsConfig,
+        calendar: Calendar | None = None,
+    ) -> None:
+        self.calendar = calendar or Calendar()
         self._source = source
         self._cache = cache
         self._metrics = metrics
@@ -122,8 +131,15 @@ class Statistics:
         return sample
 
     def history(self, key: Key, since_us: int) -> list[tuple[int, Mapping[str, object]]]:
-        """Times in microseconds since the epoch, after since_us, and what the ring keeps; oldest first."""
-        return [row for row in self._history.rows(key) if row[0] > since_us]
+        """Times in microseconds since the epoch, after since_us, and what the ring keeps; oldest first.
+
+        A since_us later than now was read before the clock was set back: nobody knows what it was after.
+        """
+        distance_us = self.calendar.distance_us()
+        if since_us > self.calendar.now_us():
+            since_us = 0
+        rows = ((moment_us + distance_us, values) for moment_us, values in self._history.rows(key))
+        return [row for row in rows if row[0] > since_us]
 
     # -- what the cache tells of ----------------------------------------------------------------------------
 

@@ -2,6 +2,9 @@
 
 A record has two halves: what events and bulk calls tell (state, flags), and the definition that only
 the XML shows. Enumerations are libvirt's names already; sizes are bytes. Pure.
+problem, of every kind: why the last reading of the definition failed, in words; empty when it did not. What
+the definition says is then as of the last one that could be read. unreadable, of what others are in: what is
+left out of them since it cannot be read.
 Source: libvirt's getters, and libvirt XML through each definition's own module.
 """
 
@@ -43,6 +46,7 @@ class ConnectionRecord:
     demand_kinds: tuple[str, ...] = ()
     last_sync_us: int = 0
     reconnect_attempts: int = 0
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class DomainRecord:
     has_snapshots: bool = False
     definition: DomainDefinition = NO_DOMAIN_DEFINITION
     xml: str = field(default="", repr=False)
+    problem: str = ""
+    unreadable: tuple[str, ...] = ()
 
     @property
     def active(self) -> bool:
@@ -80,6 +86,7 @@ class NetworkRecord:
     autostart: bool = False
     definition: NetworkDefinition = NO_NETWORK_DEFINITION
     xml: str = field(default="", repr=False)
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,8 @@ class PoolRecord:
     autostart: bool = False
     definition: PoolDefinition = NO_POOL_DEFINITION
     xml: str = field(default="", repr=False)
+    problem: str = ""
+    unreadable: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
@@ -116,6 +125,7 @@ class NodeDeviceRecord:
     autostart: bool = False
     definition: NodeDeviceDefinition = NO_NODE_DEVICE_DEFINITION
     xml: str = field(default="", repr=False)
+    problem: str = ""
 
     @property
     def active(self) -> bool:
@@ -133,19 +143,23 @@ class SecretRecord:
     name: str
     definition: SecretDefinition = NO_SECRET_DEFINITION
     xml: str = field(default="", repr=False)
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnDemand:
     """What every record has that is read on demand.
 
-    last_refresh_us: wall clock, microseconds since the epoch. stale: the last attempt to read it again
-    failed, and this is what was known before.
+    last_refresh_us: wall clock, microseconds since the epoch. read_us: the same moment on a clock that nobody
+    sets (virtbridge.clock), for whoever compares. stale: the last attempt to read it again failed, and this
+    is what was known before.
     """
 
     last_refresh_us: int = 0
+    read_us: int = field(default=0, repr=False)
     stale: bool = False
     xml: str = field(default="", repr=False)
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

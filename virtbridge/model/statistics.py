@@ -105,10 +105,10 @@ BYTE_KEYS = frozenset({"memory-used", "memory-current", "memory-rss"})
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One domain at one moment. at_ns: monotonic. time_us: wall clock, since the epoch."""
+    """One domain at one moment. at_ns: monotonic. moment_us: since the host was booted (virtbridge.clock)."""
 
     at_ns: int
-    time_us: int
+    moment_us: int
     groups: frozenset[str]
     values: Values = field(compare=False)
 

@@ -67,6 +67,8 @@ def parse_root(xml: str, tag: str) -> Element:
     try:
         root = etree.fromstring(data, _parser())
     except etree.XMLSyntaxError as error:
+        if error.code == etree.ErrorTypes.ERR_NO_MEMORY:  # type: ignore[attr-defined] # as its base class has
+            raise MemoryError(tag) from error
         line, column = error.position
         raise BadXml(f"{tag}: not well-formed at line {line}, column {column}") from error
     if root.tag != tag:

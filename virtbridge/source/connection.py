@@ -8,11 +8,12 @@ thread.
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from time import time_ns
 from typing import Any
 
+from virtbridge.clock import wall_us
 from virtbridge.config import ConnectionConfig, RefreshConfig, StatsConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
@@ -20,8 +21,8 @@ from virtbridge.model.changes import Forget, Patch, Put
 from virtbridge.model.keys import Key, Kind, connection_key
 from virtbridge.model.records import ConnectionRecord
 from virtbridge.source.answers import answer
-from virtbridge.source.callbacks import Look, Lookup, Publish
-from virtbridge.source.calls.errors import lost
+from virtbridge.source.callbacks import Look, Lookup, Problems, Publish
+from virtbridge.source.calls.errors import lost, problem_of
 from virtbridge.source.calls.inbox import Inbox
 from virtbridge.source.calls.opening import HUNG_LIMIT, Opener
 from virtbridge.source.calls.session import Session
@@ -88,7 +89,7 @@ class Connection:
         self._watched = watched
         self._key = connection_key(config.name)
         self._opener = Opener(config, inbox, metrics)
-        self._complained: set[Key] = set()
+        self._problems: Problems = {}
         self._troubles: dict[str, BridgeError] = {}
         self._polling = Polling(config.name, metrics, self._tell_of_polling, look)
         self._backoff = Backoff(refresh.reconnect_min_s, refresh.reconnect_max_s)
@@ -102,14 +103,17 @@ class Connection:
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    def announce(self) -> None:
+        """Shown on the bus, as one that is connecting; start() follows."""
         record = ConnectionRecord(
             self.config.name, public_uri(self.config.uri), read_only=self.config.read_only
         )
         self._publish([Put(self._key, record)])
-        self._task = asyncio.create_task(self._run(), name=f"connection {self.config.name}")
         for what, read in _GAUGES.items():
             self._metrics.gauge(f"queue.{self.config.name}.{what}", partial(self._read_gauge, read))
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name=f"connection {self.config.name}")
 
     def forget(self) -> None:
         """Off the bus, at once; nothing is published after it. finish() does the rest."""
@@ -143,7 +147,7 @@ class Connection:
             everything = live.event_kinds | live.demand_kinds
             await live.refresh(kinds or everything)
             if not kinds or kinds >= everything:
-                self._publish([self._patch(last_sync_us=_now_us())])
+                self._publish([self._patch(last_sync_us=wall_us())])
         finally:
             self._tell_failures(live)
 
@@ -159,17 +163,18 @@ class Connection:
         """what: one of answers.ANSWERS."""
         session, live = self.live()
         raw = None if about.kind is Kind.CONNECTION else live.handle(about)
-        return await answer(session, about, raw, what, args)
+        with _only_text():
+            return await answer(session, about, raw, what, args)
 
     async def read_xml(self, key: Key, flags: int) -> str:
         session, live = self.live()
+        method, raw = "XMLDesc", None
         if key.kind in DEMAND:
             assert self._loader is not None
-            raw = await self._loader.find(key)
-            text: str = await session.on(raw, DEMAND[key.kind].xml, flags, short=True)
-            return text
-        xml: str = await session.on(live.handle(key), "XMLDesc", flags, short=True)
-        return xml
+            method, raw = DEMAND[key.kind].xml, await self._loader.find(key)
+        with _only_text():
+            xml: str = await session.on(raw or live.handle(key), method, flags, short=True)
+            return xml
 
     async def sample(self, groups: frozenset[str], only: str | None) -> Samples:
         self.live()
@@ -230,10 +235,10 @@ class Connection:
         del raw
         sampler = Sampler(session, self._lookup, self._stats.deadline_ms / 1000)
         drift = Drift(session, self._lookup, sampler.sample_in_bulk)
-        live = Live(session, self._publish, self._lookup, self._complained, drift.fetch_doubtful)
+        live = Live(session, self._publish, self._lookup, self._problems, drift.fetch_doubtful)
         session.on_happening = live.follower.happened
         self._session, self._live, self._sampler = session, live, sampler
-        self._loader = Loader(session, live, self._publish, self._lookup, self._complained)
+        self._loader = Loader(session, live, self._publish, self._lookup, self._problems)
         work = asyncio.create_task(self._work(live))
         try:
             await asyncio.wait([work, session.lost], return_when=asyncio.FIRST_COMPLETED)
@@ -294,7 +299,7 @@ class Connection:
         self._backoff.reset()
         self._ready = True
         self._publish(
-            [self._patch(state="ready", last_error=("", ""), last_sync_us=_now_us(), reconnect_attempts=0)]
+            [self._patch(state="ready", last_error=("", ""), last_sync_us=wall_us(), reconnect_attempts=0)]
         )
 
     async def _audit(self, live: Live) -> None:
@@ -302,7 +307,7 @@ class Connection:
         self._metrics.add("source.audits")
         try:
             await live.audit(lambda kind: kind in self._polling.kinds)
-            self._publish([self._patch(last_sync_us=_now_us())])
+            self._publish([self._patch(last_sync_us=wall_us())])
         except BridgeError as error:
             log.debug("audit failed conn=%s error=%s", self.config.name, error.message)
         self._tell_failures(live)
@@ -336,11 +341,16 @@ class Connection:
             self._publish([self._patch(last_error=(str(last.kind), last.message) if last else ("", ""))])
 
 
+@contextmanager
+def _only_text() -> Iterator[None]:
+    """libvirt passes on bytes that others have put into its XML; D-Bus carries no text but UTF-8."""
+    try:
+        yield
+    except UnicodeError as error:
+        raise BridgeError(ErrorKind.OPERATION_FAILED, f"libvirt's answer: {problem_of(error)}") from error
+
+
 def _shown_error(error: BridgeError) -> tuple[str, str]:
     """Of a lost connection. A missing socket is a "system error" to libvirt: that tells a client nothing."""
     vague = error.kind in (ErrorKind.OPERATION_FAILED, ErrorKind.LIBVIRT)
     return str(ErrorKind.NOT_CONNECTED if vague else error.kind), error.message
-
-
-def _now_us() -> int:
-    return time_ns() // 1000

@@ -56,13 +56,24 @@ class Connections:
         self._ending: set[asyncio.Task[None]] = set()
         self._events = EventLoop(beat_s)
         self._inbox: Inbox | None = None
+        self._started = False
 
-    def start(self) -> None:
-        """Once, with the loop running."""
+    def prepare(self) -> None:
+        """Once, with the loop running. From here on connections are announced, but libvirt is not called
+        before start().
+        """
         inbox = self._inbox = Inbox(asyncio.get_running_loop(), self._batch)
         self._metrics.gauge("queue.inbox", lambda: len(inbox))
         self._metrics.gauge("source.connections", lambda: len(self._connections))
+
+    def start(self) -> None:
+        """Once: connect those that were announced, and each that will be."""
+        if self._inbox is None:
+            self.prepare()
         self._events.start()
+        self._started = True
+        for connection in self._connections.values():
+            connection.start()
 
     def open(self, config: ConnectionConfig) -> None:
         """Announces the connection at once and connects in the background. Raises AlreadyExists."""
@@ -82,7 +93,9 @@ class Connections:
             stats=self._stats,
         )
         self._connections[config.name] = connection
-        connection.start()
+        connection.announce()
+        if self._started:
+            connection.start()
 
     async def close(self, name: str) -> None:
         """Gone from the bus at once; the host, which may hang, is left to the background."""

@@ -17,7 +17,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Change, Listing, Patch, Put
 from virtbridge.model.keys import ONLY_WHILE_PARENT_ACTIVE, PARENT_KIND, Key, Kind, parent_key
 from virtbridge.model.records import OnDemand
-from virtbridge.source.callbacks import Lookup, Publish
+from virtbridge.source.callbacks import Lookup, Problems, Publish
 from virtbridge.source.calls.batch import IN_TURN
 from virtbridge.source.calls.errors import is_unsupported
 from virtbridge.source.calls.session import Session
@@ -49,7 +49,7 @@ class _Look:
 
 
 class Loader:
-    """complained: objects that could not be read, logged once; kept by the connection."""
+    """problems: of objects that could not be read, logged once; kept by the connection."""
 
     def __init__(
         self,
@@ -57,14 +57,14 @@ class Loader:
         live: Live,
         publish: Publish,
         lookup: Lookup,
-        complained: set[Key],
+        problems: Problems,
     ) -> None:
         self._session = session
         self._live = live
         self._publish = publish
         self._lookup = lookup
-        self._complained = complained
-        self._reader = Reader(session, lookup, complained)
+        self._problems = problems
+        self._reader = Reader(session, lookup, problems)
         self._turns = count(1)
         self._published: dict[tuple[Kind, str], int] = {}
         self._seen: dict[tuple[Kind, str], Collection[str]] = {}  # the ids of each last listing
@@ -208,7 +208,7 @@ class Loader:
             key = scope._replace(id=key_id)
             if isinstance(kept := self._lookup(key), OnDemand):
                 records[key.id] = kept
-                if kept.stale and key not in self._complained:
+                if kept.stale and key not in self._problems:
                     look.well.append(key)
         whole: dict[str, OnDemand] = {}
         async for key_id in _in_steps(sorted(records)):
@@ -223,7 +223,7 @@ class Loader:
             return True
         known: Any = self._lookup(key)
         if known is None:
-            return key not in self._complained
+            return key not in self._problems
         moved = any(getattr(known, field) != (key.id in ids) for field, ids in listed.flags.items())
         return moved or spec.doubtful(known.definition, listed.handles.keys())
 
@@ -247,6 +247,27 @@ class Loader:
             key = Key(name, kind, key_id, parent)
             if record is not self._lookup(key):
                 yield Put(key, record)
+        yield from self._left_out(spec, parent, records, seen)
+
+    def _left_out(
+        self, spec: DemandSpec, parent: str, records: Collection[str], seen: Collection[str]
+    ) -> list[Change]:
+        """What the objects are in says what of them cannot be read, of all kinds that it has of these."""
+        for key in [key for key in self._problems if key.kind is spec.kind and key.parent == parent]:
+            if key.id and key.id not in seen:
+                del self._problems[key]
+        outer = PARENT_KIND.get(spec.kind, Kind.CONNECTION)
+        texts = [
+            f"{key.kind} {key.id}: {problem}" if key.id else f"{key.kind}: {problem}"
+            for key, problem in sorted(self._problems.items())
+            if key.kind in DEMAND
+            and (PARENT_KIND.get(key.kind, Kind.CONNECTION), key.parent) == (outer, parent)
+            and (key.id not in records if key.kind is spec.kind else self._lookup(key) is None)
+        ]
+        holder = Key(self._session.name, outer, parent)
+        if getattr(self._lookup(holder), "unreadable", None) in (None, tuple(texts)):
+            return []
+        return [Patch(holder, {"unreadable": tuple(texts)})]
 
 
 async def _in_steps(ids: Iterable[str]) -> AsyncIterator[str]:

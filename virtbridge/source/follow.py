@@ -16,6 +16,7 @@ from virtbridge.model.changes import LIFECYCLE, Change, Drop, Patch, Put, Signal
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord, Record
 from virtbridge.source.callbacks import Lookup, Publish
+from virtbridge.source.calls.errors import problem_of
 from virtbridge.source.calls.session import Happening, Session
 from virtbridge.source.kinds.with_events import FIELDS_BY_METHOD, KINDS, Handle, KindSpec
 from virtbridge.source.reread import Rereader
@@ -157,7 +158,7 @@ class Follower:
                 self._replay(self._newborn.pop(key, [])[1:])
                 return
             log.warning("XML not read conn=%s kind=%s id=%s error=%s", *key[:3], str(error))
-            fields = {}
+            fields = {"problem": problem_of(error)}
         happenings = self._newborn.pop(key, [])
         if self._rereader.is_reading(key):  # of what was there under this UUID before
             self._rereader.want(key, stale=True)
@@ -170,7 +171,7 @@ class Follower:
                 self._replay(happenings[place:])
                 break
             # The read that was just made came after the first event; a later one may need another.
-            self._apply(key, known, happening, is_read=place == 0 and bool(fields))
+            self._apply(key, known, happening, is_read=place == 0 and "definition" in fields)
 
     def _replay(self, happenings: list[Happening]) -> None:
         """What came after an end: it may have been defined anew, and then this is its first word."""

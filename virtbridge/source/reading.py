@@ -8,14 +8,15 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from time import time_ns
 from typing import Any
 
+from virtbridge.clock import moment_us, wall_us
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import ONLY_WHILE_PARENT_ACTIVE, PARENT_KIND, Key
 from virtbridge.model.records import OnDemand
-from virtbridge.source.callbacks import Lookup
+from virtbridge.source.callbacks import Lookup, Problems
 from virtbridge.source.calls.batch import Read
+from virtbridge.source.calls.errors import problem_of
 from virtbridge.source.calls.session import Session
 from virtbridge.source.kinds.with_events import KINDS
 from virtbridge.source.kinds.without_events import DEMAND, DemandSpec
@@ -36,13 +37,13 @@ class Listed:
 
 class Reader:
     """scope: a key without id, of the kind and the object that is listed. raw: that object's handle, None for
-    the connection. complained: objects that could not be read; kept by the connection.
+    the connection. problems: of objects that could not be read; kept by the connection.
     """
 
-    def __init__(self, session: Session, lookup: Lookup, complained: set[Key]) -> None:
+    def __init__(self, session: Session, lookup: Lookup, problems: Problems) -> None:
         self._session = session
         self._lookup = lookup
-        self._complained = complained
+        self._problems = problems
 
     async def list(self, scope: Key, raw: Any) -> Listed:
         """Raises BridgeError."""
@@ -70,7 +71,7 @@ class Reader:
         if not handles:
             return {}
         spec = DEMAND[next(iter(handles)).kind]
-        now_us = time_ns() // 1000
+        now = wall_us(), moment_us()
         records: dict[str, OnDemand] = {}
         failures: list[BridgeError] = []
 
@@ -78,18 +79,18 @@ class Reader:
             for key, raw in handles.items():
                 if failures:
                     return
-                yield Read(key, partial(getattr(raw, spec.xml), 0), partial(_record, spec, now_us))
+                yield Read(key, partial(getattr(raw, spec.xml), 0), partial(_record, spec, now))
 
         def settle(key: Key, record: Any, error: Exception | None) -> None:
             if error is None:
-                self._complained.discard(key)
+                self._problems.pop(key, None)
                 records[key.id] = record
             elif isinstance(error, BridgeError) and self._concerns_all(spec, error):
                 failures.append(error)
             elif not isinstance(error, BridgeError) or error.code != spec.gone:
-                self._complain(key, str(error))
+                problem = self._note(key, problem_of(error))
                 if isinstance(known := self._lookup(key), OnDemand):
-                    records[key.id] = replace(known, stale=True)
+                    records[key.id] = replace(known, stale=True, problem=problem)
 
         await self._session.workers.read_many(spec.xml, reads(), settle)
         if failures:
@@ -107,13 +108,16 @@ class Reader:
             raw, spec.list_all, mask, then=lambda raws: _identified(raws, spec.identify)
         )
         if unreadable:
-            self._complain(scope, f"{unreadable} of them have a name that is not UTF-8")
+            self._note(scope, f"{unreadable} of them have a name that is not UTF-8")
+        elif not mask:
+            self._problems.pop(scope, None)
         return dict(found)
 
-    def _complain(self, key: Key, problem: str) -> None:
-        if key not in self._complained:
-            self._complained.add(key)
+    def _note(self, key: Key, problem: str) -> str:
+        if key not in self._problems:
             log.warning("unreadable conn=%s kind=%s id=%s parent=%s error=%s", *key, problem)
+        self._problems[key] = problem
+        return problem
 
     async def _on(self, raw: Any, method: str, *args: Any, then: Callable[[Any], Any]) -> Any:
         if raw is None:
@@ -129,8 +133,9 @@ def is_parent_gone(spec: DemandSpec, error: BridgeError) -> bool:
     return stopped or error.code == KINDS[PARENT_KIND[spec.kind]].gone
 
 
-def _record(spec: DemandSpec, now_us: int, xml: str) -> OnDemand:
-    return spec.record(definition=spec.parse(xml), xml=xml, last_refresh_us=now_us)
+def _record(spec: DemandSpec, now: tuple[int, int], xml: str) -> OnDemand:
+    """now: the wall clock, and the moment."""
+    return spec.record(definition=spec.parse(xml), xml=xml, last_refresh_us=now[0], read_us=now[1])
 
 
 def _identified(raws: list[Any], identify: Callable[[Any], str]) -> tuple[dict[str, Any], int]:

@@ -17,9 +17,9 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Drop, Patch
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.xml import BadXml
-from virtbridge.source.callbacks import Publish
+from virtbridge.source.callbacks import Problems, Publish
 from virtbridge.source.calls.batch import Read
-from virtbridge.source.calls.errors import is_unsupported
+from virtbridge.source.calls.errors import is_unsupported, problem_of
 from virtbridge.source.calls.opening import HUNG_LIMIT
 from virtbridge.source.calls.session import Session
 from virtbridge.source.kinds.with_events import KINDS, Handle, KindSpec
@@ -52,17 +52,17 @@ class _Reading:
 
 
 class Rereader:
-    """complained: objects whose XML could not be read, logged once; kept by the connection. by_looking:
+    """problems: of objects whose XML could not be read, logged once; kept by the connection. by_looking:
     whether no events tell of a kind here, so that only looking at it finds what changed.
     """
 
     def __init__(
-        self, session: Session, publish: Publish, complained: set[Key], by_looking: Callable[[Kind], bool]
+        self, session: Session, publish: Publish, problems: Problems, by_looking: Callable[[Kind], bool]
     ) -> None:
         self._session = session
         self._by_looking = by_looking
         self._publish = publish
-        self._complained = complained
+        self._problems = problems
         self._failing = False
         self._failures: dict[Key, int] = {}
         self._running: dict[Key, _Reading] = {}
@@ -140,18 +140,17 @@ class Rereader:
         return [key for key in begun if (reading := self._running.get(key)) and reading.task is None]
 
     async def fetch(self, handle: Handle, key: Key) -> dict[str, Any]:
-        """The record's fields that the XML tells. Raises BridgeError; empty when the XML cannot be read."""
+        """The record's fields that the XML tells; of one that cannot be read, why. Raises BridgeError."""
         try:
             fields = await self._session.on(
                 handle.raw, "XMLDesc", 0, short=True, then=partial(_fields, KINDS[key.kind])
             )
         except (BadXml, UnicodeError) as error:
-            self._complain(key, error)
-            return {}
+            return self._problem(key, error)
         return await self._completed(key, handle, fields)
 
     async def _completed(self, key: Key, handle: Handle, fields: dict[str, Any]) -> dict[str, Any]:
-        self._complained.discard(key)
+        self._problems.pop(key, None)
         if asks := KINDS[key.kind].asks(fields["definition"]):
             fields |= await self._ask(handle, asks)
         return fields
@@ -236,13 +235,13 @@ class Rereader:
         if self._failures.pop(key, None) is not None and (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
         if fields:
-            self._complained.discard(key)
-            if key in self._session.handles:
-                self._publish([Patch(key, fields)])
+            if "definition" in fields:
+                self._problems.pop(key, None)
+            self._show(key, fields)
 
     def _failed(self, key: Key, error: Exception) -> None:
         if not isinstance(error, BridgeError):
-            self._complain(key, error)
+            self._show(key, self._problem(key, error))
         elif self._session.lost.done():
             return
         elif error.code == KINDS[key.kind].gone:
@@ -251,6 +250,7 @@ class Rereader:
             # A host that refuses one usually refuses a thousand: told once.
             log.log(logging.DEBUG if self._failing else logging.WARNING, _NOT_READ, *key[:3], str(error))
             self._failing = True
+            self._show(key, {"problem": problem_of(error)})
             if error.kind not in _FOR_GOOD:
                 self._try_later(key)
 
@@ -266,13 +266,18 @@ class Rereader:
             del self._session.handles[key]
             self._publish([Drop(key)])
 
-    def _complain(self, key: Key, error: Exception) -> None:
-        """Of XML that cannot be read: the last good definition stays."""
-        if key not in self._complained:
-            self._complained.add(key)
-            # Its text: a kept log record would keep the traceback, and the handle in it.
-            log.warning("unreadable XML conn=%s kind=%s id=%s error=%s", *key[:3], str(error))
+    def _show(self, key: Key, fields: Mapping[str, Any]) -> None:
+        if key in self._session.handles:
+            self._publish([Patch(key, fields)])
+
+    def _problem(self, key: Key, error: Exception) -> dict[str, Any]:
+        """The record's fields, where the XML cannot be read: the last good definition stays."""
+        problem = problem_of(error)
+        if key not in self._problems:
+            log.warning("unreadable XML conn=%s kind=%s id=%s error=%s", *key[:3], problem)
+        self._problems[key] = problem
+        return {"problem": problem}
 
 
 def _fields(spec: KindSpec, xml: str) -> dict[str, Any]:
-    return {"definition": spec.parse(xml), "xml": xml}
+    return {"definition": spec.parse(xml), "xml": xml, "problem": ""}

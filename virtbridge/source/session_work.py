@@ -15,7 +15,7 @@ from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Change
 from virtbridge.model.keys import ON_DEMAND, Key, Kind
-from virtbridge.source.callbacks import Lookup, Publish
+from virtbridge.source.callbacks import Lookup, Problems, Publish
 from virtbridge.source.calls.errors import is_unsupported
 from virtbridge.source.calls.opening import HUNG_LIMIT
 from virtbridge.source.calls.session import Session
@@ -52,14 +52,14 @@ class Live:
         session: Session,
         publish: Publish,
         lookup: Lookup,
-        complained: set[Key],
+        problems: Problems,
         fetch_doubtful: Callable[[], Coroutine[Any, Any, list[Key]]],
     ) -> None:
         self._session = session
         self._fetch_doubtful = fetch_doubtful
         self._publish = publish
         self._lookup = lookup
-        self.rereader = Rereader(session, publish, complained, self._is_told_of_by_looking)
+        self.rereader = Rereader(session, publish, problems, self._is_told_of_by_looking)
         self.follower = Follower(session, self.rereader, publish, lookup)
         self._differences = Differences(session, publish, lookup, self.rereader, self._is_told_of_by_looking)
         self.event_kinds: frozenset[Kind] = frozenset()

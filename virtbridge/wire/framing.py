@@ -133,11 +133,15 @@ def _read_fields(frame: bytes, at: int, end: int, order: _Order) -> _Fields:
         if code:
             first = at + 8
             stop = first + length + 1
-            values[code] = frame[first : stop - 1].decode()
+            value = values[code] = frame[first : stop - 1].decode()
+            if "\0" in value or frame[stop - 1]:
+                raise WireError(f"header field {code} does not end with its only NUL")
         elif tag == order.signature:
             first = at + 5
             stop = first + (length >> order.signature_shift & 0xFF) + 1
-            values[SIGNATURE] = frame[first : stop - 1].decode()
+            value = values[SIGNATURE] = frame[first : stop - 1].decode()
+            if "\0" in value or frame[stop - 1]:
+                raise WireError("the signature does not end with its only NUL")
         elif tag == order.reply_serial or tag == order.unix_fds:
             values[frame[at]] = length
             stop = at + 8

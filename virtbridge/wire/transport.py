@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from virtbridge.wire import bodies, framing
+from virtbridge.wire import bodies, framing, validity
 
 _PACKAGES = {"dbus-fast": "dbus_fast", "dbus-next": "dbus_next"}
 
@@ -60,7 +60,7 @@ def marshal(signature: str, body: Sequence[Any] = ()) -> bytes:
     try:
         simple = _marshal_simple(signature, body)
         return _marshal(signature, body) if simple is None else simple
-    except MarshalError:
+    except (MarshalError, MemoryError):
         raise
     # An edge: the libraries raise their own errors, struct.error, TypeError, AttributeError, KeyError, ...
     except Exception as error:
@@ -115,8 +115,9 @@ def unmarshal(signature: str, body: bytes, endian: int = framing.LITTLE) -> list
     if not body or not signature:
         raise BadBody("the body does not fit its signature")
     try:
+        validity.check(signature, body, little=endian == framing.LITTLE)
         return _decode(signature, body, endian)
-    except BadBody:
+    except (BadBody, MemoryError):
         raise
     # An edge: a strange body makes the libraries raise anything, RecursionError included.
     except Exception as error:

@@ -104,9 +104,11 @@ class _DefinedHandlers(Questions):
         """At once what the cache holds; with flags, what libvirt answers."""
         if flags:
             return self._ask_xml(call, flags, options)
-        xml: str = getattr(self._cache.get(call.key), "xml", "")
+        record: Any = self._cache.get(call.key)
+        xml: str = getattr(record, "xml", "")
         if not xml:
-            raise BridgeError(ErrorKind.OPERATION_FAILED, "its definition has not been read yet")
+            problem = getattr(record, "problem", "") or "it has not been read yet"
+            raise BridgeError(ErrorKind.OPERATION_FAILED, f"no definition: {problem}")
         return xml
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.memory import end_if_exhausted, need_room
 from virtbridge.source.calls.window import LARGEST
 
 IN_TURN = 2 * LARGEST  # reads that are queued or under way
@@ -54,6 +55,7 @@ class Item:
         try:
             value = value if is_parsed else self._read.parse(value)
         except Exception as error:
+            end_if_exhausted(error)
             self.set_exception(error)
         else:
             self._batch.settled(self, self._read.key, value, None)
@@ -108,6 +110,7 @@ class Batch:
         """Half of them at a time: what is queued is enough to keep the workers busy meanwhile."""
         if self._over.done():
             return
+        need_room()
         more: list[Item] = []
         for read in self._reads:
             more.append(Item(self, read))

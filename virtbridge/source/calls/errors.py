@@ -88,3 +88,11 @@ def is_unsupported(error: BridgeError) -> bool:
 
 def lost(text: str) -> BridgeError:
     return BridgeError(ErrorKind.NOT_CONNECTED, text)
+
+
+def problem_of(error: Exception) -> str:
+    """Why a definition could not be read, in words and with none of its text."""
+    if isinstance(error, UnicodeError):
+        return "invalid xml: it is not UTF-8"
+    kind = error.kind if isinstance(error, BridgeError) else ErrorKind.INVALID_XML
+    return f"{kind.name.lower().replace('_', ' ')}: {error}"

@@ -16,6 +16,7 @@ import libvirt
 
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.memory import end_if_exhausted, need_room
 from virtbridge.metrics import Metrics
 from virtbridge.source.calls.errors import bridge_error
 from virtbridge.source.calls.inbox import Inbox
@@ -55,6 +56,7 @@ class Opener:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.hung += 1
         name = f"vb-{self._config.name[:7]}-open"
+        need_room()
         try:
             threading.Thread(target=self._open, args=(answer,), name=name, daemon=True).start()
         except RuntimeError as error:  # the system gives us no more
@@ -74,6 +76,7 @@ class Opener:
                 unattended_uri(self._config.uri), [_CREDENTIALS, _refuse_credentials, None], flags
             )
         except Exception as error:
+            end_if_exhausted(error)
             self._inbox.post(self._failed, answer, bridge_error(error))
         else:
             self._inbox.post(self._opened, answer, handle)

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 import libvirt
 
 from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.memory import end_if_exhausted, need_room
 from virtbridge.metrics import Metrics
 from virtbridge.source.calls.batch import Batch, Item, Read, Settle
 from virtbridge.source.calls.errors import MAYBE_LOST, bridge_error, lost
@@ -200,6 +201,7 @@ class Workers:
         self._threads += 1
         self._numbers += 1
         name = f"vb-{self._name}-{self._numbers % 1000}"
+        need_room()
         try:
             threading.Thread(target=self._work, name=name, daemon=True).start()
         except RuntimeError as error:  # the system gives us no more: those that there are have to do
@@ -216,6 +218,7 @@ class Workers:
             except libvirt.libvirtError as error:
                 self._failed(job, error)
             except Exception as error:  # text that is no text, or XML that cannot be read: the asker knows
+                end_if_exhausted(error)
                 self._inbox.post(_refuse, job.answer, error)
             self._done(job, monotonic() - started)
             del job  # an idle thread must not keep a handle, and through it the connection, alive

@@ -17,11 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
-from time import monotonic, monotonic_ns, time_ns
+from time import monotonic, monotonic_ns
 from typing import Any
 
 import libvirt
 
+from virtbridge.clock import moment_us
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord
@@ -77,7 +78,7 @@ class _Tracks:
     by_id: dict[str, Track] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
 
-    def rate(self, raw: Raw, at_ns: int, time_us: int, groups: frozenset[str], stuck: bool) -> Sample:
+    def rate(self, raw: Raw, at_ns: int, sampled_us: int, groups: frozenset[str], stuck: bool) -> Sample:
         key_id, number, numbers = raw
         values = _named(numbers, active=number >= 0)
         with self.lock:
@@ -85,11 +86,11 @@ class _Tracks:
                 values, self.by_id.get(key_id), run=number, at_ns=at_ns, host_cpus=self.host_cpus
             )
         values["stuck"] = stuck
-        return Sample(at_ns, time_us, groups, values)
+        return Sample(at_ns, sampled_us, groups, values)
 
     def rate_now(self, key_id: str, number: int, groups: frozenset[str], numbers: dict[str, Any]) -> Sample:
         raw = (key_id, number, numbers)
-        return self.rate(raw, monotonic_ns(), time_ns() // 1000, groups, stuck=False)
+        return self.rate(raw, monotonic_ns(), moment_us(), groups, stuck=False)
 
     def keep(self, samples: Samples) -> None:
         """Only of these: the others have ended."""
@@ -104,11 +105,11 @@ class _Tracks:
         def read(answer: list[tuple[Any, dict[str, Any]]]) -> Samples:
             if call.given_up:
                 return {}
-            at_ns, time_us = (call.began_ns + call.ended_ns) // 2, time_ns() // 1000
+            at_ns, sampled_us = (call.began_ns + call.ended_ns) // 2, moment_us()
             # All of libvirt's first: a thread that lets go of the interpreter's lock for a moment, again and
             # again, gets it back before the main thread does, however long it computes in between.
             raws = [(raw.UUIDString(), raw.ID(), numbers) for raw, numbers in answer]
-            return {raw[0]: self.rate(raw, at_ns, time_us, groups, raw[0] in stuck) for raw in raws}
+            return {raw[0]: self.rate(raw, at_ns, sampled_us, groups, raw[0] in stuck) for raw in raws}
 
         return read
 
