@@ -13,6 +13,8 @@ from typing import Any
 
 import libvirt
 
+from virtbridge.source.calls.registering import guard_registrations
+
 log = logging.getLogger(__name__)
 
 BEAT_S = 5.0
@@ -24,6 +26,7 @@ def install() -> None:
     # Without a handler libvirt prints every error on stderr; each comes as an exception anyhow.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     libvirt.virEventRegisterDefaultImpl()
+    guard_registrations()
 
 
 class EventLoop:
