@@ -33,7 +33,7 @@ unexport PYTHONDONTWRITEBYTECODE
 SETUP = PYTHON='$(PYTHON)' VENV='$(VENV)' ./.ci/setup
 
 .PHONY: help setup setup-run setup-test setup-bench setup-system \
-	run test check bench docs test-system install uninstall clean
+	run test check bench soak docs test-system install uninstall clean
 .NOTPARALLEL:
 
 help:  ## list these commands
@@ -53,6 +53,11 @@ check: setup-test  ## style and types
 
 bench: setup-bench  ## measure against libvirt-dbus
 	$(BIN)/python -m tests.bench
+
+SECONDS := 600
+
+soak: setup-test  ## lose the host again and again for SECONDS, 600 unless given (root)
+	$(BIN)/python -m tests.soak $(SECONDS)
 
 docs: setup-run  ## write dbus/API.md from the contract
 	$(BIN)/python -m virtbridge.bus.reference > dbus/API.md.new && mv dbus/API.md.new dbus/API.md

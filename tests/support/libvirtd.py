@@ -167,7 +167,8 @@ class Libvirtd:
 
     def _end(self, number: signal.Signals) -> None:
         assert self._daemon is not None
-        os.kill(self.pid, number)
+        with suppress(ProcessLookupError):  # it may have crashed by itself
+            os.kill(self.pid, number)
         self._daemon.wait(START_S)
         self._daemon = None
         self.socket.unlink(missing_ok=True)  # kill -9 leaves it behind, and start() waits for a new one
