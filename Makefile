@@ -30,6 +30,9 @@ POLICYDIR := $(if $(filter /usr,$(PREFIX)),/usr/share/dbus-1/system.d,/etc/dbus-
 # The tests and the benchmark start some hundred daemons, and compiling virtbridge takes longer than its start.
 unexport PYTHONDONTWRITEBYTECODE
 
+# What keeps libvirt before 10.4 from a crash, see its source. Nothing but a C compiler and GLib itself is needed.
+GUARD := virtbridge/source/calls/libevent_source_guard.so
+
 SETUP = PYTHON='$(PYTHON)' VENV='$(VENV)' ./.ci/setup
 
 .PHONY: help setup setup-run setup-test setup-bench setup-system \
@@ -69,15 +72,22 @@ setup: setup-test  ## .venv with virtbridge and everything that run, test and ch
 
 setup-run:
 	@$(SETUP) run $(PACKAGES_run)
+	@$(MAKE) --no-print-directory -s $(GUARD)
 
 setup-test:
 	@$(SETUP) test $(PACKAGES_run) $(PACKAGES_test)
+	@$(MAKE) --no-print-directory -s $(GUARD)
 
 setup-bench:
 	@$(SETUP) test $(PACKAGES_run) $(PACKAGES_test) $(PACKAGES_bench)
+	@$(MAKE) --no-print-directory -s $(GUARD)
 
 setup-system:
 	@$(SETUP) test $(PACKAGES_run) $(PACKAGES_test) $(PACKAGES_system)
+	@$(MAKE) --no-print-directory -s $(GUARD)
+
+$(GUARD): virtbridge/source/calls/event_source_guard.c
+	$(CC) -O2 -Wall -Wextra -shared -fPIC -o $@ $< -Wl,--no-as-needed -l:libglib-2.0.so.0
 
 install:  ## the service for this machine, or into DESTDIR for a package; PREFIX is /usr/local
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(SYSUSERSDIR)' \
@@ -86,6 +96,8 @@ install:  ## the service for this machine, or into DESTDIR for a package; PREFIX
 	to="$$(cd '$(DESTDIR)$(LIBDIR)' && pwd)" && cd virtbridge && \
 		find -L . \( -name '*.py' -o -name '*.xml' -o -name py.typed \) -exec \
 		install -D -m 644 '{}' "$$to/virtbridge/{}" ';'
+	@if $(MAKE) --no-print-directory $(GUARD); then install -m 755 $(GUARD) '$(DESTDIR)$(LIBDIR)/$(GUARD)'; \
+		else echo 'No C compiler: with libvirt before 10.4 the service may crash when a host is lost.'; fi
 	umask 022 && $(SERVICE_PYTHON) -m compileall -q -s '$(DESTDIR)' '$(DESTDIR)$(LIBDIR)'
 	umask 022 && sed -e 's|@PYTHON@|$(SERVICE_PYTHON)|' -e 's|@LIBDIR@|$(LIBDIR)|' systemd/virtbridge.in \
 		> '$(DESTDIR)$(BINDIR)/virtbridge'
@@ -107,5 +119,5 @@ uninstall:  ## what install put there; the user, its home and /etc/virtbridge st
 		'$(DESTDIR)$(DBUSDIR)/interfaces'/org.virtbridge1.*.xml
 
 clean:  ## what the commands above made in this directory
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(GUARD) $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf '{}' +

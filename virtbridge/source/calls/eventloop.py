@@ -13,11 +13,13 @@ from typing import Any
 
 import libvirt
 
+from virtbridge.source.calls.event_source_guard import LIBRARY, load_guard
 from virtbridge.source.calls.registering import guard_registrations
 
 log = logging.getLogger(__name__)
 
 BEAT_S = 5.0
+SOURCES_SAFE = 10_004_000  # of libvirt; see event_source_guard.c
 
 
 @cache
@@ -27,6 +29,10 @@ def install() -> None:
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     libvirt.virEventRegisterDefaultImpl()
     guard_registrations()
+    if libvirt.getVersion() < SOURCES_SAFE and not load_guard():
+        log.warning(
+            "%s is missing: when a host is lost during calls, this version of libvirt may crash", LIBRARY.name
+        )
 
 
 class EventLoop:
