@@ -15,7 +15,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Put
 from virtbridge.model.keys import ON_DEMAND, Key, Kind, connection_key
 from virtbridge.model.records import NetworkRecord
-from virtbridge.source.kinds.with_events import KINDS
+from virtbridge.source.kinds.table import FOLLOWED
 
 URI = "test:///default"
 NO_DAEMON = "Failed to connect socket to '/run/libvirt/virtnetworkd-sock'"
@@ -56,7 +56,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
 
 
 OTHERS = {"domain", "nodedev", "pool"}  # the test driver has no secrets
-LISTS = {spec.list_all for spec in KINDS.values()}
+LISTS = {spec.list_all for spec in FOLLOWED.values()}
 NETWORKS = ("listAllNetworks", "networkEventRegisterAny")
 
 

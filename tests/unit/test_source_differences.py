@@ -12,7 +12,8 @@ from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord
 from virtbridge.source import differences
 from virtbridge.source.differences import SLICE, Differences
-from virtbridge.source.kinds.with_events import KINDS, Handle
+from virtbridge.source.kinds.row import Handle
+from virtbridge.source.kinds.table import KINDS
 from virtbridge.source.reread import Rereader
 from virtbridge.source.sync import Inventory
 

@@ -29,7 +29,7 @@ from virtbridge.source.calls.session import Session
 from virtbridge.source.calls.uris import public_uri
 from virtbridge.source.calls.workers import Workers
 from virtbridge.source.demand import Loader
-from virtbridge.source.kinds.without_events import DEMAND
+from virtbridge.source.kinds.table import KINDS
 from virtbridge.source.polling import Polling
 from virtbridge.source.session_work import Live
 from virtbridge.source.stats.drift import Drift
@@ -168,12 +168,11 @@ class Connection:
 
     async def read_xml(self, key: Key, flags: int) -> str:
         session, live = self.live()
-        method, raw = "XMLDesc", None
-        if key.kind in DEMAND:
-            assert self._loader is not None
-            method, raw = DEMAND[key.kind].xml, await self._loader.find(key)
+        assert self._loader is not None
+        row = KINDS[key.kind]
+        raw = live.handle(key) if row.events else await self._loader.find(key)
         with _only_text():
-            xml: str = await session.on(raw or live.handle(key), method, flags, short=True)
+            xml: str = await session.on(raw, row.read_xml, flags, short=True)
             return xml
 
     async def sample(self, groups: frozenset[str], only: str | None) -> Samples:

@@ -22,8 +22,8 @@ from virtbridge.source.calls.batch import IN_TURN
 from virtbridge.source.calls.errors import is_unsupported
 from virtbridge.source.calls.session import Session
 from virtbridge.source.differences import SLICE
-from virtbridge.source.kinds.with_events import KINDS, id_of
-from virtbridge.source.kinds.without_events import DEMAND, DemandSpec, Records
+from virtbridge.source.kinds.row import KindRow, Records
+from virtbridge.source.kinds.table import KINDS
 from virtbridge.source.reading import Listed, Reader, is_parent_gone
 from virtbridge.source.round_robin import next_in_turn
 from virtbridge.source.session_work import Live
@@ -75,15 +75,15 @@ class Loader:
         """about: the connection, or the object whose children of this kind are meant. whole: every
         definition, though it was read before. Returns whether all were read. Raises BridgeError.
         """
-        spec = DEMAND[kind]
+        row = KINDS[kind]
         look = _Look(None if whole else self._share(kind))
         try:
             if about.kind is not Kind.CONNECTION:
-                await self._load(spec, self._live.handle(about), about.id, look)
+                await self._load(row, self._live.handle(about), about.id, look)
             elif kind in PARENT_KIND:
-                await self._load_all_children(spec, look)
+                await self._load_all_children(row, look)
             else:
-                await self._load(spec, None, "", look)
+                await self._load(row, None, "", look)
         except BridgeError as error:
             if is_unsupported(error) and about.kind is Kind.CONNECTION:
                 self._live.lacks(kind)
@@ -93,7 +93,7 @@ class Loader:
 
     async def find(self, key: Key) -> Any:
         """The handle of one object, by its id: none is kept. Raises BridgeError."""
-        method = DEMAND[key.kind].find
+        method = KINDS[key.kind].look_up
         parent = parent_key(key)
         if parent is None:
             return await self._session.call(method, key.id, short=True)
@@ -110,54 +110,55 @@ class Loader:
             share.setdefault(parent, set()).add(key_id)
         return share
 
-    async def _load_all_children(self, spec: DemandSpec, look: _Look) -> None:
+    async def _load_all_children(self, row: KindRow, look: _Look) -> None:
         """Of the objects that may have any; those of all others are gone."""
         turn = next(self._turns)
-        kind = PARENT_KIND[spec.kind]
+        kind = PARENT_KIND[row.kind]
         known = {key.id: handle.raw for key, handle in self._session.handles.items() if key.kind is kind}
-        holders: dict[str, Any] = await self._holders(spec, known)
-        for scope in [each for each in self._seen if each[0] is spec.kind and each[1] not in known]:
+        holders: dict[str, Any] = await self._holders(row, known)
+        for scope in [each for each in self._seen if each[0] is row.kind and each[1] not in known]:
             del self._seen[scope]
         without = known.keys() - holders.keys()
         if look.turns is not None:  # else there is nothing to say of them, every few seconds
-            without = {each for each in without if self._seen.get((spec.kind, each), (each,))}
+            without = {each for each in without if self._seen.get((row.kind, each), (each,))}
         async with self._publishing:
-            self._publish([change for key_id in without for change in self._listing(spec, key_id, {}, turn)])
-        await _in_turn([(self._load_if_there, (spec, raw, key_id, look)) for key_id, raw in holders.items()])
+            self._publish([change for key_id in without for change in self._listing(row, key_id, {}, turn)])
+        await _in_turn([(self._load_if_there, (row, raw, key_id, look)) for key_id, raw in holders.items()])
 
-    async def _holders(self, spec: DemandSpec, known: dict[str, Any]) -> dict[str, Any]:
+    async def _holders(self, row: KindRow, known: dict[str, Any]) -> dict[str, Any]:
         """The objects that may have any; all that are known where the driver cannot tell."""
-        outer = PARENT_KIND[spec.kind]
+        outer = KINDS[PARENT_KIND[row.kind]]
+        assert row.parent is not None
         try:
             found: dict[str, Any] = await self._session.call(
-                KINDS[outer].list_all,
-                spec.holders,
+                outer.list_all,
+                row.parent.holders,
                 short=True,
-                then=lambda raws: {id_of(raw): raw for raw in raws},
+                then=lambda raws: {outer.id_of(raw): raw for raw in raws},
             )
         except BridgeError as error:
-            has_none = outer not in self._live.event_kinds | self._live.demand_kinds
+            has_none = outer.kind not in self._live.event_kinds | self._live.demand_kinds
             if has_none or not (is_unsupported(error) or error.kind is ErrorKind.INVALID_ARGUMENT):
                 raise
             return known
         return found
 
-    async def _load_if_there(self, spec: DemandSpec, raw: Any, parent: str, look: _Look) -> None:
+    async def _load_if_there(self, row: KindRow, raw: Any, parent: str, look: _Look) -> None:
         try:
-            await self._load(spec, raw, parent, look)
+            await self._load(row, raw, parent, look)
         except BridgeError as error:
-            if not is_parent_gone(spec, error):
+            if not is_parent_gone(row, error):
                 raise
 
-    async def _load(self, spec: DemandSpec, raw: Any, parent: str, look: _Look) -> None:
+    async def _load(self, row: KindRow, raw: Any, parent: str, look: _Look) -> None:
         """raw: the parent's handle, None for the connection."""
         turn = next(self._turns)
-        scope = Key(self._session.name, spec.kind, "", parent)
+        scope = Key(self._session.name, row.kind, "", parent)
         with self._while_active(scope) as check:
             whole, seen = await self._read_all(scope, raw, look)
             async with self._publishing:
                 check()
-                changes = self._listing(spec, parent, whole, turn, seen=seen)
+                changes = self._listing(row, parent, whole, turn, seen=seen)
                 while some := list(islice(changes, SLICE)):
                     self._publish(some)
                     await asyncio.sleep(0)  # the bus has its turns, and anything may happen in them
@@ -188,18 +189,18 @@ class Loader:
 
     async def _read_all(self, scope: Key, raw: Any, look: _Look) -> tuple[Records, frozenset[str]]:
         """The records by id, and the ids that libvirt has listed, readable or not."""
-        spec = DEMAND[scope.kind]
+        row = KINDS[scope.kind]
         listed = await self._reader.list(scope, raw)
         handles, flags = listed.handles, dict(listed.flags)
         turns = None if look.turns is None else look.turns.get(scope.parent, ())
         keys: dict[str, Key] = {}
         async for key_id in _in_steps(handles):
             key = scope._replace(id=key_id)
-            if turns is None or key_id in turns or self._may_differ(spec, key, listed):
+            if turns is None or key_id in turns or self._may_differ(row, key, listed):
                 keys[key_id] = key
         look.left_out += len(handles) - len(keys)
         reading = self._reader.read({key: handles[key_id] for key_id, key in keys.items()})
-        if spec.current and handles:
+        if row.parent and row.parent.current and handles:
             answers: list[Any] = await all_of([reading, self._reader.current(scope, raw)])
             records, flags["current"] = answers
         else:
@@ -215,54 +216,56 @@ class Loader:
             record = records[key_id]
             fields: dict[str, Any] = {field: key_id in ids for field, ids in flags.items()}
             whole[key_id] = _with(record, fields)
-        return spec.finish(whole), frozenset(handles)
+        return row.parent.finish(whole) if row.parent else whole, frozenset(handles)
 
-    def _may_differ(self, spec: DemandSpec, key: Key, listed: Listed) -> bool:
+    def _may_differ(self, row: KindRow, key: Key, listed: Listed) -> bool:
         """What this session has not read yet, too: it may have changed while nobody was connected."""
-        if key.id not in self._seen.get((spec.kind, key.parent), ()):
+        if key.id not in self._seen.get((row.kind, key.parent), ()):
             return True
         known: Any = self._lookup(key)
         if known is None:
             return key not in self._problems
         moved = any(getattr(known, field) != (key.id in ids) for field, ids in listed.flags.items())
-        return moved or spec.doubtful(known.definition, listed.handles.keys())
+        if moved or row.parent is None:
+            return moved
+        return row.parent.is_doubtful(known.definition, listed.handles.keys())
 
     def _listing(
-        self, spec: DemandSpec, parent: str, records: Any, turn: int, *, seen: Collection[str] = frozenset()
+        self, row: KindRow, parent: str, records: Any, turn: int, *, seen: Collection[str] = frozenset()
     ) -> Iterator[Change]:
         """What to publish, in this order: nothing when a reading that began later is there already."""
-        if self._published.get((spec.kind, parent), 0) > turn:
+        if self._published.get((row.kind, parent), 0) > turn:
             return
-        self._published[spec.kind, parent] = turn
-        self._seen[spec.kind, parent] = seen
-        name, kind = self._session.name, spec.kind
+        self._published[row.kind, parent] = turn
+        self._seen[row.kind, parent] = seen
+        name, kind = self._session.name, row.kind
         yield Listing(name, kind, records.keys(), parent)
-        if spec.holder_field:
+        if row.parent and row.parent.holder_field:
             holder = Key(name, PARENT_KIND[kind], parent)
             holds = bool(seen)
-            if getattr(self._lookup(holder), spec.holder_field, holds) != holds:
+            if getattr(self._lookup(holder), row.parent.holder_field, holds) != holds:
                 self._live.follower.touch(holder)
-                yield Patch(holder, {spec.holder_field: holds})
+                yield Patch(holder, {row.parent.holder_field: holds})
         for key_id, record in records.items():
             key = Key(name, kind, key_id, parent)
             if record is not self._lookup(key):
                 yield Put(key, record)
-        yield from self._left_out(spec, parent, records, seen)
+        yield from self._left_out(row, parent, records, seen)
 
     def _left_out(
-        self, spec: DemandSpec, parent: str, records: Collection[str], seen: Collection[str]
+        self, row: KindRow, parent: str, records: Collection[str], seen: Collection[str]
     ) -> list[Change]:
         """What the objects are in says what of them cannot be read, of all kinds that it has of these."""
-        for key in [key for key in self._problems if key.kind is spec.kind and key.parent == parent]:
+        for key in [key for key in self._problems if key.kind is row.kind and key.parent == parent]:
             if key.id and key.id not in seen:
                 del self._problems[key]
-        outer = PARENT_KIND.get(spec.kind, Kind.CONNECTION)
+        outer = PARENT_KIND.get(row.kind, Kind.CONNECTION)
         texts = [
             f"{key.kind} {key.id}: {problem}" if key.id else f"{key.kind}: {problem}"
             for key, problem in sorted(self._problems.items())
-            if key.kind in DEMAND
+            if KINDS[key.kind].events is None
             and (PARENT_KIND.get(key.kind, Kind.CONNECTION), key.parent) == (outer, parent)
-            and (key.id not in records if key.kind is spec.kind else self._lookup(key) is None)
+            and (key.id not in records if key.kind is row.kind else self._lookup(key) is None)
         ]
         holder = Key(self._session.name, outer, parent)
         if getattr(self._lookup(holder), "unreadable", None) in (None, tuple(texts)):

@@ -18,7 +18,7 @@ from virtbridge.source.callbacks import Lookup, Publish
 from virtbridge.source.calls.batch import IN_TURN
 from virtbridge.source.calls.session import Session
 from virtbridge.source.kinds.derived import derived, may_read_differently
-from virtbridge.source.kinds.with_events import Handle, KindSpec
+from virtbridge.source.kinds.row import Handle, KindRow
 from virtbridge.source.reread import Rereader
 from virtbridge.source.sync import Inventory
 from virtbridge.tasks import all_of
@@ -61,22 +61,22 @@ class Differences:
         """XML and definition of what is new, None when it is gone already: where no event announces it, it
         appears whole all the same.
         """
-        spec, turns = inventory.spec, asyncio.Semaphore(IN_TURN)
-        if not self._by_looking(spec.kind):
+        row, turns = inventory.row, asyncio.Semaphore(IN_TURN)
+        if not self._by_looking(row.kind):
             return {}
 
         async def read(key_id: str, handle: Handle) -> tuple[str, dict[str, Any] | None]:
             async with turns:
                 try:
-                    return key_id, await self._rereader.fetch(handle, self._key(spec, key_id))
+                    return key_id, await self._rereader.fetch(handle, self._key(row, key_id))
                 except BridgeError as error:  # one that cannot be read does not spoil the listing
-                    return key_id, None if error.code == spec.gone else {}
+                    return key_id, None if error.code == row.gone else {}
 
-        new = [each for each in inventory.handles.items() if self._lookup(self._key(spec, each[0])) is None]
+        new = [each for each in inventory.handles.items() if self._lookup(self._key(row, each[0])) is None]
         return dict(await all_of(read(*each) for each in new))
 
-    def _key(self, spec: KindSpec, key_id: str) -> Key:
-        return Key(self._session.name, spec.kind, key_id)
+    def _key(self, row: KindRow, key_id: str) -> Key:
+        return Key(self._session.name, row.kind, key_id)
 
     async def publish(
         self,
@@ -89,7 +89,7 @@ class Differences:
         touched: what an event told of meanwhile, until the last slice, is newer and stays as it is. whole: of
         what is new, as read_new() found it.
         """
-        name, kind = self._session.name, inventory.spec.kind
+        name, kind = self._session.name, inventory.row.kind
         self.passed_over.discard(kind)
         found = {
             each: handle for each, handle in inventory.handles.items() if whole.get(each, {}) is not None

@@ -18,7 +18,9 @@ from virtbridge.model.records import DomainRecord, Record
 from virtbridge.source.callbacks import Lookup, Publish
 from virtbridge.source.calls.errors import problem_of
 from virtbridge.source.calls.session import Happening, Session
-from virtbridge.source.kinds.with_events import FIELDS_BY_METHOD, KINDS, Handle, KindSpec
+from virtbridge.source.kinds.outcomes import FIELDS_BY_METHOD
+from virtbridge.source.kinds.row import Events, Handle
+from virtbridge.source.kinds.table import FOLLOWED, KINDS
 from virtbridge.source.reread import Rereader
 from virtbridge.tasks import end_all
 
@@ -42,13 +44,13 @@ class Follower:
         self._rereader = rereader
         self._publish = publish
         self._lookup = lookup
-        self._held: dict[Kind, list[Happening]] = {kind: [] for kind in KINDS}
+        self._held: dict[Kind, list[Happening]] = {kind: [] for kind in FOLLOWED}
         self._newborn: dict[Key, list[Happening]] = {}
         self._touched: list[set[Key]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     def happened(self, happening: Happening) -> None:
-        if (held := self._held.get(happening.spec.kind)) is not None:
+        if (held := self._held.get(happening.kind)) is not None:
             held.append(happening)
             return
         key = self._key(happening)
@@ -85,7 +87,7 @@ class Follower:
         self._held.clear()
 
     def _key(self, happening: Happening) -> Key:
-        return Key(self._session.name, happening.spec.kind, happening.handle.id)
+        return Key(self._session.name, happening.kind, happening.handle.id)
 
     def _apply(self, key: Key, known: Record, happening: Happening, *, is_read: bool = False) -> None:
         """is_read: the XML was read after this event, and need not be again."""
@@ -104,10 +106,10 @@ class Follower:
 
     def _apply_lifecycle(self, key: Key, known: Record, happening: Happening, is_read: bool) -> None:
         event, detail = happening.args
-        outcome = happening.spec.outcome(known, event, detail, happening.handle)
+        outcome = happening.events.outcome(known, event, detail, happening.handle)
         signal = Signal(key, happening.member, happening.args)
         changes: list[Change] = [Patch(key, outcome.fields), signal]
-        if outcome.gone:
+        if outcome.removed:
             self._session.handles.pop(key, None)
             changes.append(Drop(key))
         else:
@@ -146,14 +148,15 @@ class Follower:
     def _add_newborn(self, key: Key, happening: Happening) -> None:
         self._newborn[key] = [happening]
         self._session.handles[key] = happening.handle
-        self._start(self._put(key, happening.spec, happening.handle))
+        self._start(self._put(key, happening.events, happening.handle))
 
-    async def _put(self, key: Key, spec: KindSpec, handle: Handle) -> None:
+    async def _put(self, key: Key, events: Events, handle: Handle) -> None:
         """Publish a new object: its XML first, so that it appears whole, then what happened to it."""
+        row = KINDS[key.kind]
         try:
             fields = await self._rereader.fetch(handle, key)
         except BridgeError as error:
-            if error.code == spec.gone or self._session.lost.done():  # it came and went
+            if error.code == row.gone or self._session.lost.done():  # it came and went
                 self._session.handles.pop(key, None)
                 self._replay(self._newborn.pop(key, [])[1:])
                 return
@@ -163,8 +166,8 @@ class Follower:
         if self._rereader.is_reading(key):  # of what was there under this UUID before
             self._rereader.want(key, stale=True)
         if self._lookup(key) is None:  # a listing may have brought it meanwhile
-            told = {spec.id_field: key.id, "name": handle.name}
-            record = spec.record(**told | spec.newborn(handle) | fields)
+            shown = {row.id_field: key.id, "name": handle.name}
+            record = row.record(**shown | events.first_fields(handle) | fields)
             self._publish([Put(key, record)])
         for place, happening in enumerate(happenings):
             if (known := self._lookup(key)) is None:  # an event before this one removed it

@@ -18,8 +18,8 @@ from virtbridge.source.callbacks import Lookup, Problems
 from virtbridge.source.calls.batch import Read
 from virtbridge.source.calls.errors import problem_of
 from virtbridge.source.calls.session import Session
-from virtbridge.source.kinds.with_events import KINDS
-from virtbridge.source.kinds.without_events import DEMAND, DemandSpec
+from virtbridge.source.kinds.row import KindRow
+from virtbridge.source.kinds.table import KINDS
 from virtbridge.tasks import all_of
 
 log = logging.getLogger(__name__)
@@ -47,18 +47,19 @@ class Reader:
 
     async def list(self, scope: Key, raw: Any) -> Listed:
         """Raises BridgeError."""
-        spec = DEMAND[scope.kind]
-        masks = [0, *spec.flags.values()]
+        row = KINDS[scope.kind]
+        masks = [0, *row.flags.values()]
         handles, *flags = await all_of(self._list(scope, raw, mask) for mask in masks)
-        return Listed(handles, dict(zip(spec.flags, flags, strict=True)))
+        return Listed(handles, dict(zip(row.flags, flags, strict=True)))
 
     async def current(self, scope: Key, raw: Any) -> Collection[str]:
         """The ids of those that are current: one or none."""
-        spec = DEMAND[scope.kind]
+        row = KINDS[scope.kind]
+        assert row.parent is not None
         try:
-            return {await self._on(raw, spec.current, 0, then=spec.identify)}
+            return {await self._on(raw, row.parent.current, 0, then=row.id_of)}
         except BridgeError as error:
-            if error.code != spec.gone:
+            if error.code != row.gone:
                 raise
         except UnicodeError:
             pass
@@ -70,7 +71,7 @@ class Reader:
         """
         if not handles:
             return {}
-        spec = DEMAND[next(iter(handles)).kind]
+        row = KINDS[next(iter(handles)).kind]
         now = wall_us(), moment_us()
         records: dict[str, OnDemand] = {}
         failures: list[BridgeError] = []
@@ -79,33 +80,33 @@ class Reader:
             for key, raw in handles.items():
                 if failures:
                     return
-                yield Read(key, partial(getattr(raw, spec.xml), 0), partial(_record, spec, now))
+                yield Read(key, partial(getattr(raw, row.read_xml), 0), partial(_record, row, now))
 
         def settle(key: Key, record: Any, error: Exception | None) -> None:
             if error is None:
                 self._problems.pop(key, None)
                 records[key.id] = record
-            elif isinstance(error, BridgeError) and self._concerns_all(spec, error):
+            elif isinstance(error, BridgeError) and self._concerns_all(row, error):
                 failures.append(error)
-            elif not isinstance(error, BridgeError) or error.code != spec.gone:
+            elif not isinstance(error, BridgeError) or error.code != row.gone:
                 problem = self._note(key, problem_of(error))
                 if isinstance(known := self._lookup(key), OnDemand):
                     records[key.id] = replace(known, stale=True, problem=problem)
 
-        await self._session.workers.read_many(spec.xml, reads(), settle)
+        await self._session.workers.read_many(row.read_xml, reads(), settle)
         if failures:
             raise failures[0]
         return records
 
-    def _concerns_all(self, spec: DemandSpec, error: BridgeError) -> bool:
+    def _concerns_all(self, row: KindRow, error: BridgeError) -> bool:
         if self._session.lost.done() or error.kind in (ErrorKind.NOT_CONNECTED, ErrorKind.TIMEOUT):
             return True
-        return is_parent_gone(spec, error)
+        return is_parent_gone(row, error)
 
     async def _list(self, scope: Key, raw: Any, mask: int) -> dict[str, Any]:
-        spec = DEMAND[scope.kind]
+        row = KINDS[scope.kind]
         found, unreadable = await self._on(
-            raw, spec.list_all, mask, then=lambda raws: _identified(raws, spec.identify)
+            raw, row.list_all, mask, then=lambda raws: _identified(raws, row.id_of)
         )
         if unreadable:
             self._note(scope, f"{unreadable} of them have a name that is not UTF-8")
@@ -125,17 +126,18 @@ class Reader:
         return await self._session.on(raw, method, *args, short=True, then=then)
 
 
-def is_parent_gone(spec: DemandSpec, error: BridgeError) -> bool:
+def is_parent_gone(row: KindRow, error: BridgeError) -> bool:
     """Whether what the objects live in went or was stopped, and they with it."""
-    if spec.kind not in PARENT_KIND:
+    if row.kind not in PARENT_KIND:
         return False
-    stopped = spec.kind in ONLY_WHILE_PARENT_ACTIVE and error.kind is ErrorKind.OPERATION_INVALID
-    return stopped or error.code == KINDS[PARENT_KIND[spec.kind]].gone
+    stopped = row.kind in ONLY_WHILE_PARENT_ACTIVE and error.kind is ErrorKind.OPERATION_INVALID
+    return stopped or error.code == KINDS[PARENT_KIND[row.kind]].gone
 
 
-def _record(spec: DemandSpec, now: tuple[int, int], xml: str) -> OnDemand:
+def _record(row: KindRow, now: tuple[int, int], xml: str) -> OnDemand:
     """now: the wall clock, and the moment."""
-    return spec.record(definition=spec.parse(xml), xml=xml, last_refresh_us=now[0], read_us=now[1])
+    record: OnDemand = row.record(definition=row.parse(xml), xml=xml, last_refresh_us=now[0], read_us=now[1])
+    return record
 
 
 def _identified(raws: list[Any], identify: Callable[[Any], str]) -> tuple[dict[str, Any], int]:

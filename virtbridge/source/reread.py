@@ -22,7 +22,8 @@ from virtbridge.source.calls.batch import Read
 from virtbridge.source.calls.errors import is_unsupported, problem_of
 from virtbridge.source.calls.opening import HUNG_LIMIT
 from virtbridge.source.calls.session import Session
-from virtbridge.source.kinds.with_events import KINDS, Handle, KindSpec
+from virtbridge.source.kinds.row import Handle, KindRow
+from virtbridge.source.kinds.table import KINDS
 from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)
@@ -279,5 +280,5 @@ class Rereader:
         return {"problem": problem}
 
 
-def _fields(spec: KindSpec, xml: str) -> dict[str, Any]:
-    return {"definition": spec.parse(xml), "xml": xml, "problem": ""}
+def _fields(row: KindRow, xml: str) -> dict[str, Any]:
+    return {"definition": row.parse(xml), "xml": xml, "problem": ""}

@@ -22,7 +22,8 @@ from virtbridge.source.calls.session import Session
 from virtbridge.source.differences import Differences
 from virtbridge.source.follow import Follower
 from virtbridge.source.kinds.derived import may_read_differently
-from virtbridge.source.kinds.with_events import KINDS, KindSpec
+from virtbridge.source.kinds.row import KindRow
+from virtbridge.source.kinds.table import FOLLOWED
 from virtbridge.source.reread import Rereader
 from virtbridge.source.round_robin import next_in_turn
 from virtbridge.source.sync import (
@@ -93,7 +94,7 @@ class Live:
         others = asyncio.create_task(self._register_others(config))
         try:
             await all_of(
-                [*(self._sync_kind(spec, others) for spec in KINDS.values()), self._tell_of_host(fetch_info)]
+                [*(self._sync_kind(row, others) for row in FOLLOWED.values()), self._tell_of_host(fetch_info)]
             )
             await others
         finally:
@@ -111,16 +112,16 @@ class Live:
         assert self._announce is not None
         self._publish([self._announce(**await fetch(self._session))])
 
-    async def _sync_kind(self, spec: KindSpec, others: "asyncio.Task[None]") -> None:
+    async def _sync_kind(self, row: KindRow, others: "asyncio.Task[None]") -> None:
         """A kind that hangs holds up no other. others: what registers all events but lifecycle; what they
         tell is in the XML, and that is read after them.
         """
         assert self._announce is not None
-        await self._list_first(spec)
+        await self._list_first(row)
         self._publish([self._announce(**self._kinds())])
-        self.follower.release(spec.kind)
+        self.follower.release(row.kind)
         await asyncio.wait([others])
-        await self.rereader.read_all([key for key in self._session.handles if key.kind is spec.kind])
+        await self.rereader.read_all([key for key in self._session.handles if key.kind is row.kind])
 
     def has_to_be_audited(self, watched: frozenset[Kind]) -> bool:
         return bool(self.event_kinds or self.failures or self.demand_kinds & watched)
@@ -134,7 +135,7 @@ class Live:
         async with self._one_at_a_time:
             for kind in sorted(self.event_kinds | self.demand_kinds):
                 wanted = partial(self._is_wanted, kind, is_watched)
-                if wanted() and (fresh := await self._list_again(KINDS[kind])) is not None:
+                if wanted() and (fresh := await self._list_again(FOLLOWED[kind])) is not None:
                     doubtful = await self._fetch_doubtful() if kind is Kind.DOMAIN else []
                     keys = dict.fromkeys([*fresh, *doubtful, *self._share(kind)])
                     await self.rereader.read_all(keys, wanted)
@@ -154,8 +155,8 @@ class Live:
             if not wanted():
                 return
             if kind not in self.failures:
-                changed = await self._look_again(KINDS[kind], wanted)
-            elif (found := await self._list_again(KINDS[kind])) is not None:
+                changed = await self._look_again(FOLLOWED[kind], wanted)
+            elif (found := await self._list_again(FOLLOWED[kind])) is not None:
                 changed = found
             else:
                 raise _as_one([self.failures[kind]])
@@ -189,7 +190,7 @@ class Live:
         async with self._one_at_a_time:
             left = wanted
             for _ in range(LISTINGS):
-                await all_of(self._list_again(KINDS[kind]) for kind in left)
+                await all_of(self._list_again(FOLLOWED[kind]) for kind in left)
                 # An event says nothing of autostart, which may have changed before this refresh.
                 left = [
                     kind
@@ -222,7 +223,7 @@ class Live:
 
     async def _register_others(self, config: ConnectionConfig) -> None:
         if config.events:
-            kinds = [spec for spec in KINDS.values() if spec.kind not in self._unregistered]
+            kinds = [row for row in FOLLOWED.values() if row.kind not in self._unregistered]
             self._note(frozenset(), await self._session.register_others(kinds))
 
     def _note(self, announced: frozenset[Kind], failures: Mapping[Kind, BridgeError]) -> None:
@@ -232,72 +233,72 @@ class Live:
         for kind, error in failures.items():
             self._fail(kind, error)
 
-    async def _list_first(self, spec: KindSpec) -> None:
+    async def _list_first(self, row: KindRow) -> None:
         try:
-            await self._list(spec)
+            await self._list(row)
         except BridgeError as error:
-            self._fail(spec.kind, error)
+            self._fail(row.kind, error)
 
-    async def _list_again(self, spec: KindSpec) -> list[Key] | None:
+    async def _list_again(self, row: KindRow) -> list[Key] | None:
         """_list(), of a kind that may have failed before; None when it fails now."""
         assert self._announce is not None
-        if spec.kind in self.failures and self._session.workers.hung() >= HUNG_LIMIT:
+        if row.kind in self.failures and self._session.workers.hung() >= HUNG_LIMIT:
             return None  # one more try would only be one more call that hangs
         try:
-            unregistered = await self._register_again(spec)
-            unread = await self._list(spec)
+            unregistered = await self._register_again(row)
+            unread = await self._list(row)
         except BridgeError as error:
-            self._fail(spec.kind, error)
+            self._fail(row.kind, error)
             return None
-        if unregistered is not None and spec.kind in self._listed:
-            self._fail(spec.kind, unregistered)
+        if unregistered is not None and row.kind in self._listed:
+            self._fail(row.kind, unregistered)
         else:
-            self.failures.pop(spec.kind, None)
+            self.failures.pop(row.kind, None)
         self._publish([self._announce(**self._kinds())])
         return unread
 
-    async def _register_again(self, spec: KindSpec) -> BridgeError | None:
-        if spec.kind in self._unregistered:
+    async def _register_again(self, row: KindRow) -> BridgeError | None:
+        if row.kind in self._unregistered:
             try:
-                announced = await self._session.register(spec)
+                announced = await self._session.register(row)
             except BridgeError as error:
                 return error
-            self._unregistered.discard(spec.kind)
+            self._unregistered.discard(row.kind)
             if announced:
-                self._announced.add(spec.kind)
+                self._announced.add(row.kind)
         return None
 
-    async def _list(self, spec: KindSpec) -> list[Key]:
+    async def _list(self, row: KindRow) -> list[Key]:
         """Publish the differences of a new listing; the keys whose XML is to be read after it. Raises
         BridgeError.
         """
         touched = self.follower.watch_touched()
         try:
             try:
-                inventory = await fetch_inventory(self._session, spec)
+                inventory = await fetch_inventory(self._session, row)
             except BridgeError as error:
-                if not is_unsupported(error) or spec.kind in self._listed:
+                if not is_unsupported(error) or row.kind in self._listed:
                     raise
-                log.info("no such kind here conn=%s kind=%s", self._session.name, spec.kind)
-                self._unregistered.discard(spec.kind)
-                self.failures.pop(spec.kind, None)
+                log.info("no such kind here conn=%s kind=%s", self._session.name, row.kind)
+                self._unregistered.discard(row.kind)
+                self.failures.pop(row.kind, None)
                 # What another driver had here is gone.
-                return await self._differences.publish(Inventory(spec, {}, {}, {}), touched)
+                return await self._differences.publish(Inventory(row, {}, {}, {}), touched)
             whole = await self._differences.read_new(inventory)
             unread = await self._differences.publish(inventory, touched, whole)
-            self._listed.add(spec.kind)
+            self._listed.add(row.kind)
             return unread
         finally:
             self.follower.forget_touched(touched)
 
-    async def _look_again(self, spec: KindSpec, wanted: Callable[[], bool]) -> list[Key]:
+    async def _look_again(self, row: KindRow, wanted: Callable[[], bool]) -> list[Key]:
         """The same from a glance, and from more only where that shows a difference."""
         name = self._session.name
         touched = self.follower.watch_touched()
         try:
-            glance = await fetch_glance(self._session, spec, self._lookup)
+            glance = await fetch_glance(self._session, row, self._lookup)
             changed = await glance.changed(name, self._lookup)
-            held = {key.id for key in self._session.handles if key.kind is spec.kind}
+            held = {key.id for key in self._session.handles if key.kind is row.kind}
             missing = held - glance.handles.keys()
             if not missing and not any(may_read_differently(*pair) for pair in changed.values()):
                 self._differences.publish_states(
@@ -310,7 +311,7 @@ class Live:
             if not wanted():
                 return []
             whole = await self._differences.read_new(inventory)
-            touched.update(Key(name, spec.kind, key_id) for key_id in missing.intersection(there))
+            touched.update(Key(name, row.kind, key_id) for key_id in missing.intersection(there))
             return await self._differences.publish(inventory, touched, whole)
         finally:
             self.follower.forget_touched(touched)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import libvirt
@@ -21,7 +22,7 @@ from virtbridge.source.callbacks import Lookup
 from virtbridge.source.calls.errors import is_unsupported
 from virtbridge.source.calls.session import Session
 from virtbridge.source.kinds.enums import state_words
-from virtbridge.source.kinds.with_events import Handle, KindSpec, handle_of, id_of
+from virtbridge.source.kinds.row import Handle, KindRow
 from virtbridge.tasks import all_of
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ States = Mapping[str, tuple[str, str]]
 class Inventory:
     """All objects of one kind: handles by id, the ids that each flag's listing has, and domains' states."""
 
-    spec: KindSpec
+    row: KindRow
     handles: Mapping[str, Handle]
     flags: Mapping[str, frozenset[str]]
     states: States
@@ -53,9 +54,9 @@ class Inventory:
         handle = self.handles[key_id]
         fields: dict[str, Any] = {"name": handle.name}
         for flag, ids in self.flags.items():
-            fields[flag] = (key_id in ids) is not (flag in self.spec.lacking)
-        if self.spec.number_field:
-            fields[self.spec.number_field] = handle.number
+            fields[flag] = (key_id in ids) is not (flag in self.row.negated)
+        if self.row.number_field:
+            fields[self.row.number_field] = handle.number
         if key_id in self.states:
             fields["state"], fields["state_reason"] = self.states[key_id]
         return fields
@@ -64,7 +65,7 @@ class Inventory:
         """What makes the record have these fields; definition and XML stay as they were known."""
         fields = self.fields(key.id)
         if known is None:
-            return Put(key, self.spec.record(**{self.spec.id_field: key.id} | fields))
+            return Put(key, self.row.record(**{self.row.id_field: key.id} | fields))
         if isinstance(known, DomainRecord) and not known.active and fields["id"] >= 0:
             # A start uses the saved image up, or throws it away, but may be seen before that.
             fields["has_managed_save"] = False
@@ -79,12 +80,12 @@ class Inventory:
         for place, key_id in enumerate(self.handles):
             if place % LOOKED_AT_IN_TURN == LOOKED_AT_IN_TURN - 1:
                 await asyncio.sleep(0)
-            key = Key(connection, self.spec.kind, key_id)
+            key = Key(connection, self.row.kind, key_id)
             known: Any = lookup(key)
             fields = self.fields(key_id)
             if known is None or any(getattr(known, name) != value for name, value in fields.items()):
                 record = (
-                    self.spec.record(**{self.spec.id_field: key_id} | fields)
+                    self.row.record(**{self.row.id_field: key_id} | fields)
                     if known is None
                     else replace(known, **fields)
                 )
@@ -92,48 +93,48 @@ class Inventory:
         return found
 
 
-async def fetch_inventory(session: Session, spec: KindSpec) -> Inventory:
+async def fetch_inventory(session: Session, row: KindRow) -> Inventory:
     """Raises BridgeError; NotSupported when the driver has no such kind."""
     handles, states, *flags = await all_of(
         [
-            _fetch_handles(session, spec),
-            _fetch_states(session, spec),
-            *(_fetch_flag(session, spec, flag, mask) for flag, mask in spec.flags.items()),
+            _fetch_handles(session, row),
+            _fetch_states(session, row),
+            *(_fetch_flag(session, row, flag, mask) for flag, mask in row.flags.items()),
         ]
     )
-    if spec.bulk_states and states is None:
+    if row.bulk_states and states is None:
         states = await _fetch_states_slowly(session, handles.values())
-    return Inventory(spec, handles, dict(zip(spec.flags, flags, strict=True)), states or {})
+    return Inventory(row, handles, dict(zip(row.flags, flags, strict=True)), states or {})
 
 
-async def _fetch_handles(session: Session, spec: KindSpec) -> Any:
-    return await session.call(spec.list_all, 0, short=True, then=_handles)
+async def _fetch_handles(session: Session, row: KindRow) -> Any:
+    return await session.call(row.list_all, 0, short=True, then=partial(_handles, row))
 
 
-async def fetch_glance(session: Session, spec: KindSpec, lookup: Lookup) -> Inventory:
+async def fetch_glance(session: Session, row: KindRow, lookup: Lookup) -> Inventory:
     """What a poll costs while nothing happens: one bulk listing and one bulk state read.
 
     Domains: the statistics tell all that there are, with ids and states, and the listing which are not
     persistent. Others: what is active and what is persistent are two listings, and together all there is.
     """
-    selected = [_PERSISTENT] if spec.bulk_states else [_ACTIVE, _PERSISTENT]
-    if (spec.bulk_states and not session.bulk_states) or not spec.flags.keys() >= set(selected):
-        return await _fetch_plain_glance(session, spec, lookup)
-    then = _ids if spec.bulk_states else _handles
+    selected = [_PERSISTENT] if row.bulk_states else [_ACTIVE, _PERSISTENT]
+    if (row.bulk_states and not session.bulk_states) or not row.flags.keys() >= set(selected):
+        return await _fetch_plain_glance(session, row, lookup)
+    then = partial(_ids if row.bulk_states else _handles, row)
     states, *found = await all_of(
         [
-            _fetch_states(session, spec, _handles_and_states),
-            *(_fetch_selected(session, spec, flag, spec.flags[flag], then) for flag in selected),
+            _fetch_states(session, row, partial(_handles_and_states, row)),
+            *(_fetch_selected(session, row, flag, row.flags[flag], then) for flag in selected),
         ]
     )
-    if None in found or (spec.bulk_states and states is None):
-        return await _fetch_plain_glance(session, spec, lookup)
+    if None in found or (row.bulk_states and states is None):
+        return await _fetch_plain_glance(session, row, lookup)
     handles: Mapping[str, Handle]
     handles, words = ({**found[0], **found[-1]}, {}) if states is None else states
     flags = {flag: frozenset(chosen) for flag, chosen in zip(selected, found, strict=True)}
-    if spec.bulk_states:  # the two reads are two moments; what is off is persistent, or it would not be there
+    if row.bulk_states:  # the two reads are two moments; what is off is persistent, or it would not be there
         flags[_PERSISTENT] -= {handle.id for handle in handles.values() if handle.number < 0}
-    return Inventory(spec, handles, flags, words)
+    return Inventory(row, handles, flags, words)
 
 
 async def fetch_rest(session: Session, glance: Inventory, missing: bool) -> tuple[Inventory, Collection[str]]:
@@ -141,12 +142,12 @@ async def fetch_rest(session: Session, glance: Inventory, missing: bool) -> tupl
 
     Two listings are two moments: what started and was undefined in between is in neither.
     """
-    spec = glance.spec
-    rest = [flag for flag in spec.flags if flag not in glance.flags]
+    row = glance.row
+    rest = [flag for flag in row.flags if flag not in glance.flags]
     there, *ids = await all_of(
         [
-            _fetch_handles(session, spec) if missing else _nothing(),
-            *(_fetch_flag(session, spec, flag, spec.flags[flag]) for flag in rest),
+            _fetch_handles(session, row) if missing else _nothing(),
+            *(_fetch_flag(session, row, flag, row.flags[flag]) for flag in rest),
         ]
     )
     return replace(glance, flags={**glance.flags, **dict(zip(rest, ids, strict=True))}), there
@@ -156,21 +157,23 @@ async def _nothing() -> Any:
     return ()
 
 
-async def _fetch_plain_glance(session: Session, spec: KindSpec, lookup: Lookup) -> Inventory:
+async def _fetch_plain_glance(session: Session, row: KindRow, lookup: Lookup) -> Inventory:
     """The same where a driver lacks bulk statistics or filters: listings, and the states of what moved."""
-    selected = [flag for flag in spec.flags if flag not in _LEFT_TO_AUDITS]
+    selected = [flag for flag in row.flags if flag not in _LEFT_TO_AUDITS]
     handles, paused, *ids = await all_of(
         [
-            _fetch_handles(session, spec),
-            _fetch_selected(session, spec, _PAUSED, libvirt.VIR_CONNECT_LIST_DOMAINS_PAUSED, _ids)
-            if spec.bulk_states
+            _fetch_handles(session, row),
+            _fetch_selected(
+                session, row, _PAUSED, libvirt.VIR_CONNECT_LIST_DOMAINS_PAUSED, partial(_ids, row)
+            )
+            if row.bulk_states
             else _nothing(),
-            *(_fetch_flag(session, spec, flag, spec.flags[flag]) for flag in selected),
+            *(_fetch_flag(session, row, flag, row.flags[flag]) for flag in selected),
         ]
     )
     states: States = {}
-    if spec.bulk_states:
-        known: dict[str, Any] = {each: lookup(Key(session.name, spec.kind, each)) for each in handles}
+    if row.bulk_states:
+        known: dict[str, Any] = {each: lookup(Key(session.name, row.kind, each)) for each in handles}
         # Chunks of bulk statistics cost less than finding out; without them only what moved is asked.
         moved = [
             handle
@@ -178,7 +181,7 @@ async def _fetch_plain_glance(session: Session, spec: KindSpec, lookup: Lookup) 
             if session.bulk_states or _has_moved(known[key_id], handle, paused)
         ]
         states = await _fetch_states_slowly(session, moved)
-    return Inventory(spec, handles, dict(zip(selected, ids, strict=True)), states)
+    return Inventory(row, handles, dict(zip(selected, ids, strict=True)), states)
 
 
 def _has_moved(known: Any, handle: Handle, paused: Any) -> bool:
@@ -188,32 +191,32 @@ def _has_moved(known: Any, handle: Handle, paused: Any) -> bool:
     return bool((known.state == "paused") != (handle.id in paused))
 
 
-async def _fetch_flag(session: Session, spec: KindSpec, flag: str, mask: int) -> Any:
-    found = await _fetch_selected(session, spec, flag, mask, _ids)
+async def _fetch_flag(session: Session, row: KindRow, flag: str, mask: int) -> Any:
+    found = await _fetch_selected(session, row, flag, mask, partial(_ids, row))
     return frozenset() if found is None else found
 
 
 async def _fetch_selected(
-    session: Session, spec: KindSpec, flag: str, mask: int, then: Callable[[list[Any]], Any]
+    session: Session, row: KindRow, flag: str, mask: int, then: Callable[[list[Any]], Any]
 ) -> Any:
     """None when the driver refuses to select by this flag."""
-    if (spec.kind, flag) in session.refused_flags:
+    if (row.kind, flag) in session.refused_flags:
         return None
     try:
-        return await session.call(spec.list_all, mask, short=True, then=then)
+        return await session.call(row.list_all, mask, short=True, then=then)
     except BridgeError as error:
         if not (is_unsupported(error) or error.code == libvirt.VIR_ERR_INVALID_ARG):
             raise
-        log.debug("flag not available conn=%s kind=%s flag=%s", session.name, spec.kind, flag)
-        session.refused_flags.add((spec.kind, flag))
+        log.debug("flag not available conn=%s kind=%s flag=%s", session.name, row.kind, flag)
+        session.refused_flags.add((row.kind, flag))
         return None
 
 
 async def _fetch_states(
-    session: Session, spec: KindSpec, then: Callable[[list[tuple[Any, dict[str, Any]]]], Any] | None = None
+    session: Session, row: KindRow, then: Callable[[list[tuple[Any, dict[str, Any]]]], Any] | None = None
 ) -> Any:
     """None when this has to be asked in smaller pieces."""
-    if not spec.bulk_states or not session.bulk_states:
+    if not row.bulk_states or not session.bulk_states:
         return None
     try:
         # The state group only: the others wait for the guest's monitor, and one stopped QEMU stops them all.
@@ -272,24 +275,26 @@ async def _fetch_state(session: Session, raw: Any) -> States:
 # In a worker: ten thousand handles are work that the main thread does not need to do.
 
 
-def _handles(raws: list[Any]) -> dict[str, Handle]:
-    handles = map(handle_of, raws)
+def _handles(row: KindRow, raws: list[Any]) -> dict[str, Handle]:
+    handles = map(row.handle_of, raws)
     return {handle.id: handle for handle in handles}
 
 
-def _ids(raws: list[Any]) -> frozenset[str]:
-    return frozenset(map(id_of, raws))
+def _ids(row: KindRow, raws: list[Any]) -> frozenset[str]:
+    return frozenset(map(row.id_of, raws))
 
 
 def _states(stats: list[tuple[Any, dict[str, Any]]]) -> States:
     return {raw.UUIDString(): _words(values) for raw, values in stats if "state.state" in values}
 
 
-def _handles_and_states(stats: list[tuple[Any, dict[str, Any]]]) -> tuple[dict[str, Handle], States]:
+def _handles_and_states(
+    row: KindRow, stats: list[tuple[Any, dict[str, Any]]]
+) -> tuple[dict[str, Handle], States]:
     handles: dict[str, Handle] = {}
     states: dict[str, tuple[str, str]] = {}
     for raw, values in stats:
-        handle = handle_of(raw)
+        handle = row.handle_of(raw)
         handles[handle.id] = handle
         if "state.state" in values:
             states[handle.id] = _words(values)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from virtbridge.model.records import DomainRecord, NodeDeviceRecord, Record
-from virtbridge.source.kinds.lifecycle import domain_detail
+from virtbridge.source.kinds.domain_lifecycle import domain_detail
 
 Words = tuple[str, str]
 

@@ -31,7 +31,7 @@ from virtbridge.source.callbacks import Lookup
 from virtbridge.source.calls.errors import is_unsupported
 from virtbridge.source.calls.session import Session
 from virtbridge.source.kinds.enums import state_words
-from virtbridge.source.kinds.with_events import Handle
+from virtbridge.source.kinds.row import Handle
 from virtbridge.source.stats.per_domain import PerDomain
 from virtbridge.source.sync import STATS_CHUNK
 from virtbridge.tasks import all_of
