@@ -27,3 +27,20 @@ async def end_all(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def all_in_turn(jobs: Iterable[Coroutine[Any, Any, T]], limit: int) -> list[T]:
+    """All answers as they come, of at most so many jobs at a time; or the first error once every job under
+    way has ended.
+
+    jobs: made one by one, as their turns come.
+    """
+    answers: list[T] = []
+    left = iter(jobs)
+
+    async def one_after_the_other() -> None:
+        for job in left:
+            answers.append(await job)
+
+    await all_of(one_after_the_other() for _ in range(limit))
+    return answers

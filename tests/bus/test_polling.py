@@ -348,7 +348,7 @@ async def test_a_watch_goes_on_with_the_next_session(other: Any, tmp_path: Path)
         source.connections.watch("c", FAST)
         await polled(source)
         connection = source.connections._connections["c"]
-        session, _ = connection.live()
+        session, _ = connection.ready()
         node.write_text(f"<node>{EXTRA.format(name='a')}{EXTRA.format(name='b')}</node>")
         session._lose(libvirt_lost())
         await source.until(lambda: source.named(Kind.DOMAIN, "b"))

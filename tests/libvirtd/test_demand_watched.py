@@ -315,16 +315,15 @@ async def test_a_slow_kind_holds_up_no_other(
     source: Followed, filtered: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await source.ready(filtered.getURI())
-    loader = source.connections._connections["c"]._loader
-    assert loader is not None
-    read, held = loader.load, asyncio.Event()
+    refresher = source.connections._connections["c"].ready()[1].refresher
+    read, held = refresher.load, asyncio.Event()
 
-    async def load(about: Key, kind: Kind, *, whole: bool = True) -> bool:
+    async def load(about: Key, kind: Kind, *, everything: bool = True) -> bool:
         if kind is Kind.INTERFACE:
             await held.wait()
-        return await read(about, kind, whole=whole)
+        return await read(about, kind, everything=everything)
 
-    monkeypatch.setattr(loader, "load", load)
+    monkeypatch.setattr(refresher, "load", load)
     watch(source, Kind.INTERFACE, Kind.NWFILTER)
     await polled(source, 5)
     assert len(names(source, Kind.NWFILTER)) == FILTERS

@@ -28,10 +28,9 @@ from virtbridge.source.calls.opening import HUNG_LIMIT, Opener
 from virtbridge.source.calls.session import Session
 from virtbridge.source.calls.uris import public_uri
 from virtbridge.source.calls.workers import Workers
-from virtbridge.source.demand import Loader
 from virtbridge.source.kinds.table import KINDS
 from virtbridge.source.polling import Polling
-from virtbridge.source.session_work import Live
+from virtbridge.source.session_work import SessionWork
 from virtbridge.source.stats.drift import Drift
 from virtbridge.source.stats.sampler import Sampler, Samples
 
@@ -97,8 +96,7 @@ class Connection:
         self._told = ""  # the failure that was last logged since it was ready
         self._given_up: list[Session] = []
         self._session: Session | None = None
-        self._live: Live | None = None
-        self._loader: Loader | None = None
+        self._work: SessionWork | None = None
         self._ready = False
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -129,61 +127,58 @@ class Connection:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def live(self) -> tuple[Session, Live]:
+    def ready(self) -> tuple[Session, SessionWork]:
         """Raises NotConnected, with what last went wrong."""
-        if self._session is None or self._live is None or not self._ready:
+        if self._session is None or self._work is None or not self._ready:
             known: Any = self._lookup(self._key)
             text = (known.last_error[1] if known else "") or "the connection is not ready yet"
             raise BridgeError(ErrorKind.NOT_CONNECTED, f"{self.config.name}: {text}")
-        return self._session, self._live
+        return self._session, self._work
 
     def watch(self, intervals: Mapping[Kind, float]) -> None:
         """How often clients want which kinds looked at, in seconds; now and after each reconnect."""
         self._polling.want(intervals)
 
     async def refresh(self, kinds: frozenset[Kind]) -> None:
-        _, live = self.live()
+        _, work = self.ready()
         try:
-            everything = live.event_kinds | live.demand_kinds
-            await live.refresh(kinds or everything)
+            everything = work.kinds.event_kinds | work.kinds.polled_kinds
+            await work.refresh(kinds or everything)
             if not kinds or kinds >= everything:
                 self._publish([self._patch(last_sync_us=wall_us())])
         finally:
-            self._tell_failures(live)
+            self._show_failures(work)
 
-    async def load(self, about: Key, kind: Kind, whole: bool) -> bool:
-        """Read the objects of a kind that no event tells of, and publish what differs. whole: every
-        definition. Returns whether all were read.
+    async def load(self, about: Key, kind: Kind, everything: bool) -> bool:
+        """Read the objects of a kind that no event announces, and publish what differs. everything: all
+        definitions. Returns whether all were read.
         """
-        self.live()
-        assert self._loader is not None
-        return await self._loader.load(about, kind, whole=whole)
+        _, work = self.ready()
+        return await work.refresher.load(about, kind, everything=everything)
 
     async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> Any:
         """what: one of answers.ANSWERS."""
-        session, live = self.live()
-        raw = None if about.kind is Kind.CONNECTION else live.handle(about)
+        session, work = self.ready()
+        raw = None if about.kind is Kind.CONNECTION else work.refresher.handle(about).raw
         with _only_text():
             return await answer(session, about, raw, what, args)
 
     async def read_xml(self, key: Key, flags: int) -> str:
-        session, live = self.live()
-        assert self._loader is not None
-        row = KINDS[key.kind]
-        raw = live.handle(key) if row.events else await self._loader.find(key)
+        session, work = self.ready()
+        raw = await work.refresher.find(key)
         with _only_text():
-            xml: str = await session.on(raw, row.read_xml, flags, short=True)
+            xml: str = await session.on(raw, KINDS[key.kind].read_xml, flags, short=True)
             return xml
 
     async def sample(self, groups: frozenset[str], only: str | None) -> Samples:
-        self.live()
+        self.ready()
         assert self._sampler is not None
         return await self._sampler.sample(groups, only)
 
     async def set_autostart(self, key: Key, value: bool) -> None:
-        session, live = self.live()
-        await session.on(live.handle(key), "setAutostart", int(value))
-        live.follower.touch(key)
+        session, work = self.ready()
+        await session.on(work.refresher.handle(key).raw, "setAutostart", int(value))
+        work.newer.note(key)
         self._publish([Patch(key, {"autostart": value})])
 
     def _read_gauge(self, read: Callable[[Workers], int]) -> int:
@@ -234,24 +229,23 @@ class Connection:
         del raw
         sampler = Sampler(session, self._lookup, self._stats.deadline_ms / 1000)
         drift = Drift(session, self._lookup, sampler.sample_in_bulk)
-        live = Live(session, self._publish, self._lookup, self._problems, drift.fetch_doubtful)
-        session.on_happening = live.follower.happened
-        self._session, self._live, self._sampler = session, live, sampler
-        self._loader = Loader(session, live, self._publish, self._lookup, self._problems)
-        work = asyncio.create_task(self._work(live))
+        work = SessionWork(session, self._publish, self._lookup, self._problems, drift.fetch_doubtful)
+        session.on_happening = work.follower.happened
+        self._session, self._work, self._sampler = session, work, sampler
+        task = asyncio.create_task(self._sync_and_serve(work))
         try:
-            await asyncio.wait([work, session.lost], return_when=asyncio.FIRST_COMPLETED)
-            error = session.lost.result() if session.lost.done() else await work
+            await asyncio.wait([task, session.lost], return_when=asyncio.FIRST_COMPLETED)
+            error = session.lost.result() if session.lost.done() else await task
             # Now: ending the session of a host that hangs takes seconds.
             self._publish([self._patch(state="disconnected", last_error=_shown_error(error))])
             return error
         finally:
             self._ready = False
-            self._session = self._live = self._loader = self._sampler = None
+            self._session = self._work = self._sampler = None
             session.on_happening = lambda _happening: None
-            work.cancel()
-            await live.stop()
-            await asyncio.gather(work, return_exceptions=True)
+            task.cancel()
+            await work.stop()
+            await asyncio.gather(task, return_exceptions=True)
             await session.end()
             if session.hangs():
                 self._given_up.append(session)
@@ -262,19 +256,19 @@ class Connection:
         if (count := len(self._given_up)) >= HUNG_LIMIT:
             raise BridgeError(ErrorKind.TIMEOUT, f"calls of {count} earlier sessions have not come back yet")
 
-    async def _work(self, live: Live) -> BridgeError:
-        await live.sync(self.config, self._patch)
+    async def _sync_and_serve(self, work: SessionWork) -> BridgeError:
+        await work.sync(self.config)
         again = self._attempts > 0
         self._be_ready()
-        self._tell_failures(live)
+        self._show_failures(work)
         async with asyncio.TaskGroup() as group:
-            group.create_task(live.tell_version())
-            group.create_task(self._polling.run(live))
+            group.create_task(work.announce_version())
+            group.create_task(self._polling.run(work))
             if self._refresh.audit_interval_s > 0:
-                group.create_task(self._audit_now_and_then(live, soon=again))
+                group.create_task(self._audit_now_and_then(work, soon=again))
         return lost("the connection was closed")
 
-    async def _audit_now_and_then(self, live: Live, *, soon: bool) -> None:
+    async def _audit_now_and_then(self, work: SessionWork, *, soon: bool) -> None:
         """soon: a libvirtd that has started anew takes clients before it has found its guests again, and says
         nothing of those that it then gives up.
         """
@@ -282,8 +276,8 @@ class Connection:
         while True:
             await asyncio.sleep(pause_s)
             pause_s = self._refresh.audit_interval_s
-            if self._watched() and live.has_to_be_audited(self._polling.kinds):
-                await self._audit(live)
+            if self._watched() and work.has_to_be_audited(self._polling.kinds):
+                await self._audit(work)
 
     def _be_ready(self) -> None:
         log.info(
@@ -301,21 +295,21 @@ class Connection:
             [self._patch(state="ready", last_error=("", ""), last_sync_us=wall_us(), reconnect_attempts=0)]
         )
 
-    async def _audit(self, live: Live) -> None:
+    async def _audit(self, work: SessionWork) -> None:
         """A failed one leaves everything as it was, and says so until one succeeds."""
         self._metrics.add("source.audits")
         try:
-            await live.audit(lambda kind: kind in self._polling.kinds)
+            await work.audit(lambda kind: kind in self._polling.kinds)
             self._publish([self._patch(last_sync_us=wall_us())])
         except BridgeError as error:
             log.debug("audit failed conn=%s error=%s", self.config.name, error.message)
-        self._tell_failures(live)
+        self._show_failures(work)
 
-    def _tell_failures(self, live: Live) -> None:
+    def _show_failures(self, work: SessionWork) -> None:
         """Of the kinds that fail while the others are served."""
-        if self._live is not live:
+        if self._work is not work:
             return
-        error = live.trouble()
+        error = work.kinds.failure()
         text = error.message if error else ""
         if text != self._told:  # what repeats is told once
             self._told = text
@@ -326,8 +320,8 @@ class Connection:
         self._tell_trouble("kinds", error)
 
     def _tell_of_polling(self, error: BridgeError | None) -> None:
-        if self._live is not None:
-            self._tell_failures(self._live)
+        if self._work is not None:
+            self._show_failures(self._work)
         self._tell_trouble("polling", error)
 
     def _tell_trouble(self, where: str, error: BridgeError | None) -> None:

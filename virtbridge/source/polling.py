@@ -17,9 +17,12 @@ from virtbridge.errors import BridgeError
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import ON_DEMAND, Kind
 from virtbridge.source.callbacks import Look
-from virtbridge.source.session_work import Live
+from virtbridge.source.session_work import SessionWork
 
 log = logging.getLogger(__name__)
+
+
+_Poll = Callable[[], Awaitable[tuple[float, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,36 +65,36 @@ class Polling:
                 del self._failing[kind]
             self._tell(self._trouble())
 
-    async def run(self, live: Live) -> None:
+    async def run(self, work: SessionWork) -> None:
         """As long as the session lasts, from its first sync on."""
         self._failing.clear()
         now = asyncio.get_running_loop().time()
-        self._looked = {kind: _Look(now, now) for kind in live.demand_kinds}
+        self._looked = {kind: _Look(now, now) for kind in work.kinds.polled_kinds}
         try:
             async with asyncio.TaskGroup() as group:
-                self._start = lambda kind: group.create_task(self._keep_fresh(live, kind))
+                self._start = lambda kind: group.create_task(self._keep_fresh(work, kind))
                 self._start_and_end()
-                await self._go_round(live)
+                await self._go_round(work)
         finally:
             self._start = None
             self._tasks.clear()
 
-    async def _go_round(self, live: Live) -> None:
+    async def _go_round(self, work: SessionWork) -> None:
         """Of the kinds that are listed in bulk, one after the other."""
         while True:
-            due = {kind: self._due(kind) for kind in live.demand_kinds & self._intervals.keys()}
+            due = {kind: self._due(kind) for kind in work.kinds.polled_kinds & self._intervals.keys()}
             await self._sleep_until(min(due.values(), default=None))
             for kind in sorted(due):
                 if kind in self._intervals and self._due(kind) <= asyncio.get_running_loop().time():
-                    await self._poll(live, kind, partial(self._look_in_bulk, live, kind))
+                    await self._poll(work, kind, partial(self._look_in_bulk, work, kind))
 
-    async def _keep_fresh(self, live: Live, kind: Kind) -> None:
+    async def _keep_fresh(self, work: SessionWork, kind: Kind) -> None:
         """Of a kind that is read on demand: cancelled when nobody watches it any more."""
-        while kind in live.on_demand:
+        while kind in work.kinds.on_demand:
             due = self._due(kind)
             await self._sleep_until(due)
             if due <= asyncio.get_running_loop().time():
-                await self._poll(live, kind, partial(self._look, kind, self._intervals[kind]))
+                await self._poll(work, kind, partial(self._look, kind, self._intervals[kind]))
 
     def _start_and_end(self) -> None:
         for kind in self._tasks.keys() - self._intervals.keys():
@@ -114,13 +117,13 @@ class Polling:
             async with asyncio.timeout_at(due):
                 await self._changed.wait()
 
-    async def _look_in_bulk(self, live: Live, kind: Kind) -> tuple[float, float]:
+    async def _look_in_bulk(self, work: SessionWork, kind: Kind) -> tuple[float, float]:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        await live.poll(kind, lambda: kind in self._intervals)
+        await work.poll(kind, lambda: kind in self._intervals)
         return began, loop.time()
 
-    async def _poll(self, live: Live, kind: Kind, look: Callable[[], Awaitable[tuple[float, float]]]) -> None:
+    async def _poll(self, work: SessionWork, kind: Kind, look: _Poll) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         self._metrics.add("source.polls")
@@ -128,13 +131,13 @@ class Polling:
             self._looked[kind] = _Look(*await look())
         except BridgeError as error:
             self._looked[kind] = _Look(began, loop.time())
-            if not (live.lost or self._is_lacking(live, kind)):  # else the connection itself says so
+            if not (work.lost or self._is_lacking(work, kind)):  # else the connection itself says so
                 self._failed(kind, error)
         else:
             self._succeeded(kind)
 
-    def _is_lacking(self, live: Live, kind: Kind) -> bool:
-        return kind in ON_DEMAND - live.on_demand
+    def _is_lacking(self, work: SessionWork, kind: Kind) -> bool:
+        return kind in ON_DEMAND - work.kinds.on_demand
 
     def _failed(self, kind: Kind, error: BridgeError) -> None:
         if kind not in self._failing:

@@ -4,11 +4,27 @@ What libvirt changes without a word is found by it in the end, at a bounded pric
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from virtbridge.model.keys import Key, Kind
 
 SHARE = 64  # of so many objects one is read again each time, and of any number at least SHARE_MIN
 SHARE_MIN = 4
+
+
+class RoundRobin:
+    """Where each kind's turn has come to."""
+
+    def __init__(self) -> None:
+        self._last: dict[Kind, Key] = {}
+
+    def take(self, kind: Kind, keys: Iterable[Key]) -> list[Key]:
+        """The next of these objects, all of one kind."""
+        share = next_in_turn(sorted(keys), self._last.get(kind, ()))
+        if share:
+            self._last[kind] = share[-1]
+        return share
 
 
 def next_in_turn(ids: Sequence[Any], last: Any) -> list[Any]:

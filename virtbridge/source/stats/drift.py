@@ -20,8 +20,9 @@ from virtbridge.model.statistics import flatten, group_flags
 from virtbridge.source.callbacks import Lookup
 from virtbridge.source.calls.errors import is_unsupported
 from virtbridge.source.calls.session import Session
+from virtbridge.source.domain_states import fetch_in_chunks
+from virtbridge.source.listing import COMPARED_AT_ONCE
 from virtbridge.source.stats.sampler import Samples
-from virtbridge.source.sync import LOOKED_AT_IN_TURN, fetch_in_chunks
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Drift:
                 }
         found: list[Key] = []
         for place, (key, each) in enumerate(told.items()):
-            if place % LOOKED_AT_IN_TURN == LOOKED_AT_IN_TURN - 1:
+            if place % COMPARED_AT_ONCE == COMPARED_AT_ONCE - 1:
                 await asyncio.sleep(0)
             if self._is_doubtful(key, each):
                 found.append(key)

@@ -30,11 +30,11 @@ from virtbridge.model.statistics import Sample, Track, Values, flatten, group_fl
 from virtbridge.source.callbacks import Lookup
 from virtbridge.source.calls.errors import is_unsupported
 from virtbridge.source.calls.session import Session
+from virtbridge.source.domain_states import STATS_CHUNK
 from virtbridge.source.kinds.enums import state_words
 from virtbridge.source.kinds.row import Handle
 from virtbridge.source.stats.per_domain import PerDomain
-from virtbridge.source.sync import STATS_CHUNK
-from virtbridge.tasks import all_of
+from virtbridge.tasks import all_in_turn, all_of
 
 log = logging.getLogger(__name__)
 
@@ -255,8 +255,7 @@ class Sampler:
         looked_at = list(self._hanging)
         stuck: frozenset[str] = frozenset()
         if looked_at:
-            free = asyncio.Semaphore(LOOKS_AT_A_TIME)
-            answers = await all_of(self._is_stuck(handle, free) for handle in self._handles(None))
+            answers = await all_in_turn(map(self._is_stuck, self._handles(None)), LOOKS_AT_A_TIME)
             stuck = frozenset(key_id for key_id in answers if key_id)
         for key_id in stuck - self._stuck:
             log.warning("guest does not answer conn=%s uuid=%s", self._session.name, key_id)
@@ -264,14 +263,13 @@ class Sampler:
             log.info("guest answers again conn=%s uuid=%s", self._session.name, key_id)
         self._stuck, self._looked_at = stuck, looked_at
 
-    async def _is_stuck(self, handle: Handle, free: asyncio.Semaphore) -> str:
-        async with free:
-            try:
-                state, _, for_ms = await self._session.on(handle.raw, "controlInfo", short=True)
-            except BridgeError:
-                if self._session.lost.done():
-                    raise
-                return ""  # stopped meanwhile, or a driver without it
+    async def _is_stuck(self, handle: Handle) -> str:
+        try:
+            state, _, for_ms = await self._session.on(handle.raw, "controlInfo", short=True)
+        except BridgeError:
+            if self._session.lost.done():
+                raise
+            return ""  # stopped meanwhile, or a driver without it
         return handle.id if state == libvirt.VIR_DOMAIN_CONTROL_OCCUPIED and for_ms >= STUCK_MS else ""
 
     # -- asking ---------------------------------------------------------------------------------------------
