@@ -202,6 +202,6 @@ async def test_a_driver_without_pools_has_no_volumes(other: Any, failing: Failin
         await source.ready(URI)
         assert source.connection().demand_kinds == on_demand()
         with pytest.raises(BridgeError) as caught:
-            await source.connections.load(connection_key("c"), Kind.VOLUME, whole=True)
+            await source.connections.load(connection_key("c"), Kind.VOLUME, everything=True)
         assert caught.value.kind is ErrorKind.NOT_SUPPORTED
         assert "volume" not in source.connection().demand_kinds

@@ -53,7 +53,7 @@ def filtered(host: Libvirtd) -> Iterator[Any]:
 
 
 def watch(source: Followed, *kinds: Kind, interval_s: float = FAST_S) -> None:
-    source.connections.watch("c", dict.fromkeys(kinds, interval_s))
+    source.requests.watch("c", dict.fromkeys(kinds, interval_s))
 
 
 def names(source: Followed, kind: Kind) -> set[str]:

@@ -98,7 +98,7 @@ class Demand:
             return
         await self._fly((about, kind), max_age_s, lambda whole: self._load(about, kind, whole, work))
 
-    async def look(self, about: Key, kind: Kind, max_age_s: float, work: LoadWork) -> tuple[float, float]:
+    async def poll(self, about: Key, kind: Kind, max_age_s: float, work: LoadWork) -> tuple[float, float]:
         """For whoever polls: as load(), but it is enough that it is known which objects there are.
 
         Returns when the reading began and when it ended, in the loop's time. A reading that nobody else waits

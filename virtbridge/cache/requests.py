@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.demand import Demand
 from virtbridge.cache.flight import SingleFlight
+from virtbridge.cache.polling import Polling
 from virtbridge.cache.related import Related
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
@@ -31,9 +32,13 @@ class Source(Protocol):
 
     async def refresh(self, connection: str, kinds: frozenset[Kind]) -> None: ...
 
-    def watch(self, connection: str, intervals: Mapping[Kind, float]) -> None: ...
+    def watch(self, connection: str, kinds: frozenset[Kind]) -> None: ...
 
-    async def load(self, about: Key, kind: Kind, whole: bool) -> bool: ...
+    async def list_again(self, connection: str, kind: Kind) -> None: ...
+
+    def show_poll_failure(self, connection: str, failure: BridgeError | None) -> None: ...
+
+    async def load(self, about: Key, kind: Kind, everything: bool) -> bool: ...
 
     async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> Any: ...
 
@@ -50,6 +55,7 @@ class Requests:
         self._turns: dict[str, asyncio.Lock] = {}  # of those of other kinds, or one of them would not rest
         self._demand = Demand(cache, self._flights, metrics)
         self._related = Related(cache, self._demand, self.load)
+        self._polling = Polling(source, cache, metrics, self._poll)
         cache.listen([Kind.CONNECTION], dropped=self._connection_dropped)
 
     def open(self, config: ConnectionConfig) -> None:
@@ -83,12 +89,12 @@ class Requests:
             work = partial(self._read_whole, about.connection, kind)
         await self._demand.load(about, kind, max_age_s, work)
 
-    async def look(self, connection: str, kind: Kind, max_age_s: float) -> tuple[float, float]:
-        """For the source, which polls what is watched: a look at a kind that is read on demand, shared with
-        those who ask for it. When it was, from beginning to end, in the loop's time.
+    async def _poll(self, connection: str, kind: Kind, max_age_s: float) -> tuple[float, float]:
+        """A poll of a kind that is read on demand, shared with those who ask for it. When it was, from
+        beginning to end, in the loop's time.
         """
         about = connection_key(connection)
-        return await self._demand.look(about, kind, max_age_s, partial(self._source.load, about, kind))
+        return await self._demand.poll(about, kind, max_age_s, partial(self._source.load, about, kind))
 
     async def ask(self, about: Key, what: str, max_age_s: float, **args: Any) -> Any:
         """An answer of libvirt's that is no object, no older than this. args: plain and hashable."""
@@ -123,7 +129,8 @@ class Requests:
 
     def watch(self, connection: str, intervals: Mapping[Kind, float]) -> None:
         """The shortest intervals that anyone watches with, in seconds, by kind."""
-        self._source.watch(connection, intervals)
+        self._source.watch(connection, frozenset(intervals))
+        self._polling.watch(connection, intervals)
 
     async def read_xml(self, key: Key, flags: int) -> str:
         """flags: libvirt's, 0 for what the cache holds already. Not shared: it may hold secrets."""
@@ -133,5 +140,6 @@ class Requests:
         await self._source.set_autostart(key, value)
 
     async def stop(self) -> None:
+        await self._polling.stop()
         await self._related.stop()
         await self._flights.stop()

@@ -58,15 +58,15 @@ class Differences:
         appeared: what was read of new objects already, None of those that do not exist any more.
         """
         name, kind = self._session.name, listed.row.kind
-        held = self._session.handles
+        handles = self._session.handles
         self.skipped.discard(kind)
         found = [each for each in listed.handles if appeared.get(each, {}) is not None]
         stay = {*found, *(key.id for key in newer if key.kind is kind)}
-        removed = {key: self._lookup(key) for key in held if key.kind is kind and key.id not in stay}
+        removed = {key: self._lookup(key) for key in handles if key.kind is kind and key.id not in stay}
         self._publish([Listing(name, kind, stay)])
         self._signal(removed)
         for key in removed:
-            del held[key]
+            del handles[key]
         unread: list[Key] = []
         left = iter(found)
         while some := list(islice(left, SLICE)):
@@ -77,7 +77,7 @@ class Differences:
                 if key in newer:
                     self.skipped.add(kind)
                     continue
-                held[key] = listed.handles[key_id]
+                handles[key] = listed.handles[key_id]
                 before[key] = known = self._lookup(key)
                 changes.append(listed.change(key, known))
                 if fields := appeared.get(key_id):
@@ -93,8 +93,8 @@ class Differences:
         self, scope: Key, records: Mapping[str, Any], exist: bool, check: Callable[[], None]
     ) -> None:
         """The objects of a kind that is read on demand, of a connection or in one parent (scope, a key
-        without id). exist: whether libvirt has listed any. check: called after each slice; raises when the
-        rest must not be published.
+        without id). exist: whether libvirt has listed any. check: called after each slice; raises when
+        nothing more may be published.
         """
         changes = self.of_records(scope, records, exist)
         for start in range(0, len(changes), SLICE):

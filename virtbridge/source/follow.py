@@ -28,11 +28,11 @@ from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)
 
-LATER_S = 2.0  # when the XML, too, has what an event told of
+LATER_S = 2.0  # when the XML, too, has what an event announced
 
-# Events that libvirt sends before the XML has all that they tell of, and of which XML this is so: of memory
+# Events that libvirt sends before the XML has all that they announce, and of which XML this is so: of memory
 # that was plugged it asks QEMU for the place and the balloon's new size after that, and a medium is changed
-# when the tray has opened. No later event tells of the end.
+# when the tray has opened. No later event announces the end.
 _EARLY: Mapping[str, Callable[[str], bool]] = {
     "device-added": lambda xml: "<memory model=" in xml,
     "tray-change": lambda _xml: True,
@@ -197,7 +197,7 @@ def _may_be_first(happening: Happening) -> bool:
 
 
 def _event_fields(known: Record, name: str, details: Mapping[str, Any]) -> dict[str, Any]:
-    """What an event that is no lifecycle event tells: of the state, or of the definition ahead of the XML."""
+    """What an event that is no lifecycle event shows: of the state, or of the definition ahead of the XML."""
     if not isinstance(known, DomainRecord):
         return {}
     if name == "reboot" and known.state == "crashed":  # reset, it waits to be resumed; no other event says so

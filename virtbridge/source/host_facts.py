@@ -33,7 +33,7 @@ async def fetch_info(session: Session) -> dict[str, Any]:
 
 
 async def fetch_version(session: Session) -> dict[str, Any]:
-    """The hypervisor's: QEMU looks at the emulators first, which takes longer than a first sync."""
+    """The hypervisor's: QEMU's driver examines the emulators first, which takes longer than a first sync."""
     return await _fetch_fact(session, _VERSION, short=False)
 
 

@@ -1,7 +1,7 @@
 """Listing a kind: all its objects, of a connection or in one parent, in a constant number of bulk calls.
 
 fetch_ functions ask libvirt and change nothing; refresh.py decides what becomes of the answer. A flag that
-the driver refuses is remembered and taken as held by no object; a listing that fails raises, since failure is
+the driver refuses is remembered and taken as true of no object; a listing that fails raises, since failure is
 not emptiness.
 """
 
@@ -215,7 +215,7 @@ async def _fetch_plain_poll_listing(session: Session, row: KindRow, lookup: Look
 
 
 def _may_differ(known: Any, handle: Handle, paused: Any) -> bool:
-    """paused: the ids of the paused domains; None when the driver does not tell."""
+    """paused: the ids of the paused domains; None when the driver does not select them."""
     if known is None or paused is None or known.id != handle.number:
         return True
     return bool((known.state == "paused") != (handle.id in paused))

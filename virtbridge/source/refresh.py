@@ -71,13 +71,13 @@ class Refresher:
         """The kinds whose last listing left some objects as they were, since an event was newer."""
         return self._differences.skipped
 
-    def held(self, kind: Kind) -> list[Key]:
+    def keys(self, kind: Kind) -> list[Key]:
         """The objects of a kind that is followed or polled."""
         return [key for key in self._session.handles if key.kind is kind]
 
     def in_turn(self, kind: Kind) -> list[Key]:
         """The next few objects, round robin, so that what only the XML shows is found in the end."""
-        return self._round_robin.take(kind, self.held(kind))
+        return self._round_robin.take(kind, self.keys(kind))
 
     # -- kinds that are followed or polled -----------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class Refresher:
         with self._newer.since_now() as newer:
             listed = await fetch_poll_listing(self._session, row, self._lookup)
             changed = await listed.changed(self._session.name, self._lookup)
-            missing = {key.id for key in self.held(row.kind)} - listed.handles.keys()
+            missing = {key.id for key in self.keys(row.kind)} - listed.handles.keys()
             if not missing and not any(may_read_differently(*pair) for pair in changed.values()):
                 states = {key: pair for key, pair in changed.items() if key not in newer}
                 self._differences.publish_states(states)
@@ -171,11 +171,11 @@ class Refresher:
     async def _load_all_children(self, row: KindRow, depth: Depth) -> None:
         """Of the objects that may hold any; those of all others are gone."""
         reading = next(self._readings)
-        held = {key.id: self._session.handles[key] for key in self.held(PARENT_KIND[row.kind])}
-        holders = await self._holders(row, held)
-        for scope in [each for each in self._listed if each.kind is row.kind and each.parent not in held]:
+        parents = {key.id: self._session.handles[key] for key in self.keys(PARENT_KIND[row.kind])}
+        holders = await self._holders(row, parents)
+        for scope in [each for each in self._listed if each.kind is row.kind and each.parent not in parents]:
             del self._listed[scope]
-        empty = [self._scope(row.kind, parent) for parent in held.keys() - holders.keys()]
+        empty = [self._scope(row.kind, parent) for parent in parents.keys() - holders.keys()]
         if depth.in_turn is not None:  # else there is nothing to say of them, every few seconds
             empty = [scope for scope in empty if self._listed.get(scope, ("unknown",))]
         async with self._publishing:
@@ -186,7 +186,7 @@ class Refresher:
         jobs = (self._load_if_there(row, handle, depth) for handle in holders.values())
         await all_in_turn(jobs, min(IN_TURN, len(holders)))
 
-    async def _holders(self, row: KindRow, held: Mapping[str, Handle]) -> Mapping[str, Handle]:
+    async def _holders(self, row: KindRow, parents: Mapping[str, Handle]) -> Mapping[str, Handle]:
         """The objects that may hold any; all that are known where the driver cannot select them."""
         try:
             return await fetch_holders(self._session, row)
@@ -195,7 +195,7 @@ class Refresher:
             refused = is_unsupported(error) or error.kind is ErrorKind.INVALID_ARGUMENT
             if not (parents_exist and refused):
                 raise
-            return held
+            return parents
 
     async def _load_if_there(self, row: KindRow, parent: Handle, depth: Depth) -> None:
         try:

@@ -21,14 +21,14 @@ class RoundRobin:
 
     def take(self, kind: Kind, keys: Iterable[Key]) -> list[Key]:
         """The next of these objects, all of one kind."""
-        share = next_in_turn(sorted(keys), self._last.get(kind, ()))
-        if share:
-            self._last[kind] = share[-1]
-        return share
+        chosen = next_in_turn(sorted(keys), self._last.get(kind, ()))
+        if chosen:
+            self._last[kind] = chosen[-1]
+        return chosen
 
 
 def next_in_turn(ids: Sequence[Any], last: Any) -> list[Any]:
-    """The share that comes after last in the sorted ids, and again from the start after the end."""
+    """Those that come after last in the sorted ids, and again from the start after the end."""
     size = min(max(SHARE_MIN, len(ids) // SHARE), len(ids))
     start = bisect_right(ids, last)
     return [*ids[start : start + size], *ids][:size]

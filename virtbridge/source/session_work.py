@@ -102,7 +102,7 @@ class SessionWork:
         self.kinds.announce()
         self.follower.release(row.kind)
         await asyncio.wait([others])
-        await self._rereads.read_all(self.refresher.held(row.kind))
+        await self._rereads.read_all(self.refresher.keys(row.kind))
 
     def has_to_be_audited(self, watched: frozenset[Kind]) -> bool:
         return bool(self.kinds.event_kinds or self.kinds.failures or self.kinds.polled_kinds & watched)
@@ -129,8 +129,8 @@ class SessionWork:
     async def poll(self, kind: Kind, wanted: Callable[[], bool]) -> None:
         """List a kind without events again. wanted: asked before each step. Raises BridgeError.
 
-        Publishes what events would have told; reads the XML of what is new or changed, and of a share of the
-        other objects.
+        Publishes what events would have announced; reads the XML of what is new or changed, and of some other
+        objects in turn.
         """
         async with self._one_at_a_time:
             if not wanted():

@@ -50,7 +50,7 @@ _EFFECTS: Mapping[tuple[str, str], Effect] = {
     ("defined", "added"): _DEFINED,
     ("defined", "updated"): _DEFINED,
     ("defined", "from-snapshot"): _DEFINED,
-    # A rename comes as undefined and defined with one UUID; only the second tells the new name.
+    # A rename comes as undefined and defined with one UUID; only the second has the new name.
     ("defined", "renamed"): Effect(persistent=True, renamed=True, rereads=True),
     ("undefined", "renamed"): Effect(),
     ("undefined", "removed"): Effect(undefined=True, has_managed_save=False),
@@ -97,7 +97,7 @@ _EFFECTS: Mapping[tuple[str, str], Effect] = {
     ("crashed", "crashloaded"): Effect(),  # the guest loads its crash kernel: it runs
 }
 
-# A detail that a newer libvirt adds: the event alone tells the state; the XML is read to be sure.
+# A detail that a newer libvirt adds: the event alone shows the state; the XML is read to be sure.
 _FALLBACK: Mapping[str, Effect] = {
     "defined": _DEFINED,
     "undefined": Effect(undefined=True),
@@ -120,7 +120,7 @@ def domain_outcome(known: DomainRecord, event: str, detail: str, name: str, doma
     """name, domain_id: those of the handle that came with the event, -1 for an inactive domain."""
     effect = domain_effect(event, detail)
     if effect.state == "shutdown" and not known.active:
-        # QEMU was ended while it started. That start failed, of which no other event tells: it stays off.
+        # QEMU was ended while it started. That start failed, and no other event says so: it stays off.
         return Outcome({})
     active = domain_id >= 0
     fields: dict[str, Any] = {"id": -1 if effect.state == "shutoff" else domain_id}
