@@ -6,7 +6,7 @@ libvirt here.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -96,29 +96,29 @@ class Differences:
         without id). exist: whether libvirt has listed any. check: called after each slice; raises when
         nothing more may be published.
         """
-        changes = self.of_records(scope, records, exist)
-        for start in range(0, len(changes), SLICE):
-            self._publish(changes[start : start + SLICE])
+        changes = self._of_records(scope, records, exist)
+        while some := list(islice(changes, SLICE)):
+            self._publish(some)
             await asyncio.sleep(0)  # the bus has its turns, and anything may happen in them
             check()
 
     def publish_none(self, scopes: Iterable[Key]) -> None:
         """That there are no objects in these parents."""
-        self._publish([change for scope in scopes for change in self.of_records(scope, {}, exist=False)])
+        self._publish([change for scope in scopes for change in self._of_records(scope, {}, exist=False)])
 
-    def of_records(self, scope: Key, records: Mapping[str, Any], exist: bool) -> list[Change]:
+    def _of_records(self, scope: Key, records: Mapping[str, Any], exist: bool) -> Iterator[Change]:
         row = KINDS[scope.kind]
-        changes: list[Change] = [Listing(scope.connection, scope.kind, records.keys(), scope.parent)]
+        name, kind, _, parent = scope
+        yield Listing(name, kind, records.keys(), parent)
         if row.parent and (field := row.parent.holder_field):
-            holder = Key(scope.connection, PARENT_KIND[scope.kind], scope.parent)
+            holder = Key(name, PARENT_KIND[kind], parent)
             if getattr(self._lookup(holder), field, exist) != exist:
                 self._newer.note(holder)
-                changes.append(Patch(holder, {field: exist}))
+                yield Patch(holder, {field: exist})
         for key_id, record in records.items():
-            key = scope._replace(id=key_id)
+            key = Key(name, kind, key_id, parent)
             if record is not self._lookup(key):
-                changes.append(Put(key, record))
-        return changes
+                yield Put(key, record)
 
     def _signal(self, before: Mapping[Key, Record | None]) -> list[Key]:
         """Of kinds that are polled: signal what follows from these records and the ones that are published;

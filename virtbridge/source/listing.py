@@ -5,7 +5,6 @@ the driver refuses is remembered and taken as true of no object; a listing that 
 not emptiness.
 """
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping
@@ -30,7 +29,7 @@ from virtbridge.source.domain_states import (
 )
 from virtbridge.source.kinds.row import Handle, KindRow
 from virtbridge.source.kinds.table import KINDS
-from virtbridge.tasks import all_of
+from virtbridge.tasks import all_of, in_steps
 
 log = logging.getLogger(__name__)
 
@@ -86,16 +85,15 @@ class Listed:
         The loop gets its turns meanwhile.
         """
         found: dict[Key, tuple[Record | None, Record]] = {}
-        for place, key_id in enumerate(self.handles):
-            if place % COMPARED_AT_ONCE == COMPARED_AT_ONCE - 1:
-                await asyncio.sleep(0)
-            key = Key(connection, self.row.kind, key_id)
-            known: Any = lookup(key)
-            fields = self.fields(key_id)
-            if known is None:
-                found[key] = None, self.row.record(**{self.row.id_field: key_id} | fields)
-            elif any(getattr(known, name) != value for name, value in fields.items()):
-                found[key] = known, replace(known, **fields)
+        async for some in in_steps(self.handles, COMPARED_AT_ONCE):
+            for key_id in some:
+                key = Key(connection, self.row.kind, key_id)
+                known: Any = lookup(key)
+                fields = self.fields(key_id)
+                if known is None:
+                    found[key] = None, self.row.record(**{self.row.id_field: key_id} | fields)
+                elif any(getattr(known, name) != value for name, value in fields.items()):
+                    found[key] = known, replace(known, **fields)
         return found
 
 

@@ -19,7 +19,9 @@ from virtbridge.source.definitions import Definitions, Fields
 from virtbridge.source.kinds.row import Handle, KindRow
 from virtbridge.source.kinds.table import KINDS
 from virtbridge.source.listing import Listed, fetch_current
-from virtbridge.tasks import all_of
+from virtbridge.tasks import all_of, in_steps
+
+AT_ONCE = 1000  # objects that are compared or completed in one turn of the loop: a few milliseconds
 
 
 @dataclass(slots=True)
@@ -33,6 +35,9 @@ class Depth:
     # Of those, the objects that are marked stale only because an earlier listing failed; the mark goes once
     # this one has succeeded for every parent.
     recovered: list[Key] = field(default_factory=list)
+
+    def includes(self, key: Key) -> bool:
+        return self.in_turn is None or key in self.in_turn
 
 
 class OnDemandRecords:
@@ -56,34 +61,37 @@ class OnDemandRecords:
         ids of the listing before this one, in this session.
         """
         name, kind, _, outer = scope
-        keys = {Key(name, kind, key_id, outer): handle for key_id, handle in listed.handles.items()}
-        to_read = {
-            key: handle
-            for key, handle in keys.items()
-            if depth.in_turn is None
-            or key in depth.in_turn
-            or key.id not in before  # it may have changed while there was no connection
-            or self._is_doubtful(key, listed)
-        }
-        depth.left_out += len(keys) - len(to_read)
+        to_read: dict[Key, Handle] = {}
+        left_out: list[Key] = []
+        async for some in in_steps(listed.handles.items(), AT_ONCE):
+            for key_id, handle in some:
+                key = Key(name, kind, key_id, outer)
+                # What is new to this session may have changed while there was no connection.
+                if depth.includes(key) or key_id not in before or self._is_doubtful(key, listed):
+                    to_read[key] = handle
+                else:
+                    left_out.append(key)
+        depth.left_out += len(left_out)
         reading = self._read_many(listed.row, to_read)
         current: Collection[str] | None = None
-        if parent and keys and listed.row.parent and listed.row.parent.current:
+        if parent and listed.handles and listed.row.parent and listed.row.parent.current:
             answers: list[Any] = await all_of([reading, fetch_current(self._session, listed.row, parent)])
             records, current = answers
         else:
             records = await reading
-        for key in keys.keys() - to_read.keys():
-            if isinstance(known := self._lookup(key), OnDemand):
-                records[key.id] = known
-                if known.stale and not self._definitions.is_unreadable(key):
-                    depth.recovered.append(key)
+        async for unread in in_steps(left_out, AT_ONCE):
+            for key in unread:
+                if isinstance(known := self._lookup(key), OnDemand):
+                    records[key.id] = known
+                    if known.stale and not self._definitions.is_unreadable(key):
+                        depth.recovered.append(key)
         complete: dict[str, OnDemand] = {}
-        for key_id, record in sorted(records.items()):
-            fields = listed.fields(key_id)
-            if current is not None:
-                fields["current"] = key_id in current
-            complete[key_id] = _with(record, fields)
+        async for ids in in_steps(sorted(records), AT_ONCE):
+            for key_id in ids:
+                fields = listed.fields(key_id)
+                if current is not None:
+                    fields["current"] = key_id in current
+                complete[key_id] = _with(records[key_id], fields)
         return listed.row.parent.finish(complete) if listed.row.parent else complete
 
     def _is_doubtful(self, key: Key, listed: Listed) -> bool:

@@ -5,7 +5,6 @@ run the sampler asks, which knows what to do about guests that do not answer. Ma
 worker reads.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -23,6 +22,7 @@ from virtbridge.source.calls.session import Session
 from virtbridge.source.domain_states import fetch_in_chunks
 from virtbridge.source.listing import COMPARED_AT_ONCE
 from virtbridge.source.stats.sampler import Samples
+from virtbridge.tasks import in_steps
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +68,8 @@ class Drift:
                     Key(self._session.name, Kind.DOMAIN, key_id): each for key_id, each in answer.items()
                 }
         found: list[Key] = []
-        for place, (key, each) in enumerate(told.items()):
-            if place % COMPARED_AT_ONCE == COMPARED_AT_ONCE - 1:
-                await asyncio.sleep(0)
-            if self._is_doubtful(key, each):
-                found.append(key)
+        async for some in in_steps(told.items(), COMPARED_AT_ONCE):
+            found += [key for key, each in some if self._is_doubtful(key, each)]
         self._told = {key: each for key, each in (self._told | told).items() if key in self._session.handles}
         return found
 
