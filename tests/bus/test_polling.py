@@ -16,7 +16,7 @@ from tests.support.followed import Followed
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import ON_DEMAND, Kind
 from virtbridge.source.calls.session import Session
-from virtbridge.source.round_robin import SHARE_MIN
+from virtbridge.source.reread_turns import SHARE_MIN
 
 URI = "test:///default"
 EXTRA = "<domain type='test'><name>{name}</name><memory>1024</memory><os><type>hvm</type></os></domain>"

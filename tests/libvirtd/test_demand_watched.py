@@ -17,7 +17,7 @@ from tests.support.followed import Followed
 from tests.support.libvirtd import Libvirtd, is_available, own_domain, qemu_xml
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import Key, Kind
-from virtbridge.source.round_robin import SHARE_MIN
+from virtbridge.source.reread_turns import SHARE_MIN
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="a private libvirtd needs root")
 

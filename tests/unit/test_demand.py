@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.until import until
 from virtbridge.cache.cache import Cache
-from virtbridge.cache.demand import MAX_ANSWERS, REST, Demand
+from virtbridge.cache.demand import MAX_ANSWERS, PAUSE, Demand
 from virtbridge.cache.flight import SingleFlight
 from virtbridge.clock import moment_us
 from virtbridge.errors import BridgeError, ErrorKind
@@ -131,7 +131,7 @@ async def test_who_asks_without_end_leaves_the_host_time_for_others() -> None:
     before = monotonic()
     took_s = before - began[-1]
     await host.demand.answer(DOMAIN, "another question", 0, work)
-    assert began[-1] - before < REST * took_s  # for which the same question would have waited
+    assert began[-1] - before < PAUSE * took_s  # for which the same question would have waited
 
 
 async def test_who_polls_keeps_its_interval() -> None:

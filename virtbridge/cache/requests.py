@@ -18,9 +18,10 @@ from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import ON_DEMAND, Key, Kind, connection_key
+from virtbridge.pauses import Pauses
 from virtbridge.tasks import all_of
 
-_REST, _REST_MAX_S = 3, 10.0
+_PAUSE, _PAUSE_MAX_S = 3, 10.0
 
 
 class Source(Protocol):
@@ -51,8 +52,8 @@ class Requests:
     def __init__(self, source: Source, metrics: Metrics, cache: Cache) -> None:
         self._source = source
         self._flights = SingleFlight(metrics)
-        self._rested_at: dict[str, float] = {}  # when the next refresh of a connection may begin
-        self._turns: dict[str, asyncio.Lock] = {}  # of those of other kinds, or one of them would not rest
+        self._pauses = Pauses(_PAUSE, _PAUSE_MAX_S)  # between refreshes of a connection
+        self._turns: dict[str, asyncio.Lock] = {}  # of those of other kinds, or one of them would not pause
         self._demand = Demand(cache, self._flights, metrics)
         self._related = Related(cache, self._demand, self.load)
         self._polling = Polling(source, cache, metrics, self._poll)
@@ -65,7 +66,7 @@ class Requests:
         await self._source.close(name)
 
     def _connection_dropped(self, key: Key) -> None:
-        self._rested_at.pop(key.connection, None)
+        self._pauses.forget(key.connection)
         self._turns.pop(key.connection, None)
         self._flights.disown(key.connection)
 
@@ -111,21 +112,20 @@ class Requests:
         await self._flights.run_anew((about, kinds), lambda: self._refresh(connection, kinds))
 
     async def _refresh(self, connection: str, kinds: frozenset[Kind]) -> None:
-        """Anyone may ask, as often as they like: libvirt gets _REST times as long to recover as the last
-        one took, but no more than _REST_MAX_S. A host that hung until the connection was lost needs none.
+        """Anyone may ask, as often as they like, so there is a pause after each. A host that hung until the
+        connection was lost needs none.
         """
         async with self._turns.setdefault(connection, asyncio.Lock()):
-            await asyncio.sleep(self._rested_at.get(connection, 0.0) - monotonic())
-            began, rests = monotonic(), True
+            await self._pauses.over(connection)
+            began_s, pauses = monotonic(), True
             try:
                 await self._source.refresh(connection, kinds)
             except BridgeError as error:
-                rests = error.kind is not ErrorKind.NOT_CONNECTED
+                pauses = error.kind is not ErrorKind.NOT_CONNECTED
                 raise
             finally:
-                if rests:
-                    now = monotonic()
-                    self._rested_at[connection] = now + min(_REST_MAX_S, _REST * (now - began))
+                if pauses:
+                    self._pauses.begin(connection, monotonic() - began_s)
 
     def watch(self, connection: str, intervals: Mapping[Kind, float]) -> None:
         """The shortest intervals that anyone watches with, in seconds, by kind."""

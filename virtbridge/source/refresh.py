@@ -37,11 +37,13 @@ from virtbridge.source.listing import (
 )
 from virtbridge.source.newer import Newer
 from virtbridge.source.on_demand_records import Depth, OnDemandRecords, is_parent_gone
-from virtbridge.source.round_robin import RoundRobin
+from virtbridge.source.reread_turns import RereadTurns
 from virtbridge.tasks import all_in_turn
 
 
 class Refresher:
+    """For one session. states: which kinds it has, followed, polled or failing."""
+
     def __init__(
         self,
         session: Session,
@@ -59,7 +61,7 @@ class Refresher:
         self._definitions = definitions
         self._records = OnDemandRecords(session, lookup, definitions)
         self._differences = Differences(session, publish, lookup, states, newer)
-        self._round_robin = RoundRobin()
+        self._reread_turns = RereadTurns()
         # Of what is read on demand, by scope: the ids of the last listing, and which reading brought it.
         self._listed: dict[Key, Collection[str]] = {}
         self._published: dict[Key, int] = {}
@@ -77,7 +79,7 @@ class Refresher:
 
     def in_turn(self, kind: Kind) -> list[Key]:
         """The next few objects, round robin, so that what only the XML shows is found in the end."""
-        return self._round_robin.take(kind, self.keys(kind))
+        return self._reread_turns.take(kind, self.keys(kind))
 
     # -- kinds that are followed or polled -----------------------------------------------------------------
 
@@ -146,7 +148,7 @@ class Refresher:
         definition, though it was read before. Returns whether all were read. Raises BridgeError.
         """
         row = KINDS[kind]
-        in_turn = None if everything else frozenset(self._round_robin.take(kind, self._known(kind)))
+        in_turn = None if everything else frozenset(self._reread_turns.take(kind, self._known(kind)))
         depth = Depth(in_turn)
         try:
             if about.kind is not Kind.CONNECTION:

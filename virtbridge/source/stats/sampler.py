@@ -27,6 +27,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord
 from virtbridge.model.statistics import Sample, Track, Values, flatten, group_flags, rated
+from virtbridge.pauses import Pauses
 from virtbridge.source.callbacks import Lookup
 from virtbridge.source.calls.errors import is_unsupported
 from virtbridge.source.calls.session import Session
@@ -41,7 +42,8 @@ log = logging.getLogger(__name__)
 HANGING_LIMIT = 3  # calls; libvirtd serves 5 of one client at a time, so there is room for others
 DEADLINE_FACTOR = 3  # of what the last good call took, on a slow or a large host
 DEADLINE_MOST_S = 10.0
-REST_MOST_S = 0.1
+PAUSE_MAX_S = 0.1
+_SINGLE = "single"  # what pauses: samples of single domains, whichever they are
 SINGLES_AT_A_TIME = 8  # domains, where there are no bulk statistics
 LOOKS_AT_A_TIME = 64  # at guests' monitors
 STUCK_MS = 300  # in one monitor command: then the guest's emulator does not answer
@@ -146,24 +148,23 @@ class Sampler:
         self._limited = False
         self._one_at_a_time = asyncio.Lock()
         self._singles = asyncio.Lock()
-        self._rested_at = 0.0  # when the next sample of a single domain may begin
+        self._pauses = Pauses(1, PAUSE_MAX_S)  # between samples of single domains
 
     async def sample(self, groups: frozenset[str], only: str | None = None) -> Samples:
         """A sample of each active domain by UUID, or of one domain, active or not. Raises BridgeError.
 
-        Anyone may ask for one, as often as they like: between two of those there is a rest as long as the
-        last one took, and a sample of all never waits for more than two of them.
+        Anyone may ask for one, as often as they like: between two of those there is a pause as long as
+        the last one took, and a sample of all never waits for more than two of them.
         """
         if only is None:
             return await self._sample_but_stuck(groups)
         async with self._singles:
-            await asyncio.sleep(self._rested_at - monotonic())
+            await self._pauses.over(_SINGLE)
             began = monotonic()
             try:
                 return await self._sample_but_stuck(groups, only)
             finally:
-                now = monotonic()
-                self._rested_at = now + min(now - began, REST_MOST_S)
+                self._pauses.begin(_SINGLE, monotonic() - began)
 
     async def sample_in_bulk(self, groups: frozenset[str]) -> Samples:
         """Likewise of each active domain; none where that would cost calls for each of them."""

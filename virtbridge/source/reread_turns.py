@@ -13,7 +13,7 @@ SHARE = 64  # of so many objects one is read again each time, and of any number 
 SHARE_MIN = 4
 
 
-class RoundRobin:
+class RereadTurns:
     """Where each kind's turn has come to."""
 
     def __init__(self) -> None:
