@@ -128,7 +128,6 @@ class _Daemon:
             publish=cache.apply,
             lookup=cache.get,
             watched=self._clients.present,
-            look=lambda *args: self._requests.look(*args),
             batch=cache.batch,
             beat_s=min(BEAT_S, (self._notifier.watchdog_s or math.inf) / 3),
             metrics=metrics,

@@ -1,7 +1,8 @@
 """Asyncio jobs that begin or end together. For every layer; main thread."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from itertools import islice
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -27,3 +28,28 @@ async def end_all(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def all_in_turn(jobs: Iterable[Coroutine[Any, Any, T]], limit: int) -> list[T]:
+    """All answers as they come, of at most so many jobs at a time; or the first error once every job under
+    way has ended.
+
+    jobs: made one by one, as their turns come.
+    """
+    answers: list[T] = []
+    left = iter(jobs)
+
+    async def one_after_the_other() -> None:
+        for job in left:
+            answers.append(await job)
+
+    await all_of(one_after_the_other() for _ in range(limit))
+    return answers
+
+
+async def in_steps(items: Iterable[T], size: int) -> AsyncIterator[list[T]]:
+    """All of them, so many at a time, with a turn of the loop for everything else after each step."""
+    left = iter(items)
+    while some := list(islice(left, size)):
+        yield some
+        await asyncio.sleep(0)

@@ -16,7 +16,7 @@ from tests.support.followed import Followed
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import ON_DEMAND, Kind
 from virtbridge.source.calls.session import Session
-from virtbridge.source.round_robin import SHARE_MIN
+from virtbridge.source.reread_turns import SHARE_MIN
 
 URI = "test:///default"
 EXTRA = "<domain type='test'><name>{name}</name><memory>1024</memory><os><type>hvm</type></os></domain>"
@@ -61,9 +61,9 @@ async def test_nothing_is_polled_unless_somebody_watches_and_the_end_is_at_once(
         before = source.calls()
         await asyncio.sleep(0.2)
         assert source.calls() == before
-        source.connections.watch("c", FAST)
+        source.requests.watch("c", FAST)
         await polled(source)
-        source.connections.watch("c", {})
+        source.requests.watch("c", {})
         await idle(source)
         before = source.calls()
         await asyncio.sleep(0.2)
@@ -79,9 +79,9 @@ async def test_a_quiet_poll_is_one_listing_and_one_state_read(other: Any) -> Non
             (Kind.NETWORK, {"listAllNetworks": 2}),
         ):
             before, count = source.calls(), polls(source)
-            source.connections.watch("c", {kind: 0.02})
+            source.requests.watch("c", {kind: 0.02})
             await polled(source, 4)
-            source.connections.watch("c", {})
+            source.requests.watch("c", {})
             await idle(source)
             done = polls(source) - count
             cost = Counter(source.calls()) - Counter(before)
@@ -92,7 +92,7 @@ async def test_a_quiet_poll_is_one_listing_and_one_state_read(other: Any) -> Non
 async def test_a_domain_s_life_looks_as_with_events(other: Any) -> None:
     async with Followed() as source:
         await source.ready(URI, events=False)
-        source.connections.watch("c", FAST)
+        source.requests.watch("c", FAST)
         domain = other.defineXML(EXTRA.format(name="extra"))
         uuid = domain.UUIDString()
         try:
@@ -134,7 +134,7 @@ async def test_what_a_start_changes_beside_the_state_is_read_too(other: Any) -> 
     try:
         async with Followed() as source:
             await source.ready(URI, events=False)
-            source.connections.watch("c", FAST)
+            source.requests.watch("c", FAST)
             domain.create()
             await source.until(lambda: source.domain(uuid).active)
             domain.managedSave()
@@ -154,7 +154,7 @@ async def test_what_a_start_changes_beside_the_state_is_read_too(other: Any) -> 
 async def test_networks_come_start_stop_and_go(other: Any) -> None:
     async with Followed() as source:
         await source.ready(URI, events=False)
-        source.connections.watch("c", FAST)
+        source.requests.watch("c", FAST)
         network = other.networkDefineXML(NETWORK)
         uuid = network.UUIDString()
         try:
@@ -183,7 +183,7 @@ async def test_a_kind_without_events_is_polled_beside_one_with(
         await source.ready(URI)
         assert source.connection().event_kinds == ("domain", "nodedev", "pool")
         assert source.connection().demand_kinds == tuple(sorted({"network"} | ON_DEMAND))
-        source.connections.watch("c", FAST)
+        source.requests.watch("c", FAST)
         before = source.calls()
         network = other.networkDefineXML(NETWORK)
         try:
@@ -205,7 +205,7 @@ async def test_without_bulk_statistics_only_what_moved_is_asked_for_its_state(
         async with Followed() as source:
             await source.ready(URI, events=False)
             before = source.calls()
-            source.connections.watch("c", {Kind.DOMAIN: 0.02})
+            source.requests.watch("c", {Kind.DOMAIN: 0.02})
             await polled(source)
             assert source.calls()["state"] == before["state"]
             domains[0].create()
@@ -236,7 +236,7 @@ async def test_a_failed_poll_keeps_what_was_known_and_says_so_until_one_succeeds
         known = dict(source.cache.records(Kind.DOMAIN))
         with monkeypatch.context() as broken:
             refuse(broken, method, libvirt.VIR_ERR_OPERATION_FAILED)
-            source.connections.watch("c", FAST)
+            source.requests.watch("c", FAST)
             await source.until(lambda: source.connection().last_error[0] == ErrorKind.OPERATION_FAILED)
             await polled(source, 6)
             assert dict(source.cache.records(Kind.DOMAIN)) == known
@@ -254,9 +254,9 @@ async def test_a_trouble_that_nobody_watches_any_more_is_over(
     async with Followed() as source:
         await source.ready(URI, events=False)
         refuse(monkeypatch, "listAllNetworks", libvirt.VIR_ERR_OPERATION_FAILED)
-        source.connections.watch("c", FAST)
+        source.requests.watch("c", FAST)
         await source.until(lambda: source.connection().last_error[1])
-        source.connections.watch("c", {})
+        source.requests.watch("c", {})
         assert source.connection().last_error == ("", "")
 
 
@@ -275,7 +275,7 @@ async def test_one_domain_that_cannot_be_read_does_not_spoil_the_poll(
     monkeypatch.setattr(libvirt.virDomain, "XMLDesc", only_some)
     async with Followed() as source:
         await source.ready(URI, events=False)
-        source.connections.watch("c", FAST)
+        source.requests.watch("c", FAST)
         domain, second = (other.defineXML(EXTRA.format(name=name)) for name in ("extra", "second"))
         try:
             await source.until(lambda: source.named(Kind.DOMAIN, "second"))
@@ -305,7 +305,7 @@ async def test_an_object_missing_from_a_glance_but_there_is_kept(
         await source.ready(URI, events=False)
         before = source.domain(domain.UUIDString())
         monkeypatch.setattr(Session, "call", call)
-        source.connections.watch("c", {Kind.DOMAIN: 0.02})
+        source.requests.watch("c", {Kind.DOMAIN: 0.02})
         await polled(source, 3)
         assert source.domain(domain.UUIDString()) == before
         assert source.lifecycles(domain.UUIDString()) == []
@@ -328,12 +328,12 @@ async def test_a_refresh_tells_of_events_too_where_there_are_none(other: Any) ->
 async def test_a_shorter_interval_counts_from_the_last_look(other: Any) -> None:
     async with Followed() as source:
         await source.ready(URI, events=False)
-        source.connections.watch("c", {Kind.DOMAIN: 3600.0})
+        source.requests.watch("c", {Kind.DOMAIN: 3600.0})
         await asyncio.sleep(0.1)
         assert polls(source) == 0  # the sync was just now
-        source.connections.watch("c", {Kind.DOMAIN: 0.05})
+        source.requests.watch("c", {Kind.DOMAIN: 0.05})
         await polled(source, 1)
-        source.connections.watch("c", {Kind.DOMAIN: 3600.0, Kind.NETWORK: 3600.0})
+        source.requests.watch("c", {Kind.DOMAIN: 3600.0, Kind.NETWORK: 3600.0})
         await asyncio.sleep(0.1)
         count = polls(source)
         await asyncio.sleep(0.2)
@@ -345,10 +345,10 @@ async def test_a_watch_goes_on_with_the_next_session(other: Any, tmp_path: Path)
     node.write_text(f"<node>{EXTRA.format(name='a')}</node>")
     async with Followed() as source:
         await source.ready(f"test://{node}", events=False)
-        source.connections.watch("c", FAST)
+        source.requests.watch("c", FAST)
         await polled(source)
         connection = source.connections._connections["c"]
-        session, _ = connection.live()
+        session, _ = connection.ready()
         node.write_text(f"<node>{EXTRA.format(name='a')}{EXTRA.format(name='b')}</node>")
         session._lose(libvirt_lost())
         await source.until(lambda: source.named(Kind.DOMAIN, "b"))

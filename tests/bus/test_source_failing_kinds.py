@@ -15,7 +15,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Put
 from virtbridge.model.keys import ON_DEMAND, Key, Kind, connection_key
 from virtbridge.model.records import NetworkRecord
-from virtbridge.source.kinds.with_events import KINDS
+from virtbridge.source.kinds.table import FOLLOWED
 
 URI = "test:///default"
 NO_DAEMON = "Failed to connect socket to '/run/libvirt/virtnetworkd-sock'"
@@ -56,7 +56,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
 
 
 OTHERS = {"domain", "nodedev", "pool"}  # the test driver has no secrets
-LISTS = {spec.list_all for spec in KINDS.values()}
+LISTS = {spec.list_all for spec in FOLLOWED.values()}
 NETWORKS = ("listAllNetworks", "networkEventRegisterAny")
 
 
@@ -202,6 +202,6 @@ async def test_a_driver_without_pools_has_no_volumes(other: Any, failing: Failin
         await source.ready(URI)
         assert source.connection().demand_kinds == on_demand()
         with pytest.raises(BridgeError) as caught:
-            await source.connections.load(connection_key("c"), Kind.VOLUME, whole=True)
+            await source.connections.load(connection_key("c"), Kind.VOLUME, everything=True)
         assert caught.value.kind is ErrorKind.NOT_SUPPORTED
         assert "volume" not in source.connection().demand_kinds

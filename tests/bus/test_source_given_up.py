@@ -9,14 +9,14 @@ from tests.support.followed import Followed
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import ErrorKind
 from virtbridge.source.calls.opening import HUNG_LIMIT
-from virtbridge.source.kinds.with_events import KINDS
+from virtbridge.source.kinds.table import FOLLOWED
 
 URI = "test:///default"
 
 
 async def test_sessions_that_were_given_up_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    for method in {spec.list_all for spec in KINDS.values()}:
+    for method in {spec.list_all for spec in FOLLOWED.values()}:
         real = getattr(libvirt.virConnect, method)
         monkeypatch.setattr(
             libvirt.virConnect,

@@ -20,10 +20,10 @@ from tests.support.followed import Followed
 from tests.support.until import until
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.model.keys import ON_DEMAND, Key, Kind
-from virtbridge.source import reread
+from virtbridge.model.keys import ON_DEMAND, Key, Kind, connection_key
+from virtbridge.source import rereads
 from virtbridge.source.calls.session import Session
-from virtbridge.source.sync import fetch_inventory
+from virtbridge.source.listing import fetch_listing
 
 URI = "test:///default"
 EXTRA = "<domain type='test'><name>extra</name><memory>1024</memory><os><type>hvm</type></os></domain>"
@@ -232,7 +232,19 @@ async def test_unreadable_xml_keeps_what_was_known_and_is_told_once(
     assert [record.message.partition(" conn=")[0] for record in ours] == ["unreadable XML"]
 
 
-@pytest.mark.parametrize("times", [2, reread.AGAIN_TIMES + 1])
+@pytest.mark.parametrize("everything", [True, False])
+async def test_a_listing_that_was_published_keeps_no_handle(
+    other: Any, caplog: pytest.LogCaptureFixture, everything: bool
+) -> None:
+    with caplog.at_level(logging.DEBUG, "virtbridge"):
+        async with Followed() as source:
+            await source.ready(URI)
+            await source.connections.load(connection_key("c"), Kind.INTERFACE, everything)
+            assert list(source.cache.keys(Kind.INTERFACE))
+    assert not [record for record in caplog.records if "closed connection" in record.message]
+
+
+@pytest.mark.parametrize("times", [2, rereads.AGAIN_TIMES + 1])
 async def test_a_definition_that_could_not_be_read_is_tried_again_and_not_for_ever(
     other: Any, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
@@ -244,11 +256,11 @@ async def test_a_definition_that_could_not_be_read_is_tried_again_and_not_for_ev
             return real(domain, flags)
         raise libvirt.libvirtError("busy")
 
-    monkeypatch.setattr(reread, "AGAIN_S", 0.001)
+    monkeypatch.setattr(rereads, "AGAIN_S", 0.001)
     monkeypatch.setattr(libvirt.virDomain, "XMLDesc", refuse)
     async with Followed() as source:
         await source.ready(URI)
-        if times > reread.AGAIN_TIMES:
+        if times > rereads.AGAIN_TIMES:
             await until(lambda: len(calls) == times)
             await asyncio.sleep(0.2)
             assert len(calls) == times
@@ -304,13 +316,13 @@ async def test_a_refresh_reads_what_an_event_told_of_meanwhile(
 
         async def fetch(session: Any, spec: Any) -> Any:
             nonlocal events
-            found = await fetch_inventory(session, spec)
+            found = await fetch_listing(session, spec)
             if events:
                 events -= 1
-                source.connections._connections["c"].live()[1].follower.touch(key)
+                source.connections._connections["c"].ready()[1].newer.note(key)
             return found
 
-        monkeypatch.setattr("virtbridge.source.session_work.fetch_inventory", fetch)
+        monkeypatch.setattr("virtbridge.source.refresh.fetch_listing", fetch)
         pool.setAutostart(1)
         try:
             await source.connections.refresh("c", frozenset({Kind.POOL}))
@@ -387,7 +399,7 @@ async def test_what_a_read_finds_gone_is_dropped_unless_it_was_defined_anew(
             raise error
         return real(domain, flags)
 
-    monkeypatch.setattr(reread, "GONE_S", 0.05)
+    monkeypatch.setattr(rereads, "GONE_S", 0.05)
     async with Followed() as source:
         await source.ready(URI)
         domain = await replaced_while_it_is_read(source, other, monkeypatch, read, blocked)

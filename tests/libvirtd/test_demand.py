@@ -18,7 +18,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.answers import DhcpLease, GuestAddress, GuestInterface
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.xml import BadXml
-from virtbridge.source.kinds.without_events import DEMAND
+from virtbridge.source.kinds.table import KINDS
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs root, libvirtd and namespaces")
 
@@ -306,20 +306,20 @@ async def test_one_that_cannot_be_read_does_not_spoil_its_listing(
     for name in ("good", "bad", "unnamed"):
         take(domain, name)
     await source.ready(host.qemu_uri)
-    spec = DEMAND[Kind.SNAPSHOT]
+    spec = KINDS[Kind.SNAPSHOT]
     broken: set[str] = {"bad", "unnamed"}
 
     def identify(raw: Any) -> str:
         if raw.getName() == "unnamed" and "unnamed" in broken:
             raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
-        return spec.identify(raw)
+        return spec.id_of(raw)
 
     def parse(xml: str) -> Any:
         if "<name>bad</name>\n  <state>" in xml and "bad" in broken:
             raise BadXml("domainsnapshot: odd")
         return spec.parse(xml)
 
-    monkeypatch.setitem(DEMAND, Kind.SNAPSHOT, replace(spec, identify=identify, parse=parse))  # type: ignore[arg-type]
+    monkeypatch.setitem(KINDS, Kind.SNAPSHOT, replace(spec, id_of=identify, parse=parse))  # type: ignore[arg-type]
     key = Key("c", Kind.DOMAIN, domain.UUIDString())
     for _ in range(3):
         await source.cost(Kind.SNAPSHOT, key)

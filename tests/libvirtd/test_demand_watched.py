@@ -17,7 +17,7 @@ from tests.support.followed import Followed
 from tests.support.libvirtd import Libvirtd, is_available, own_domain, qemu_xml
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import Key, Kind
-from virtbridge.source.round_robin import SHARE_MIN
+from virtbridge.source.reread_turns import SHARE_MIN
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="a private libvirtd needs root")
 
@@ -53,7 +53,7 @@ def filtered(host: Libvirtd) -> Iterator[Any]:
 
 
 def watch(source: Followed, *kinds: Kind, interval_s: float = FAST_S) -> None:
-    source.connections.watch("c", dict.fromkeys(kinds, interval_s))
+    source.requests.watch("c", dict.fromkeys(kinds, interval_s))
 
 
 def names(source: Followed, kind: Kind) -> set[str]:
@@ -315,16 +315,15 @@ async def test_a_slow_kind_holds_up_no_other(
     source: Followed, filtered: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await source.ready(filtered.getURI())
-    loader = source.connections._connections["c"]._loader
-    assert loader is not None
-    read, held = loader.load, asyncio.Event()
+    refresher = source.connections._connections["c"].ready()[1].refresher
+    read, held = refresher.load, asyncio.Event()
 
-    async def load(about: Key, kind: Kind, *, whole: bool = True) -> bool:
+    async def load(about: Key, kind: Kind, *, everything: bool = True) -> bool:
         if kind is Kind.INTERFACE:
             await held.wait()
-        return await read(about, kind, whole=whole)
+        return await read(about, kind, everything=everything)
 
-    monkeypatch.setattr(loader, "load", load)
+    monkeypatch.setattr(refresher, "load", load)
     watch(source, Kind.INTERFACE, Kind.NWFILTER)
     await polled(source, 5)
     assert len(names(source, Kind.NWFILTER)) == FILTERS

@@ -10,7 +10,7 @@ from tests.support.costs import spent
 from tests.support.followed import Followed
 from tests.support.libvirtd import Libvirtd, is_available, start_qemu
 from tests.support.stopped import stopped
-from virtbridge.source.session_work import Live
+from virtbridge.source.reread_turns import RereadTurns
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs root, libvirtd and namespaces")
 
@@ -21,7 +21,7 @@ MIB = 1 << 20
 @pytest.fixture(autouse=True)
 def nobody_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of those that are read again a few at a time, which would find it as well."""
-    monkeypatch.setattr(Live, "_share", lambda *_: [])
+    monkeypatch.setattr(RereadTurns, "take", lambda *_: [])
 
 
 def define(conn: Any, name: str, memory: int, current: int, devices: str = "") -> Any:

@@ -17,7 +17,7 @@ from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Key, Kind
 from virtbridge.source.kinds.enums import state_words
-from virtbridge.source.kinds.with_events import KINDS
+from virtbridge.source.kinds.table import FOLLOWED
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs root, libvirtd and namespaces")
 
@@ -249,7 +249,7 @@ async def test_the_first_sync_takes_few_round_trips(host: Libvirtd, other: Any) 
         everything = (loop.time() - began) / link.round_trip_s
         assert all(record.xml for _, record in source.cache.records(Kind.DOMAIN))
         calls = source.calls()
-        assert calls["XMLDesc"] == sum(1 for kind in KINDS for _ in source.cache.keys(kind))
+        assert calls["XMLDesc"] == sum(1 for kind in FOLLOWED for _ in source.cache.keys(kind))
         assert sum(calls.values()) - calls["XMLDesc"] <= 60
         # 10 and 30 are the goals on a quiet machine; one call after the other would take 200 and more.
         assert states < 15

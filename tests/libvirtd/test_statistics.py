@@ -15,7 +15,7 @@ from tests.support.followed import Followed
 from tests.support.libvirtd import Libvirtd, is_available, qemu_xml, start_qemu
 from tests.support.stopped import stopped
 from tests.support.until import until
-from virtbridge.cache.statistics import Samples, Statistics, Wish
+from virtbridge.cache.statistics import Samples, Sampling, Statistics
 from virtbridge.config import StatsConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Key, Kind
@@ -43,7 +43,7 @@ class Watcher:
         pass
 
     def watch(self, interval_ms: int = 200) -> None:
-        self.statistics.want("c", "me", Wish(interval_ms, USUAL_GROUPS))
+        self.statistics.want("c", "me", Sampling(interval_ms, USUAL_GROUPS))
 
     async def next(self, count: int = 1) -> Samples:
         before = len(self.rounds)

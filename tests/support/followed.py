@@ -34,7 +34,6 @@ class Followed:
             publish=self._publish,
             lookup=self.cache.get,
             watched=lambda: self.watched,
-            look=lambda *args: self.requests.look(*args),
             metrics=self.metrics,
             refresh=replace(refresh, **changes),
         )

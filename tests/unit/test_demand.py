@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.until import until
 from virtbridge.cache.cache import Cache
-from virtbridge.cache.demand import MAX_ANSWERS, REST, Demand
+from virtbridge.cache.demand import MAX_ANSWERS, PAUSE, Demand
 from virtbridge.cache.flight import SingleFlight
 from virtbridge.clock import moment_us
 from virtbridge.errors import BridgeError, ErrorKind
@@ -60,8 +60,8 @@ class Host:
     async def load(self, max_age_s: float = 0) -> None:
         await self.demand.load(DOMAIN, Kind.SNAPSHOT, max_age_s, self.read)
 
-    async def look(self, max_age_s: float) -> tuple[float, float]:
-        return await self.demand.look(DOMAIN, Kind.SNAPSHOT, max_age_s, self.read)
+    async def poll(self, max_age_s: float) -> tuple[float, float]:
+        return await self.demand.poll(DOMAIN, Kind.SNAPSHOT, max_age_s, self.read)
 
     async def read(self, whole: bool) -> bool:
         self.depths.append(whole)
@@ -131,7 +131,7 @@ async def test_who_asks_without_end_leaves_the_host_time_for_others() -> None:
     before = monotonic()
     took_s = before - began[-1]
     await host.demand.answer(DOMAIN, "another question", 0, work)
-    assert began[-1] - before < REST * took_s  # for which the same question would have waited
+    assert began[-1] - before < PAUSE * took_s  # for which the same question would have waited
 
 
 async def test_who_polls_keeps_its_interval() -> None:
@@ -144,7 +144,7 @@ async def test_who_polls_keeps_its_interval() -> None:
         return False
 
     for _ in range(3):
-        await host.demand.look(DOMAIN, Kind.SNAPSHOT, 0, work)
+        await host.demand.poll(DOMAIN, Kind.SNAPSHOT, 0, work)
     assert all(after - before < 0.15 for before, after in pairwise(began))
     await host.demand.load(DOMAIN, Kind.SNAPSHOT, 0, work)
     assert began[-1] - began[-2] >= 0.19
@@ -258,30 +258,30 @@ async def test_what_a_failed_reading_has_brought_is_not_stale() -> None:
 async def test_who_polls_and_who_asks_share_what_is_enough_for_both() -> None:
     host = Host()
     await host.load()
-    assert await host.look(60) == await host.look(60)  # when it was loaded
+    assert await host.poll(60) == await host.poll(60)  # when it was loaded
     assert host.depths == [True]
-    await host.look(0)
-    await host.look(60)
+    await host.poll(0)
+    await host.poll(60)
     await host.load(60)  # as young as the whole reading was
     assert host.depths == [True, False]
     await asyncio.sleep(0.05)
-    await host.look(0.05)
+    await host.poll(0.05)
     await host.load(0.05)  # which a part is not enough for
     assert host.depths == [True, False, False, True]
     host.is_small = True
     await asyncio.sleep(0.05)
-    await host.look(0.05)
+    await host.poll(0.05)
     await host.load(0.05)
     assert host.depths == [True, False, False, True, False]
 
 
 async def test_those_who_poll_and_ask_at_once_share_a_reading_unless_it_began_as_a_part() -> None:
     host = Host()
-    both = [asyncio.create_task(each) for each in (host.look(60), host.load(60), host.look(60))]
+    both = [asyncio.create_task(each) for each in (host.poll(60), host.load(60), host.poll(60))]
     await asyncio.gather(*both)
     assert host.depths == [True]  # it had not begun
     host.gate.clear()
-    poll = asyncio.create_task(host.look(0))
+    poll = asyncio.create_task(host.poll(0))
     await until(lambda: len(host.depths) == 2)
     askers = [asyncio.create_task(host.load(0)) for _ in range(5)]
     await asyncio.sleep(0)
@@ -292,7 +292,7 @@ async def test_those_who_poll_and_ask_at_once_share_a_reading_unless_it_began_as
     host.gate.clear()
     asker = asyncio.create_task(host.load(0))
     await until(lambda: len(host.depths) == 4)
-    poll = asyncio.create_task(host.look(60))
+    poll = asyncio.create_task(host.poll(60))
     await asyncio.sleep(0)
     host.gate.set()
     await asyncio.gather(poll, asker)
@@ -303,17 +303,17 @@ async def test_a_poll_that_nobody_needs_any_more_ends_at_once() -> None:
     host = Host()
     host.gate.clear()
     host.does = lambda: host.cache.apply(listing("a"))
-    poll = asyncio.create_task(host.look(0))
+    poll = asyncio.create_task(host.poll(0))
     await until(lambda: host.asked == 1)
     poll.cancel()
     await asyncio.sleep(0)
     host.gate.set()
     await asyncio.sleep(0.01)
     assert (host.names(), host.demand.loaded("lab")) == ([], frozenset())
-    await host.look(60)  # nobody joins what has ended
+    await host.poll(60)  # nobody joins what has ended
     assert (host.asked, host.names()) == (2, ["a"])
     host.gate.clear()
-    polls = [asyncio.create_task(host.look(0)) for _ in range(2)]
+    polls = [asyncio.create_task(host.poll(0)) for _ in range(2)]
     await until(lambda: host.asked == 3)
     polls[0].cancel()
     await asyncio.sleep(0)

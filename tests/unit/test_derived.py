@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from virtbridge.model.records import DomainRecord, NetworkRecord
 from virtbridge.source.kinds.derived import derived, may_read_differently
+from virtbridge.source.kinds.domain_lifecycle import domain_outcome
 from virtbridge.source.kinds.enums import DOMAIN_EVENT, DOMAIN_EVENT_DETAIL, STATE_REASON
-from virtbridge.source.kinds.lifecycle import NETWORK_EFFECTS, defined_outcome, domain_outcome
+from virtbridge.source.kinds.network import EFFECTS as NETWORK_EFFECTS
+from virtbridge.source.kinds.outcomes import defined_outcome
 
 UUID = "6695eb01-f6a4-8304-79aa-97f2502e193f"
 OFF = DomainRecord(UUID, "d", state="shutoff", state_reason="shutdown", persistent=True)

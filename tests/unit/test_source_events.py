@@ -4,15 +4,10 @@ from typing import Any
 
 import pytest
 
+from virtbridge.source.kinds import network, nodedev, pool, secret
+from virtbridge.source.kinds.domain_events import domain_events
 from virtbridge.source.kinds.enums import CONSTANTS
-from virtbridge.source.kinds.events import (
-    EventSpec,
-    domain_events,
-    network_events,
-    node_device_events,
-    pool_events,
-    secret_events,
-)
+from virtbridge.source.kinds.events import EventSpec, event_specs
 
 # What libvirt-python hands to a callback, and what is published. By the contract's name.
 SAMPLES: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
@@ -141,16 +136,16 @@ def test_values_of_another_shape_are_not_lost() -> None:
 
 
 def test_network_metadata_is_an_event_where_libvirt_has_it() -> None:
-    (spec,) = network_events({"VIR_NETWORK_EVENT_ID_METADATA_CHANGE": 1})
+    (spec,) = event_specs(network.EVENT_IDS, network.EVENT_ROWS, {"VIR_NETWORK_EVENT_ID_METADATA_CHANGE": 1})
     assert spec.decode((2, "urn:x")) == {"type": "element", "nsuri": "urn:x"}
 
 
 @pytest.mark.parametrize(
     ("events", "name", "rereads"),
     [
-        (pool_events(), "refresh", True),
-        (node_device_events(), "update", True),
-        (secret_events(), "value-changed", False),
+        (pool.EVENTS, "refresh", True),
+        (nodedev.EVENTS, "update", True),
+        (secret.EVENTS, "value-changed", False),
     ],
 )
 def test_the_other_kinds_have_one_event_each(events: tuple[EventSpec, ...], name: str, rereads: bool) -> None:

@@ -8,16 +8,13 @@ import pytest
 
 from virtbridge.model.records import DomainRecord, NetworkRecord, NodeDeviceRecord, PoolRecord, SecretRecord
 from virtbridge.source.kinds.derived import derived
+from virtbridge.source.kinds.domain_lifecycle import domain_effect, domain_outcome
 from virtbridge.source.kinds.enums import DOMAIN_EVENT, DOMAIN_EVENT_DETAIL, DOMAIN_STATE, STATE_REASON
-from virtbridge.source.kinds.lifecycle import (
-    NETWORK_EFFECTS,
-    NODE_DEVICE_EFFECTS,
-    POOL_EFFECTS,
-    defined_outcome,
-    domain_effect,
-    domain_outcome,
-    secret_outcome,
-)
+from virtbridge.source.kinds.network import EFFECTS as NETWORK_EFFECTS
+from virtbridge.source.kinds.nodedev import EFFECTS as NODE_DEVICE_EFFECTS
+from virtbridge.source.kinds.outcomes import defined_outcome
+from virtbridge.source.kinds.pool import EFFECTS as POOL_EFFECTS
+from virtbridge.source.kinds.secret import secret_outcome
 
 UUID = "6695eb01-f6a4-8304-79aa-97f2502e193f"
 OFF = DomainRecord(UUID, "d", state="shutoff", state_reason="unknown", persistent=True)
@@ -26,7 +23,7 @@ OFF = DomainRecord(UUID, "d", state="shutoff", state_reason="unknown", persisten
 def follow(record: DomainRecord, *events: tuple[str, str, int]) -> DomainRecord | None:
     for event, detail, number in events:
         outcome = domain_outcome(record, event, detail, "d", number)
-        if outcome.gone:
+        if outcome.removed:
             return None
         record = replace(record, **outcome.fields)
     return record
@@ -40,7 +37,11 @@ def test_every_effect_is_a_state_and_a_reason_of_libvirt(event: str, detail: str
     effect = domain_effect(event, detail)
     if effect.state:
         assert effect.state in DOMAIN_STATE.values()
-        for reason in (effect.reason, effect.already or effect.reason, effect.killed or effect.reason):
+        for reason in (
+            effect.reason,
+            effect.reason_if_same or effect.reason,
+            effect.reason_if_active or effect.reason,
+        ):
             assert reason in STATE_REASON[effect.state].values()
 
 
@@ -140,22 +141,22 @@ def test_a_network_is_there_while_active_or_persistent() -> None:
     known = NetworkRecord(UUID, "n", active=True, persistent=True)
     outcome = defined_outcome(NETWORK_EFFECTS, known, "undefined", "n")
     assert outcome.fields["persistent"] is False
-    assert not outcome.gone
-    assert defined_outcome(NETWORK_EFFECTS, NetworkRecord(UUID, "n", active=True), "stopped", "n").gone
-    assert not defined_outcome(NETWORK_EFFECTS, known, "stopped", "n").gone
+    assert not outcome.removed
+    assert defined_outcome(NETWORK_EFFECTS, NetworkRecord(UUID, "n", active=True), "stopped", "n").removed
+    assert not defined_outcome(NETWORK_EFFECTS, known, "stopped", "n").removed
 
 
 def test_a_pool_whose_target_is_built_or_deleted_stays_as_it_is() -> None:
     known = PoolRecord(UUID, "p", persistent=True)
     for event in ("created", "deleted", "yet-to-come"):
         outcome = defined_outcome(POOL_EFFECTS, known, event, "p")
-        assert (outcome.fields, outcome.gone, outcome.rereads) == ({"name": "p"}, False, True)
+        assert (outcome.fields, outcome.removed, outcome.rereads) == ({"name": "p"}, False, True)
 
 
 def test_a_device_is_gone_when_deleted_unless_it_is_defined() -> None:
     def after(known: NodeDeviceRecord, event: str) -> NodeDeviceRecord | None:
         outcome = defined_outcome(NODE_DEVICE_EFFECTS, known, event, known.name)
-        return None if outcome.gone else replace(known, **outcome.fields)
+        return None if outcome.removed else replace(known, **outcome.fields)
 
     plain = NodeDeviceRecord("usb_1_2")
     assert after(plain, "deleted") is None
@@ -171,9 +172,9 @@ def test_a_device_is_gone_when_deleted_unless_it_is_defined() -> None:
 
 
 def test_a_secret_is_there_while_it_is_defined() -> None:
-    assert secret_outcome("undefined", "n").gone
+    assert secret_outcome("undefined", "n").removed
     outcome = secret_outcome("defined", "n")
-    assert (outcome.fields, outcome.gone, outcome.rereads) == ({"name": "n"}, False, True)
+    assert (outcome.fields, outcome.removed, outcome.rereads) == ({"name": "n"}, False, True)
 
 
 def test_without_events_devices_and_secrets_are_told_in_their_own_words() -> None:

@@ -11,7 +11,7 @@ from virtbridge.model.domain import Disk, DomainDefinition
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord
 from virtbridge.model.statistics import USUAL_GROUPS
-from virtbridge.source.kinds.with_events import Handle
+from virtbridge.source.kinds.row import Handle
 from virtbridge.source.stats import sampler as module
 from virtbridge.source.stats.sampler import Sampler
 

@@ -34,7 +34,7 @@ from virtbridge.bus.properties import shapes
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.router import Router, face
 from virtbridge.bus.stats_watches import StatsWatches
-from virtbridge.bus.watches import Watches
+from virtbridge.bus.watches import KindWatches
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.cache.statistics import Statistics
@@ -83,7 +83,7 @@ class BusFace:
         shape_of = shapes(contract)
         publisher = Publisher(link, cache, shape_of, metrics, __version__)
         limits, stats = config.limits, config.stats
-        watches = Watches(
+        watches = KindWatches(
             cache,
             requests,
             clients,

@@ -7,19 +7,17 @@ Main thread only.
 """
 
 import asyncio
-import itertools
 import logging
-from dataclasses import dataclass
 from time import monotonic
 
 from virtbridge.bus.clients import Clients
 from virtbridge.bus.names import INTERFACE_OF
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.samples import sample_entry, sampled_body
-from virtbridge.cache.statistics import Samples, Statistics, Wish
+from virtbridge.cache.statistics import Samples, Sampling, Statistics, joined
+from virtbridge.cache.watches import Watch, Watches
 from virtbridge.config import StatsConfig
-from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.limiter import Bounds, Limiter
+from virtbridge.limiter import Bounds
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind, connection_key
 from virtbridge.model.paths import path_of
@@ -32,14 +30,6 @@ _SIGNATURE = "ta{oa{sv}}"
 _TURN_S = 0.005  # of marshalling, then others get their turn
 _BODY_BYTES = 1 << 17  # then the rest of a sample goes in another signal
 _BUS_S = 5.0  # for the bus to take one signal
-
-
-@dataclass(frozen=True, slots=True)
-class _Watch:
-    connection: str
-    user: int
-    client: str
-    number: int
 
 
 class StatsWatches:
@@ -60,49 +50,34 @@ class StatsWatches:
         self._statistics = statistics
         self._metrics = metrics
         self._config = config
-        self._limiter = Limiter("watches of statistics", bounds)
-        self._watches: dict[int, _Watch] = {}
-        self._numbers = itertools.count(1)
+        watches = self._watches = Watches("watches of statistics", bounds, joined, self._changed)
         self._sending: dict[str, asyncio.Task[None]] = {}
-        clients.vanished.append(self._vanished)
+        clients.vanished.append(watches.end_client)
         statistics.listen(self)
-        metrics.gauge("queue.stats-watches", lambda: len(self._watches))
+        metrics.gauge("queue.stats-watches", lambda: len(watches))
 
-    def add(self, connection: str, user: int, client: str, wish: Wish) -> int:
+    def begin(self, user: int, client: str, connection: str, wanted: Sampling) -> int:
         """The watch's number. Raises LimitExceeded."""
-        if problem := self._limiter.problem(user, client):
-            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, f"this is above {problem}")
-        self._limiter.count(user, client)
-        watch = _Watch(connection, user, client, next(self._numbers))
-        self._watches[watch.number] = watch
-        floor_ms = self._config.interval_min_ms
-        self._statistics.want(connection, watch, wish._replace(interval_ms=max(floor_ms, wish.interval_ms)))
-        return watch.number
+        interval_ms = max(self._config.interval_min_ms, wanted.interval_ms)
+        return self._watches.add(Watch(user, client, connection, wanted._replace(interval_ms=interval_ms)))
 
-    def remove(self, connection: str, client: str, number: int) -> None:
+    def end(self, client: str, connection: str, number: int) -> None:
         """Raises NoSuchObject for what is not this client's."""
-        watch = self._watches.get(number)
-        if watch is None or (watch.connection, watch.client) != (connection, client):
-            raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"you have no watch of statistics {number} here")
-        self._drop(watch)
+        self._watches.end(client, connection, number)
 
-    def _drop(self, watch: _Watch) -> None:
-        del self._watches[watch.number]
-        self._limiter.give_back(watch.user, watch.client)
-        self._statistics.unwant(watch.connection, watch)
-
-    def _vanished(self, client: str) -> None:
-        for watch in [watch for watch in self._watches.values() if watch.client == client]:
-            self._drop(watch)
+    def _changed(self, connection: str, sampling: Sampling | None) -> None:
+        if sampling is None:
+            self._statistics.unwant(connection, self)
+        else:
+            self._statistics.want(connection, self, sampling)
 
     # -- a listener of Statistics ---------------------------------------------------------------------------
 
     def forgotten(self, connection: str) -> None:
-        for watch in [watch for watch in self._watches.values() if watch.connection == connection]:
-            self._drop(watch)
+        self._watches.end_connection(connection)
 
     def sampled(self, connection: str, samples: Samples) -> None:
-        if not self._clients_of(connection):
+        if not self._watches.clients(connection):
             return
         if connection in self._sending or self._link.congested:
             self._metrics.add("bus.samples.dropped")
@@ -113,9 +88,6 @@ class StatsWatches:
 
     async def stop(self) -> None:
         await end_all(self._sending.values())
-
-    def _clients_of(self, connection: str) -> list[str]:
-        return list(dict.fromkeys(w.client for w in self._watches.values() if w.connection == connection))
 
     async def _send(self, connection: str, samples: Samples) -> None:
         try:
@@ -149,7 +121,7 @@ class StatsWatches:
     async def _broadcast(self, connection: str, body: bytes) -> bool:
         """To each watcher alone: nobody else is woken by it. False when the bus does not take it."""
         path = path_of(connection_key(connection))
-        for client in self._clients_of(connection):
+        for client in self._watches.clients(connection):
             self._metrics.add("bus.samples")
             self._link.signal(
                 path, INTERFACE_OF[Kind.CONNECTION], "StatsSampled", _SIGNATURE, body, destination=client

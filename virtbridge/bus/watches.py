@@ -1,19 +1,19 @@
-"""Watches as the bus sees them: they end with the client that made them, and with the connection they are of.
+"""Watches of kinds as the bus sees them: they end with their client, and with their connection.
 
 Main thread only.
 """
 
 from virtbridge.bus.clients import Clients
 from virtbridge.cache.cache import Cache
-from virtbridge.cache.interest import Interests, Watch
 from virtbridge.cache.requests import Requests
+from virtbridge.cache.watches import KindsWanted, Watch, Watches, shortest_intervals
 from virtbridge.config import RefreshConfig
 from virtbridge.limiter import Bounds
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Kind
 
 
-class Watches:
+class KindWatches:
     def __init__(
         self,
         cache: Cache,
@@ -24,16 +24,16 @@ class Watches:
         refresh: RefreshConfig,
     ) -> None:
         self._floor_s = refresh.poll_floor_s
-        interests = self._interests = Interests(requests.watch, bounds)
-        clients.vanished.append(interests.end_client)
-        cache.listen([Kind.CONNECTION], dropped=lambda key: interests.end_connection(key.connection))
-        metrics.gauge("queue.watches", lambda: len(interests))
+        watches = self._watches = Watches("watches", bounds, shortest_intervals, requests.watch)
+        clients.vanished.append(watches.end_client)
+        cache.listen([Kind.CONNECTION], dropped=lambda key: watches.end_connection(key.connection))
+        metrics.gauge("queue.watches", lambda: len(watches))
 
     def begin(self, user: int, client: str, connection: str, kinds: frozenset[Kind], interval_ms: int) -> int:
         """Raises LimitExceeded."""
-        interval_s = max(interval_ms / 1000, self._floor_s)
-        return self._interests.add(Watch(user, client, connection, kinds, interval_s))
+        wanted = KindsWanted(kinds, max(interval_ms / 1000, self._floor_s))
+        return self._watches.add(Watch(user, client, connection, wanted))
 
     def end(self, client: str, connection: str, number: int) -> None:
         """Raises NoSuchObject."""
-        self._interests.end(client, connection, number)
+        self._watches.end(client, connection, number)

@@ -22,10 +22,11 @@ from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Change, Patch
 from virtbridge.model.keys import ONLY_WHILE_PARENT_ACTIVE, Key, Kind, connection_key
 from virtbridge.model.records import OnDemand
+from virtbridge.pauses import Pauses
 
-# Anyone may ask as often as they like. Between two readings of the same thing libvirt is left alone for REST
-# times as long as the last one took, at most REST_MAX_S.
-REST, REST_MAX_S = 3, 1.0
+# Anyone may ask as often as they like. Between two readings of the same thing libvirt is left alone for PAUSE
+# times as long as the last one took, at most PAUSE_MAX_S.
+PAUSE, PAUSE_MAX_S = 3, 1.0
 MAX_ANSWERS = 64  # of one object: who asks decides how many questions there are; the oldest goes first
 
 Work = Callable[[], Coroutine[Any, Any, Any]]
@@ -79,7 +80,7 @@ class Demand:
         self._answers: dict[Key, dict[Hashable, _Known]] = {}
         self._loaded: dict[Key, dict[Kind, _Loaded]] = {}
         self._outdated: dict[Key, dict[Kind, float]] = {}
-        self._rest_until_s: dict[What, float] = {}
+        self._pauses = Pauses(PAUSE, PAUSE_MAX_S)
         cache.listen(dropped=self._dropped)
 
     async def answer(self, about: Key, question: Hashable, max_age_s: float, work: Work) -> Any:
@@ -98,7 +99,7 @@ class Demand:
             return
         await self._fly((about, kind), max_age_s, lambda whole: self._load(about, kind, whole, work))
 
-    async def look(self, about: Key, kind: Kind, max_age_s: float, work: LoadWork) -> tuple[float, float]:
+    async def poll(self, about: Key, kind: Kind, max_age_s: float, work: LoadWork) -> tuple[float, float]:
         """For whoever polls: as load(), but it is enough that it is known which objects there are.
 
         Returns when the reading began and when it ended, in the loop's time. A reading that nobody else waits
@@ -171,23 +172,18 @@ class Demand:
 
         async def fly(reading: _Reading) -> Any:
             if whole:  # else who polls keeps to an interval already
-                await asyncio.sleep(self._rest_until_s.get(what, 0.0) - _now_s())
+                await self._pauses.over(what)
             began_s = reading.began_s = _now_s()
             try:
                 return await work(reading.whole)
             finally:
-                self._rest(what, _now_s() - began_s)
+                self._pauses.begin(what, _now_s() - began_s)
 
         while isinstance(reading := self._flights.under_way(what), _Reading):
             if reading.serves(since_s, whole):
                 break
             await self._flights.landing(what)
         return await self._flights.run(what, reading or _Reading(fly, whole), stays=whole)
-
-    def _rest(self, what: What, took_s: float) -> None:
-        rest_s = min(REST_MAX_S, REST * took_s)
-        self._rest_until_s[what] = _now_s() + rest_s
-        asyncio.get_running_loop().call_later(rest_s, self._rest_until_s.pop, what, None)
 
     async def _ask(self, about: Key, question: Hashable, work: Work) -> Any:
         began_s = _now_s()

@@ -12,14 +12,16 @@ from typing import Any, Protocol
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.demand import Demand
 from virtbridge.cache.flight import SingleFlight
+from virtbridge.cache.polling import Polling
 from virtbridge.cache.related import Related
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import ON_DEMAND, Key, Kind, connection_key
+from virtbridge.pauses import Pauses
 from virtbridge.tasks import all_of
 
-_REST, _REST_MAX_S = 3, 10.0
+_PAUSE, _PAUSE_MAX_S = 3, 10.0
 
 
 class Source(Protocol):
@@ -31,9 +33,13 @@ class Source(Protocol):
 
     async def refresh(self, connection: str, kinds: frozenset[Kind]) -> None: ...
 
-    def watch(self, connection: str, intervals: Mapping[Kind, float]) -> None: ...
+    def watch(self, connection: str, kinds: frozenset[Kind]) -> None: ...
 
-    async def load(self, about: Key, kind: Kind, whole: bool) -> bool: ...
+    async def list_again(self, connection: str, kind: Kind) -> None: ...
+
+    def show_poll_failure(self, connection: str, failure: BridgeError | None) -> None: ...
+
+    async def load(self, about: Key, kind: Kind, everything: bool) -> bool: ...
 
     async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> Any: ...
 
@@ -46,10 +52,11 @@ class Requests:
     def __init__(self, source: Source, metrics: Metrics, cache: Cache) -> None:
         self._source = source
         self._flights = SingleFlight(metrics)
-        self._rested_at: dict[str, float] = {}  # when the next refresh of a connection may begin
-        self._turns: dict[str, asyncio.Lock] = {}  # of those of other kinds, or one of them would not rest
+        self._pauses = Pauses(_PAUSE, _PAUSE_MAX_S)  # between refreshes of a connection
+        self._turns: dict[str, asyncio.Lock] = {}  # of those of other kinds, or one of them would not pause
         self._demand = Demand(cache, self._flights, metrics)
         self._related = Related(cache, self._demand, self.load)
+        self._polling = Polling(source, cache, metrics, self._poll)
         cache.listen([Kind.CONNECTION], dropped=self._connection_dropped)
 
     def open(self, config: ConnectionConfig) -> None:
@@ -59,7 +66,7 @@ class Requests:
         await self._source.close(name)
 
     def _connection_dropped(self, key: Key) -> None:
-        self._rested_at.pop(key.connection, None)
+        self._pauses.forget(key.connection)
         self._turns.pop(key.connection, None)
         self._flights.disown(key.connection)
 
@@ -83,12 +90,12 @@ class Requests:
             work = partial(self._read_whole, about.connection, kind)
         await self._demand.load(about, kind, max_age_s, work)
 
-    async def look(self, connection: str, kind: Kind, max_age_s: float) -> tuple[float, float]:
-        """For the source, which polls what is watched: a look at a kind that is read on demand, shared with
-        those who ask for it. When it was, from beginning to end, in the loop's time.
+    async def _poll(self, connection: str, kind: Kind, max_age_s: float) -> tuple[float, float]:
+        """A poll of a kind that is read on demand, shared with those who ask for it. When it was, from
+        beginning to end, in the loop's time.
         """
         about = connection_key(connection)
-        return await self._demand.look(about, kind, max_age_s, partial(self._source.load, about, kind))
+        return await self._demand.poll(about, kind, max_age_s, partial(self._source.load, about, kind))
 
     async def ask(self, about: Key, what: str, max_age_s: float, **args: Any) -> Any:
         """An answer of libvirt's that is no object, no older than this. args: plain and hashable."""
@@ -105,25 +112,25 @@ class Requests:
         await self._flights.run_anew((about, kinds), lambda: self._refresh(connection, kinds))
 
     async def _refresh(self, connection: str, kinds: frozenset[Kind]) -> None:
-        """Anyone may ask, as often as they like: libvirt gets _REST times as long to recover as the last
-        one took, but no more than _REST_MAX_S. A host that hung until the connection was lost needs none.
+        """Anyone may ask, as often as they like, so there is a pause after each. A host that hung until the
+        connection was lost needs none.
         """
         async with self._turns.setdefault(connection, asyncio.Lock()):
-            await asyncio.sleep(self._rested_at.get(connection, 0.0) - monotonic())
-            began, rests = monotonic(), True
+            await self._pauses.over(connection)
+            began_s, pauses = monotonic(), True
             try:
                 await self._source.refresh(connection, kinds)
             except BridgeError as error:
-                rests = error.kind is not ErrorKind.NOT_CONNECTED
+                pauses = error.kind is not ErrorKind.NOT_CONNECTED
                 raise
             finally:
-                if rests:
-                    now = monotonic()
-                    self._rested_at[connection] = now + min(_REST_MAX_S, _REST * (now - began))
+                if pauses:
+                    self._pauses.begin(connection, monotonic() - began_s)
 
     def watch(self, connection: str, intervals: Mapping[Kind, float]) -> None:
         """The shortest intervals that anyone watches with, in seconds, by kind."""
-        self._source.watch(connection, intervals)
+        self._source.watch(connection, frozenset(intervals))
+        self._polling.watch(connection, intervals)
 
     async def read_xml(self, key: Key, flags: int) -> str:
         """flags: libvirt's, 0 for what the cache holds already. Not shared: it may hold secrets."""
@@ -133,5 +140,6 @@ class Requests:
         await self._source.set_autostart(key, value)
 
     async def stop(self) -> None:
+        await self._polling.stop()
         await self._related.stop()
         await self._flights.stop()

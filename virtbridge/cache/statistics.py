@@ -7,7 +7,7 @@ wants it, unless the configuration says so. Main thread only.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Hashable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
 from time import monotonic, monotonic_ns
 from typing import Any, NamedTuple, Protocol
 
@@ -46,9 +46,20 @@ class SampleSource(Protocol):
     async def sample(self, connection: str, groups: frozenset[str], only: str | None) -> Samples: ...
 
 
-class Wish(NamedTuple):
+class Sampling(NamedTuple):
+    """How often which groups are sampled."""
+
     interval_ms: int
     groups: frozenset[str]
+
+
+def joined(samplings: Iterable[Sampling]) -> Sampling | None:
+    """One sampling that serves all of these; None when there are none."""
+    every = list(samplings)
+    if not every:
+        return None
+    groups: frozenset[str] = frozenset().union(*(each.groups for each in every))
+    return Sampling(min(each.interval_ms for each in every), groups)
 
 
 class Statistics:
@@ -80,14 +91,14 @@ class Statistics:
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
 
-    # -- wishes ---------------------------------------------------------------------------------------------
+    # -- watches --------------------------------------------------------------------------------------------
 
-    def want(self, connection: str, who: Hashable, wish: Wish) -> None:
+    def want(self, connection: str, who: Hashable, sampling: Sampling) -> None:
         """Have the connection sampled from now on, whether it is ready or not."""
         rounds = self._rounds.get(connection)
         if rounds is None:
             rounds = self._rounds[connection] = _Rounds(connection, self._sample)
-        rounds.want(who, wish)
+        rounds.want(who, sampling)
 
     def unwant(self, connection: str, who: Hashable) -> None:
         """Sampling ends at once when nobody is left."""
@@ -150,7 +161,7 @@ class Statistics:
 
     def _connection_touched(self, key: Key) -> None:
         if self._cache.get(key) is not None:
-            self.want(key.connection, _ALWAYS, Wish(self._config.always_interval_ms, USUAL_GROUPS))
+            self.want(key.connection, _ALWAYS, Sampling(self._config.always_interval_ms, USUAL_GROUPS))
 
     def _forget(self, connection: str) -> None:
         rounds = self._rounds.pop(connection, None)
@@ -187,44 +198,43 @@ class _Rounds:
     ) -> None:
         self._connection = connection
         self._sample = sample
-        self._wishes: dict[Hashable, Wish] = {}
+        self._wanted: dict[Hashable, Sampling] = {}
         self._changed = asyncio.Event()
         self._failing = ""
         self._task: asyncio.Task[None] | None = None
 
-    def want(self, who: Hashable, wish: Wish) -> None:
-        if self._wishes.get(who) == wish:
+    def want(self, who: Hashable, sampling: Sampling) -> None:
+        if self._wanted.get(who) == sampling:
             return
-        self._wishes[who] = wish
+        self._wanted[who] = sampling
         self._changed.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"statistics of {self._connection}")
 
     def unwant(self, who: Hashable) -> bool:
         """True when nobody is left."""
-        self._wishes.pop(who, None)
+        self._wanted.pop(who, None)
         self._changed.set()
-        if not self._wishes:
+        if not self._wanted:
             self.stop()
-        return not self._wishes
+        return not self._wanted
 
     def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
             self._task = None
 
-    def _interval_s(self) -> float:
-        return min(wish.interval_ms for wish in self._wishes.values()) / 1000
-
-    def _groups(self) -> frozenset[str]:
-        return frozenset().union(*(wish.groups for wish in self._wishes.values()))
+    def _sampling(self) -> Sampling:
+        sampling = joined(self._wanted.values())
+        assert sampling is not None  # else this would have been stopped
+        return sampling
 
     async def _run(self) -> None:
         began = monotonic()
         while True:
             await self._sample_once()
             # From beginning to beginning; a round that took longer is followed at once, not by several.
-            while (left_s := began + self._interval_s() - monotonic()) > 0:
+            while (left_s := began + self._sampling().interval_ms / 1000 - monotonic()) > 0:
                 self._changed.clear()
                 try:
                     async with asyncio.timeout(left_s):
@@ -235,7 +245,7 @@ class _Rounds:
 
     async def _sample_once(self) -> None:
         try:
-            await self._sample(self._connection, self._groups())
+            await self._sample(self._connection, self._sampling().groups)
         except BridgeError as error:
             self._tell(error.message)
         except Exception:  # an edge: the top of a task, and the next round may go well

@@ -2,15 +2,13 @@
 thread.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from virtbridge.model.changes import Change
-from virtbridge.model.keys import Key, Kind
+from virtbridge.model.keys import Key
 from virtbridge.model.records import Record
 
 Publish = Callable[[list[Change]], None]
 # Why objects cannot be read; a key without an id stands for those whose id cannot.
 Problems = dict[Key, str]
 Lookup = Callable[[Key], Record | None]
-# Know what there is of a kind as of no longer ago than so many seconds; when that was, from beginning to end.
-Look = Callable[[Kind, float], Awaitable[tuple[float, float]]]

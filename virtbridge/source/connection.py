@@ -21,17 +21,15 @@ from virtbridge.model.changes import Forget, Patch, Put
 from virtbridge.model.keys import Key, Kind, connection_key
 from virtbridge.model.records import ConnectionRecord
 from virtbridge.source.answers import answer
-from virtbridge.source.callbacks import Look, Lookup, Problems, Publish
-from virtbridge.source.calls.errors import lost, problem_of
+from virtbridge.source.callbacks import Lookup, Problems, Publish
+from virtbridge.source.calls.errors import problem_of
 from virtbridge.source.calls.inbox import Inbox
 from virtbridge.source.calls.opening import HUNG_LIMIT, Opener
 from virtbridge.source.calls.session import Session
 from virtbridge.source.calls.uris import public_uri
 from virtbridge.source.calls.workers import Workers
-from virtbridge.source.demand import Loader
-from virtbridge.source.kinds.without_events import DEMAND
-from virtbridge.source.polling import Polling
-from virtbridge.source.session_work import Live
+from virtbridge.source.kinds.table import KINDS
+from virtbridge.source.session_work import SessionWork
 from virtbridge.source.stats.drift import Drift
 from virtbridge.source.stats.sampler import Sampler, Samples
 
@@ -75,7 +73,6 @@ class Connection:
         publish: Publish,
         lookup: Lookup,
         watched: Callable[[], bool],
-        look: Look,
         stats: StatsConfig,
     ) -> None:
         self.config = config
@@ -90,15 +87,14 @@ class Connection:
         self._key = connection_key(config.name)
         self._opener = Opener(config, inbox, metrics)
         self._problems: Problems = {}
-        self._troubles: dict[str, BridgeError] = {}
-        self._polling = Polling(config.name, metrics, self._tell_of_polling, look)
+        self._failures: dict[str, BridgeError] = {}
+        self._watched_kinds: frozenset[Kind] = frozenset()
         self._backoff = Backoff(refresh.reconnect_min_s, refresh.reconnect_max_s)
         self._attempts = 0
-        self._told = ""  # the failure that was last logged since it was ready
+        self._logged = ""  # the failure that was last logged since it was ready
         self._given_up: list[Session] = []
         self._session: Session | None = None
-        self._live: Live | None = None
-        self._loader: Loader | None = None
+        self._work: SessionWork | None = None
         self._ready = False
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -116,7 +112,7 @@ class Connection:
         self._task = asyncio.create_task(self._run(), name=f"connection {self.config.name}")
 
     def forget(self) -> None:
-        """Off the bus, at once; nothing is published after it. finish() does the rest."""
+        """Take it off the bus, at once; nothing is published after it. finish() ends it."""
         self._publish([Forget(self.config.name)])
         self._closing = True
         for what in _GAUGES:
@@ -129,62 +125,69 @@ class Connection:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def live(self) -> tuple[Session, Live]:
+    def ready(self) -> tuple[Session, SessionWork]:
         """Raises NotConnected, with what last went wrong."""
-        if self._session is None or self._live is None or not self._ready:
+        if self._session is None or self._work is None or not self._ready:
             known: Any = self._lookup(self._key)
             text = (known.last_error[1] if known else "") or "the connection is not ready yet"
             raise BridgeError(ErrorKind.NOT_CONNECTED, f"{self.config.name}: {text}")
-        return self._session, self._live
+        return self._session, self._work
 
-    def watch(self, intervals: Mapping[Kind, float]) -> None:
-        """How often clients want which kinds looked at, in seconds; now and after each reconnect."""
-        self._polling.want(intervals)
+    def watch(self, kinds: frozenset[Kind]) -> None:
+        """The kinds that any client watches; now and after each reconnect."""
+        self._watched_kinds = kinds
+
+    async def list_again(self, kind: Kind) -> None:
+        """For a poll of a kind whose events are missing. Ends early when nobody watches it any more."""
+        _, work = self.ready()
+        await work.poll(kind, lambda: kind in self._watched_kinds)
+
+    def show_poll_failure(self, failure: BridgeError | None) -> None:
+        """None: polls succeed again."""
+        if self._work is not None:
+            self._show_failures(self._work)
+        self._show_failure("polling", failure)
 
     async def refresh(self, kinds: frozenset[Kind]) -> None:
-        _, live = self.live()
+        _, work = self.ready()
         try:
-            everything = live.event_kinds | live.demand_kinds
-            await live.refresh(kinds or everything)
+            everything = work.kinds.event_kinds | work.kinds.polled_kinds
+            await work.refresh(kinds or everything)
             if not kinds or kinds >= everything:
                 self._publish([self._patch(last_sync_us=wall_us())])
         finally:
-            self._tell_failures(live)
+            self._show_failures(work)
 
-    async def load(self, about: Key, kind: Kind, whole: bool) -> bool:
-        """Read the objects of a kind that no event tells of, and publish what differs. whole: every
-        definition. Returns whether all were read.
+    async def load(self, about: Key, kind: Kind, everything: bool) -> bool:
+        """Read the objects of a kind that no event announces, and publish what differs. everything: all
+        definitions. Returns whether all were read.
         """
-        self.live()
-        assert self._loader is not None
-        return await self._loader.load(about, kind, whole=whole)
+        _, work = self.ready()
+        return await work.refresher.load(about, kind, everything=everything)
 
     async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> Any:
         """what: one of answers.ANSWERS."""
-        session, live = self.live()
-        raw = None if about.kind is Kind.CONNECTION else live.handle(about)
+        session, work = self.ready()
+        raw = None if about.kind is Kind.CONNECTION else work.refresher.handle(about).raw
         with _only_text():
             return await answer(session, about, raw, what, args)
 
     async def read_xml(self, key: Key, flags: int) -> str:
-        session, live = self.live()
-        method, raw = "XMLDesc", None
-        if key.kind in DEMAND:
-            assert self._loader is not None
-            method, raw = DEMAND[key.kind].xml, await self._loader.find(key)
+        session, work = self.ready()
+        raw = await work.refresher.find(key)
         with _only_text():
-            xml: str = await session.on(raw or live.handle(key), method, flags, short=True)
+            xml: str = await session.on(raw, KINDS[key.kind].read_xml, flags, short=True)
             return xml
 
     async def sample(self, groups: frozenset[str], only: str | None) -> Samples:
-        self.live()
+        self.ready()
         assert self._sampler is not None
         return await self._sampler.sample(groups, only)
 
     async def set_autostart(self, key: Key, value: bool) -> None:
-        session, live = self.live()
-        await session.on(live.handle(key), "setAutostart", int(value))
-        live.follower.touch(key)
+        session, work = self.ready()
+        await session.on(work.refresher.handle(key).raw, "setAutostart", int(value))
+        work.newer.note(key)
         self._publish([Patch(key, {"autostart": value})])
 
     def _read_gauge(self, read: Callable[[Workers], int]) -> int:
@@ -212,8 +215,8 @@ class Connection:
 
     def _failed(self, error: BridgeError, pause_s: float) -> None:
         self._attempts += 1
-        if self._told != error.message:  # what repeats is told once
-            self._told = error.message
+        if self._logged != error.message:  # what repeats is logged once
+            self._logged = error.message
             log.warning(
                 "not connected conn=%s again_in_s=%.1f error=%s", self.config.name, pause_s, error.message
             )
@@ -235,24 +238,27 @@ class Connection:
         del raw
         sampler = Sampler(session, self._lookup, self._stats.deadline_ms / 1000)
         drift = Drift(session, self._lookup, sampler.sample_in_bulk)
-        live = Live(session, self._publish, self._lookup, self._problems, drift.fetch_doubtful)
-        session.on_happening = live.follower.happened
-        self._session, self._live, self._sampler = session, live, sampler
-        self._loader = Loader(session, live, self._publish, self._lookup, self._problems)
-        work = asyncio.create_task(self._work(live))
+        work = SessionWork(session, self._publish, self._lookup, self._problems, drift.fetch_doubtful)
+        session.on_happening = work.follower.happened
+        self._session, self._work, self._sampler = session, work, sampler
+        task = asyncio.create_task(self._sync_and_serve(work))
         try:
-            await asyncio.wait([work, session.lost], return_when=asyncio.FIRST_COMPLETED)
-            error = session.lost.result() if session.lost.done() else await work
+            ends: list[asyncio.Future[Any]] = [task, session.lost]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not session.lost.done():
+                await task
+                await asyncio.wait([session.lost])
+            error = session.lost.result()
             # Now: ending the session of a host that hangs takes seconds.
             self._publish([self._patch(state="disconnected", last_error=_shown_error(error))])
             return error
         finally:
             self._ready = False
-            self._session = self._live = self._loader = self._sampler = None
+            self._session = self._work = self._sampler = None
             session.on_happening = lambda _happening: None
-            work.cancel()
-            await live.stop()
-            await asyncio.gather(work, return_exceptions=True)
+            task.cancel()
+            await work.stop()
+            await asyncio.gather(task, return_exceptions=True)
             await session.end()
             if session.hangs():
                 self._given_up.append(session)
@@ -263,19 +269,17 @@ class Connection:
         if (count := len(self._given_up)) >= HUNG_LIMIT:
             raise BridgeError(ErrorKind.TIMEOUT, f"calls of {count} earlier sessions have not come back yet")
 
-    async def _work(self, live: Live) -> BridgeError:
-        await live.sync(self.config, self._patch)
+    async def _sync_and_serve(self, work: SessionWork) -> None:
+        await work.sync(self.config)
         again = self._attempts > 0
         self._be_ready()
-        self._tell_failures(live)
+        self._show_failures(work)
         async with asyncio.TaskGroup() as group:
-            group.create_task(live.tell_version())
-            group.create_task(self._polling.run(live))
+            group.create_task(work.announce_version())
             if self._refresh.audit_interval_s > 0:
-                group.create_task(self._audit_now_and_then(live, soon=again))
-        return lost("the connection was closed")
+                group.create_task(self._audit_now_and_then(work, soon=again))
 
-    async def _audit_now_and_then(self, live: Live, *, soon: bool) -> None:
+    async def _audit_now_and_then(self, work: SessionWork, *, soon: bool) -> None:
         """soon: a libvirtd that has started anew takes clients before it has found its guests again, and says
         nothing of those that it then gives up.
         """
@@ -283,8 +287,8 @@ class Connection:
         while True:
             await asyncio.sleep(pause_s)
             pause_s = self._refresh.audit_interval_s
-            if self._watched() and live.has_to_be_audited(self._polling.kinds):
-                await self._audit(live)
+            if self._watched() and work.has_to_be_audited(self._watched_kinds):
+                await self._audit(work)
 
     def _be_ready(self) -> None:
         log.info(
@@ -294,50 +298,45 @@ class Connection:
         if self._attempts:
             self._metrics.add("source.reconnects")
         self._attempts = 0
-        self._told = ""
-        self._troubles.clear()
+        self._logged = ""
+        self._failures.clear()
         self._backoff.reset()
         self._ready = True
         self._publish(
             [self._patch(state="ready", last_error=("", ""), last_sync_us=wall_us(), reconnect_attempts=0)]
         )
 
-    async def _audit(self, live: Live) -> None:
+    async def _audit(self, work: SessionWork) -> None:
         """A failed one leaves everything as it was, and says so until one succeeds."""
         self._metrics.add("source.audits")
         try:
-            await live.audit(lambda kind: kind in self._polling.kinds)
+            await work.audit(lambda kind: kind in self._watched_kinds)
             self._publish([self._patch(last_sync_us=wall_us())])
         except BridgeError as error:
             log.debug("audit failed conn=%s error=%s", self.config.name, error.message)
-        self._tell_failures(live)
+        self._show_failures(work)
 
-    def _tell_failures(self, live: Live) -> None:
+    def _show_failures(self, work: SessionWork) -> None:
         """Of the kinds that fail while the others are served."""
-        if self._live is not live:
+        if self._work is not work:
             return
-        error = live.trouble()
+        error = work.kinds.failure()
         text = error.message if error else ""
-        if text != self._told:  # what repeats is told once
-            self._told = text
+        if text != self._logged:  # what repeats is logged once
+            self._logged = text
             if error:
                 log.warning("some kinds fail conn=%s error=%s", self.config.name, text)
             else:
                 log.info("all kinds work again conn=%s", self.config.name)
-        self._tell_trouble("kinds", error)
+        self._show_failure("kinds", error)
 
-    def _tell_of_polling(self, error: BridgeError | None) -> None:
-        if self._live is not None:
-            self._tell_failures(self._live)
-        self._tell_trouble("polling", error)
-
-    def _tell_trouble(self, where: str, error: BridgeError | None) -> None:
-        """What goes wrong while connected is on the bus for as long as it does."""
-        self._troubles.pop(where, None)
+    def _show_failure(self, where: str, error: BridgeError | None) -> None:
+        """What fails while the connection is ready is on the bus for as long as it does."""
+        self._failures.pop(where, None)
         if error is not None:
-            self._troubles[where] = error
+            self._failures[where] = error
         if self._ready:
-            last = next(reversed(self._troubles.values()), None)
+            last = next(reversed(self._failures.values()), None)
             self._publish([self._patch(last_error=(str(last.kind), last.message) if last else ("", ""))])
 
 
@@ -351,6 +350,8 @@ def _only_text() -> Iterator[None]:
 
 
 def _shown_error(error: BridgeError) -> tuple[str, str]:
-    """Of a lost connection. A missing socket is a "system error" to libvirt: that tells a client nothing."""
+    """The error of a lost connection, as a client sees it. A missing socket is a "system error" to libvirt,
+    which says nothing to a client.
+    """
     vague = error.kind in (ErrorKind.OPERATION_FAILED, ErrorKind.LIBVIRT)
     return str(ErrorKind.NOT_CONNECTED if vague else error.kind), error.message

@@ -5,9 +5,8 @@ Names to connections, and the threads that they share. Raises BridgeError, nothi
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -25,9 +24,8 @@ log = logging.getLogger(__name__)
 
 
 class Connections:
-    """publish, lookup, watched, look: called on the main thread. watched: whether any client would notice a
-    change. look: has the cache read a kind of a connection that is read on demand, for those who watch it.
-    batch: entered around everything that libvirt has told by now, while it is published. beat_s: how often at
+    """publish, lookup, watched: called on the main thread. watched: whether any client would notice a change.
+    batch: entered around all events that have come by now, while they are published. beat_s: how often at
     least libvirt's loop shows that it turns.
     """
 
@@ -37,7 +35,6 @@ class Connections:
         publish: Publish,
         lookup: Lookup,
         watched: Callable[[], bool],
-        look: Callable[[str, Kind, float], Awaitable[tuple[float, float]]],
         metrics: Metrics,
         refresh: RefreshConfig | None = None,
         stats: StatsConfig | None = None,
@@ -49,7 +46,6 @@ class Connections:
         self._publish = publish
         self._lookup = lookup
         self._watched = watched
-        self._look = look
         self._metrics = metrics
         self._refresh = refresh or RefreshConfig()
         self._connections: dict[str, Connection] = {}
@@ -89,7 +85,6 @@ class Connections:
             publish=self._publish,
             lookup=self._lookup,
             watched=self._watched,
-            look=partial(self._look, config.name),
             stats=self._stats,
         )
         self._connections[config.name] = connection
@@ -108,22 +103,31 @@ class Connections:
     def configs(self) -> Mapping[str, ConnectionConfig]:
         return MappingProxyType({name: each.config for name, each in self._connections.items()})
 
-    def watch(self, connection: str, intervals: Mapping[Kind, float]) -> None:
-        """How often clients want which kinds looked at, in seconds; ignored when the connection is gone."""
+    def watch(self, connection: str, kinds: frozenset[Kind]) -> None:
+        """The kinds that any client watches; ignored when the connection is gone."""
         if (known := self._connections.get(connection)) is not None:
-            known.watch(intervals)
+            known.watch(kinds)
+
+    async def list_again(self, connection: str, kind: Kind) -> None:
+        """For a poll of a kind whose events are missing: publish the differences."""
+        await self._named(connection).list_again(kind)
+
+    def show_poll_failure(self, connection: str, failure: BridgeError | None) -> None:
+        """Ignored when the connection is gone. None: polls succeed again."""
+        if (known := self._connections.get(connection)) is not None:
+            known.show_poll_failure(failure)
 
     async def refresh(self, connection: str, kinds: frozenset[Kind]) -> None:
         """Read these kinds anew, all when none is named, and publish the differences before returning."""
         await self._named(connection).refresh(kinds)
 
-    async def load(self, about: Key, kind: Kind, whole: bool) -> bool:
-        """Read and publish the objects of a kind that no event tells of: a connection's, or those in one.
+    async def load(self, about: Key, kind: Kind, everything: bool) -> bool:
+        """Read and publish the objects of a kind that no event announces: a connection's, or those in one.
 
-        whole: every definition, else what is new or shows to differ and some of the rest. Returns whether all
-        were read.
+        everything: all definitions, else those that are new, doubtful or in turn. Returns whether all were
+        read.
         """
-        return await self._named(about.connection).load(about, kind, whole)
+        return await self._named(about.connection).load(about, kind, everything)
 
     async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> Any:
         """An answer of libvirt's that is no object, by its name in source/answers.py; kept nowhere."""

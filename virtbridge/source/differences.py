@@ -1,139 +1,136 @@
-"""What listings find to differ from what is known, published: the next to last step of every look.
+"""Publishing what a listing finds to differ from what is known, in slices between which the bus has its
+turns.
 
-Where no event tells of a kind, a look does: what is new appears whole, and what follows from two readings is
-signalled as events would. Main thread; no libvirt here.
+Where no event announces a kind, what follows from two listings is signalled as events would. Main thread; no
+libvirt here.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
-from types import MappingProxyType
 from typing import Any
 
-from virtbridge.errors import BridgeError
-from virtbridge.model.changes import LIFECYCLE, Change, Listing, Patch, Signal
-from virtbridge.model.keys import Key, Kind
+from virtbridge.model.changes import LIFECYCLE, Change, Listing, Patch, Put, Signal
+from virtbridge.model.keys import PARENT_KIND, Key, Kind
 from virtbridge.model.records import Record
 from virtbridge.source.callbacks import Lookup, Publish
-from virtbridge.source.calls.batch import IN_TURN
 from virtbridge.source.calls.session import Session
+from virtbridge.source.definitions import Fields
+from virtbridge.source.kind_states import KindStates
 from virtbridge.source.kinds.derived import derived, may_read_differently
-from virtbridge.source.kinds.with_events import Handle, KindSpec
-from virtbridge.source.reread import Rereader
-from virtbridge.source.sync import Inventory
-from virtbridge.tasks import all_of
+from virtbridge.source.kinds.table import KINDS
+from virtbridge.source.listing import Listed
+from virtbridge.source.newer import Newer
 
 SLICE = 128  # objects of a listing that are published in one step: a few milliseconds
 
+Pair = tuple[Any, Any]  # the record before and after; None where the object is not there
+
 
 class Differences:
-    """by_looking: as in Rereader. passed_over: the kinds whose last listing left some objects as they were,
-    since an event had told something newer of them.
-    """
+    """skipped: the kinds whose last listing left some objects as they were, since an event was newer."""
 
     def __init__(
-        self,
-        session: Session,
-        publish: Publish,
-        lookup: Lookup,
-        rereader: Rereader,
-        by_looking: Callable[[Kind], bool],
+        self, session: Session, publish: Publish, lookup: Lookup, states: KindStates, newer: Newer
     ) -> None:
         self._session = session
         self._publish = publish
         self._lookup = lookup
-        self._rereader = rereader
-        self._by_looking = by_looking
-        self.passed_over: set[Kind] = set()
+        self._states = states
+        self._newer = newer
+        self.skipped: set[Kind] = set()
 
-    def publish_states(self, changed: Mapping[Key, tuple[Any, Any]]) -> None:
-        if changed:
-            patches = [
-                Patch(key, {"state": new.state, "state_reason": new.state_reason})
-                for key, (_, new) in changed.items()
-            ]
-            signals = [
-                Signal(key, LIFECYCLE, words) for key, pair in changed.items() for words in derived(*pair)
-            ]
-            self._publish([*patches, *signals])
+    def publish_states(self, changed: Mapping[Key, Pair]) -> None:
+        """What a poll found where nothing but states differs."""
+        patches: list[Change] = [
+            Patch(key, {"state": new.state, "state_reason": new.state_reason})
+            for key, (_, new) in changed.items()
+        ]
+        if patches:
+            self._publish([*patches, *_signals(changed)])
 
-    async def read_new(self, inventory: Inventory) -> Mapping[str, dict[str, Any] | None]:
-        """XML and definition of what is new, None when it is gone already: where no event announces it, it
-        appears whole all the same.
-        """
-        spec, turns = inventory.spec, asyncio.Semaphore(IN_TURN)
-        if not self._by_looking(spec.kind):
-            return {}
-
-        async def read(key_id: str, handle: Handle) -> tuple[str, dict[str, Any] | None]:
-            async with turns:
-                try:
-                    return key_id, await self._rereader.fetch(handle, self._key(spec, key_id))
-                except BridgeError as error:  # one that cannot be read does not spoil the listing
-                    return key_id, None if error.code == spec.gone else {}
-
-        new = [each for each in inventory.handles.items() if self._lookup(self._key(spec, each[0])) is None]
-        return dict(await all_of(read(*each) for each in new))
-
-    def _key(self, spec: KindSpec, key_id: str) -> Key:
-        return Key(self._session.name, spec.kind, key_id)
-
-    async def publish(
-        self,
-        inventory: Inventory,
-        touched: set[Key],
-        whole: Mapping[str, dict[str, Any] | None] = MappingProxyType({}),
+    async def publish_listing(
+        self, listed: Listed, newer: Collection[Key], appeared: Mapping[str, Fields | None]
     ) -> list[Key]:
-        """In slices, between which the bus has its turns; the keys whose XML is to be read after it.
+        """The objects of a kind that is followed or polled; returns those whose XML is to be read after it.
 
-        touched: what an event told of meanwhile, until the last slice, is newer and stays as it is. whole: of
-        what is new, as read_new() found it.
+        newer: the objects that stay as they are, as an event was newer; it may grow until the last slice.
+        appeared: what was read of new objects already, None of those that do not exist any more.
         """
-        name, kind = self._session.name, inventory.spec.kind
-        self.passed_over.discard(kind)
-        found = {
-            each: handle for each, handle in inventory.handles.items() if whole.get(each, {}) is not None
-        }
-        stay = found.keys() | {key.id for key in touched if key.kind is kind}
-        held = self._session.handles
-        gone = {key: self._lookup(key) for key in held if key.kind is kind and key.id not in stay}
+        name, kind = self._session.name, listed.row.kind
+        handles = self._session.handles
+        self.skipped.discard(kind)
+        found = [each for each in listed.handles if appeared.get(each, {}) is not None]
+        stay = {*found, *(key.id for key in newer if key.kind is kind)}
+        removed = {key: self._lookup(key) for key in handles if key.kind is kind and key.id not in stay}
         self._publish([Listing(name, kind, stay)])
-        self._tell(gone)
-        for key in gone:
-            del held[key]
+        self._signal(removed)
+        for key in removed:
+            del handles[key]
         unread: list[Key] = []
-        left = iter(found.items())
+        left = iter(found)
         while some := list(islice(left, SLICE)):
             changes: list[Change] = []
             before: dict[Key, Record | None] = {}
-            for key_id, handle in some:
+            for key_id in some:
                 key = Key(name, kind, key_id)
-                if key in touched:
-                    self.passed_over.add(kind)
+                if key in newer:
+                    self.skipped.add(kind)
                     continue
-                held[key] = handle
+                handles[key] = listed.handles[key_id]
                 before[key] = known = self._lookup(key)
-                change = inventory.change(key, known)
-                if fields := whole.get(key_id):
-                    changes += [change, Patch(key, fields)]
-                else:
-                    changes.append(change)
-                    if known is None:
-                        unread.append(key)
+                changes.append(listed.change(key, known))
+                if fields := appeared.get(key_id):
+                    changes.append(Patch(key, fields))
+                elif known is None:
+                    unread.append(key)
             self._publish(changes)
-            unread += self._tell(before)
+            unread += self._signal(before)
             await asyncio.sleep(0)
         return unread
 
-    def _tell(self, before: Mapping[Key, Record | None]) -> list[Key]:
-        """Of kinds without events: signal what follows from these readings and the ones that are published;
-        the keys whose XML may read differently.
+    async def publish_records(
+        self, scope: Key, records: Mapping[str, Any], exist: bool, check: Callable[[], None]
+    ) -> None:
+        """The objects of a kind that is read on demand, of a connection or in one parent (scope, a key
+        without id). exist: whether libvirt has listed any. check: called after each slice; raises when
+        nothing more may be published.
         """
-        pairs = {key: (old, self._lookup(key)) for key, old in before.items() if self._by_looking(key.kind)}
+        changes = self._of_records(scope, records, exist)
+        while some := list(islice(changes, SLICE)):
+            self._publish(some)
+            await asyncio.sleep(0)  # the bus has its turns, and anything may happen in them
+            check()
+
+    def publish_none(self, scopes: Iterable[Key]) -> None:
+        """That there are no objects in these parents."""
+        self._publish([change for scope in scopes for change in self._of_records(scope, {}, exist=False)])
+
+    def _of_records(self, scope: Key, records: Mapping[str, Any], exist: bool) -> Iterator[Change]:
+        row = KINDS[scope.kind]
+        name, kind, _, parent = scope
+        yield Listing(name, kind, records.keys(), parent)
+        if row.parent and (field := row.parent.holder_field):
+            holder = Key(name, PARENT_KIND[kind], parent)
+            if getattr(self._lookup(holder), field, exist) != exist:
+                self._newer.note(holder)
+                yield Patch(holder, {field: exist})
+        for key_id, record in records.items():
+            key = Key(name, kind, key_id, parent)
+            if record is not self._lookup(key):
+                yield Put(key, record)
+
+    def _signal(self, before: Mapping[Key, Record | None]) -> list[Key]:
+        """Of kinds that are polled: signal what follows from these records and the ones that are published;
+        returns the keys whose XML may read differently.
+        """
+        polled = {key: old for key, old in before.items() if self._states.is_polled(key.kind)}
+        pairs = {key: (old, self._lookup(key)) for key, old in polled.items()}
         changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-        signals: list[Change] = [
-            Signal(key, LIFECYCLE, words) for key, pair in changed.items() for words in derived(*pair)
-        ]
-        if signals:
+        if signals := _signals(changed):
             self._publish(signals)
         return [key for key, pair in changed.items() if None not in pair and may_read_differently(*pair)]
+
+
+def _signals(changed: Mapping[Key, Pair]) -> list[Change]:
+    return [Signal(key, LIFECYCLE, words) for key, pair in changed.items() for words in derived(*pair)]

@@ -1,7 +1,7 @@
 """Following a connection's events: what each one means for the records, in the order in which they came.
 
-State first, signal second, and no call to the host for either. During a listing events are held, to be
-applied after it; those of an object that nobody knows yet wait until its XML was read. Main thread; no
+State first, signal second, and no call to the host for either. During the first listing events are pending,
+to be applied after it; those of an object that is not known yet wait until its XML was read. Main thread; no
 libvirt here.
 """
 
@@ -18,17 +18,21 @@ from virtbridge.model.records import DomainRecord, Record
 from virtbridge.source.callbacks import Lookup, Publish
 from virtbridge.source.calls.errors import problem_of
 from virtbridge.source.calls.session import Happening, Session
-from virtbridge.source.kinds.with_events import FIELDS_BY_METHOD, KINDS, Handle, KindSpec
-from virtbridge.source.reread import Rereader
+from virtbridge.source.definitions import Definitions
+from virtbridge.source.kinds.outcomes import FIELDS_BY_METHOD
+from virtbridge.source.kinds.row import Events, Handle
+from virtbridge.source.kinds.table import FOLLOWED, KINDS
+from virtbridge.source.newer import Newer
+from virtbridge.source.rereads import Rereads
 from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)
 
-LATER_S = 2.0  # when the XML, too, has what an event told of
+LATER_S = 2.0  # when the XML, too, has what an event announced
 
-# Events that libvirt sends before the XML has all that they tell of, and of which XML this is so: of memory
+# Events that libvirt sends before the XML has all that they announce, and of which XML this is so: of memory
 # that was plugged it asks QEMU for the place and the balloon's new size after that, and a medium is changed
-# when the tray has opened. No later event tells of the end.
+# when the tray has opened. No later event announces the end.
 _EARLY: Mapping[str, Callable[[str], bool]] = {
     "device-added": lambda xml: "<memory model=" in xml,
     "tray-change": lambda _xml: True,
@@ -37,55 +41,52 @@ _LAST_WORDS = frozenset({"undefined", "stopped", "shutdown", "deleted"})
 
 
 class Follower:
-    def __init__(self, session: Session, rereader: Rereader, publish: Publish, lookup: Lookup) -> None:
+    def __init__(
+        self,
+        session: Session,
+        publish: Publish,
+        lookup: Lookup,
+        newer: Newer,
+        definitions: Definitions,
+        rereads: Rereads,
+    ) -> None:
         self._session = session
-        self._rereader = rereader
+        self._definitions = definitions
+        self._rereads = rereads
+        self._newer = newer
         self._publish = publish
         self._lookup = lookup
-        self._held: dict[Kind, list[Happening]] = {kind: [] for kind in KINDS}
-        self._newborn: dict[Key, list[Happening]] = {}
-        self._touched: list[set[Key]] = []
+        # Events of kinds whose first listing has not been published yet.
+        self._pending: dict[Kind, list[Happening]] = {kind: [] for kind in FOLLOWED}
+        # Events of objects that are not known yet, until their XML was read.
+        self._appeared: dict[Key, list[Happening]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def happened(self, happening: Happening) -> None:
-        if (held := self._held.get(happening.spec.kind)) is not None:
-            held.append(happening)
+        if (pending := self._pending.get(happening.kind)) is not None:
+            pending.append(happening)
             return
         key = self._key(happening)
-        self.touch(key)
-        if (waiting := self._newborn.get(key)) is not None:
+        self._newer.note(key)
+        if (waiting := self._appeared.get(key)) is not None:
             waiting.append(happening)
         elif (known := self._lookup(key)) is not None:
             self._apply(key, known, happening)
         elif _may_be_first(happening):
-            self._add_newborn(key, happening)
+            self._add_appeared(key, happening)
 
     def release(self, kind: Kind) -> None:
         """Its listing has been published: apply what came meanwhile, and from now on at once."""
-        for happening in self._held.pop(kind):
+        for happening in self._pending.pop(kind):
             self.happened(happening)
-
-    def touch(self, key: Key) -> None:
-        """Something newer than any reading now under way is known of this object."""
-        for touched in self._touched:
-            touched.add(key)
-
-    def watch_touched(self) -> set[Key]:
-        """The keys touched from now on, until forget_touched()."""
-        touched: set[Key] = set()
-        self._touched.append(touched)
-        return touched
-
-    def forget_touched(self, touched: set[Key]) -> None:
-        self._touched = [each for each in self._touched if each is not touched]
 
     async def stop(self) -> None:
         await end_all(self._tasks)
-        self._newborn.clear()
-        self._held.clear()
+        self._appeared.clear()
+        self._pending.clear()
 
     def _key(self, happening: Happening) -> Key:
-        return Key(self._session.name, happening.spec.kind, happening.handle.id)
+        return Key(self._session.name, happening.kind, happening.handle.id)
 
     def _apply(self, key: Key, known: Record, happening: Happening, *, is_read: bool = False) -> None:
         """is_read: the XML was read after this event, and need not be again."""
@@ -96,25 +97,25 @@ class Follower:
         signal = Signal(key, happening.member, happening.args)
         self._publish([Patch(key, fields), signal] if fields else [signal])
         if happening.rereads and not is_read:
-            reading = self._rereader.want(key, stale=bool(fields))
+            reading = self._rereads.want(key, stale=bool(fields))
             if is_early := _EARLY.get(happening.args[0]):
                 self._start(self._read_later(key, reading, is_early))
         elif "definition" in fields:
-            self._rereader.want_later(key, LATER_S)
+            self._rereads.want_later(key, LATER_S)
 
     def _apply_lifecycle(self, key: Key, known: Record, happening: Happening, is_read: bool) -> None:
         event, detail = happening.args
-        outcome = happening.spec.outcome(known, event, detail, happening.handle)
+        outcome = happening.events.outcome(known, event, detail, happening.handle)
         signal = Signal(key, happening.member, happening.args)
         changes: list[Change] = [Patch(key, outcome.fields), signal]
-        if outcome.gone:
+        if outcome.removed:
             self._session.handles.pop(key, None)
             changes.append(Drop(key))
         else:
             self._session.handles[key] = happening.handle  # with the newest name and number
         self._publish(changes)
         if outcome.rereads and not is_read:
-            self._rereader.want(key)
+            self._rereads.want(key)
         for method in outcome.asks:
             self._start(self._ask(key, happening.handle, method))
 
@@ -125,46 +126,47 @@ class Follower:
         await asyncio.wait([reading])
         known: Any = self._lookup(key)
         if known and is_early(known.xml):
-            self._rereader.want_later(key, LATER_S)
+            self._rereads.want_later(key, LATER_S)
 
     async def _ask(self, key: Key, handle: Handle | None, method: str) -> None:
         """Ask until nothing happened to the object meanwhile: what did may say nothing of this."""
         while handle is not None:
-            touched = self.watch_touched()
-            try:
-                fields = await self._session.on(handle.raw, method, short=True, then=FIELDS_BY_METHOD[method])
-            except BridgeError as error:
-                log.debug("not known conn=%s id=%s call=%s error=%s", key.connection, key.id, method, error)
-                return
-            finally:
-                self.forget_touched(touched)
-            if key not in touched:
+            with self._newer.since_now() as newer:
+                try:
+                    fields = await self._session.on(
+                        handle.raw, method, short=True, then=FIELDS_BY_METHOD[method]
+                    )
+                except BridgeError as error:
+                    log.debug("not known conn=%s id=%s call=%s error=%s", *(key[0], key.id, method, error))
+                    return
+            if key not in newer:
                 self._publish([Patch(key, fields)])
                 return
             handle = self._session.handles.get(key)
 
-    def _add_newborn(self, key: Key, happening: Happening) -> None:
-        self._newborn[key] = [happening]
+    def _add_appeared(self, key: Key, happening: Happening) -> None:
+        self._appeared[key] = [happening]
         self._session.handles[key] = happening.handle
-        self._start(self._put(key, happening.spec, happening.handle))
+        self._start(self._put(key, happening.events, happening.handle))
 
-    async def _put(self, key: Key, spec: KindSpec, handle: Handle) -> None:
+    async def _put(self, key: Key, events: Events, handle: Handle) -> None:
         """Publish a new object: its XML first, so that it appears whole, then what happened to it."""
+        row = KINDS[key.kind]
         try:
-            fields = await self._rereader.fetch(handle, key)
+            fields = await self._definitions.read(key, handle)
         except BridgeError as error:
-            if error.code == spec.gone or self._session.lost.done():  # it came and went
+            if error.code == row.gone or self._session.lost.done():  # it came and went
                 self._session.handles.pop(key, None)
-                self._replay(self._newborn.pop(key, [])[1:])
+                self._replay(self._appeared.pop(key, [])[1:])
                 return
             log.warning("XML not read conn=%s kind=%s id=%s error=%s", *key[:3], str(error))
             fields = {"problem": problem_of(error)}
-        happenings = self._newborn.pop(key, [])
-        if self._rereader.is_reading(key):  # of what was there under this UUID before
-            self._rereader.want(key, stale=True)
+        happenings = self._appeared.pop(key, [])
+        if self._rereads.is_reading(key):  # of what was there under this UUID before
+            self._rereads.want(key, stale=True)
         if self._lookup(key) is None:  # a listing may have brought it meanwhile
-            told = {spec.id_field: key.id, "name": handle.name}
-            record = spec.record(**told | spec.newborn(handle) | fields)
+            shown = {row.id_field: key.id, "name": handle.name}
+            record = row.record(**shown | events.first_fields(handle) | fields)
             self._publish([Put(key, record)])
         for place, happening in enumerate(happenings):
             if (known := self._lookup(key)) is None:  # an event before this one removed it
@@ -195,7 +197,7 @@ def _may_be_first(happening: Happening) -> bool:
 
 
 def _event_fields(known: Record, name: str, details: Mapping[str, Any]) -> dict[str, Any]:
-    """What an event that is no lifecycle event tells: of the state, or of the definition ahead of the XML."""
+    """What an event that is no lifecycle event shows: of the state, or of the definition ahead of the XML."""
     if not isinstance(known, DomainRecord):
         return {}
     if name == "reboot" and known.state == "crashed":  # reset, it waits to be resumed; no other event says so

@@ -19,7 +19,7 @@ from virtbridge.bus.options import check_words
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.rows import Rows
 from virtbridge.bus.stats_watches import StatsWatches
-from virtbridge.bus.watches import Watches
+from virtbridge.bus.watches import KindWatches
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.cache.statistics import Statistics
@@ -41,7 +41,7 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
         cache: Cache,
         publisher: Publisher,
         requests: Requests,
-        watches: Watches,
+        watches: KindWatches,
         statistics: Statistics,
         stats_watches: StatsWatches,
     ) -> None:

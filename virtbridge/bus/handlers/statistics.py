@@ -9,7 +9,7 @@ from virtbridge.bus.options import MOVING_MS, check_words, timeout_s, within
 from virtbridge.bus.samples import history_body, values_body
 from virtbridge.bus.stats_watches import StatsWatches
 from virtbridge.cache.cache import Cache
-from virtbridge.cache.statistics import Statistics, Wish
+from virtbridge.cache.statistics import Sampling, Statistics
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Kind
 from virtbridge.model.paths import key_of
@@ -24,11 +24,11 @@ class ConnectionStatistics:
     def watch_stats(
         self, call: Call, interval_ms: int, groups: Sequence[str], options: Mapping[str, Any]
     ) -> int:
-        wish = Wish(interval_ms, _groups(groups))
-        return self._stats_watches.add(call.key.connection, call.user, call.sender, wish)
+        wanted = Sampling(interval_ms, _groups(groups))
+        return self._stats_watches.begin(call.user, call.sender, call.key.connection, wanted)
 
     def unwatch_stats(self, call: Call, watch: int, options: Mapping[str, Any]) -> None:
-        self._stats_watches.remove(call.key.connection, call.sender, watch)
+        self._stats_watches.end(call.sender, call.key.connection, watch)
 
     def get_stats_history(self, call: Call, domain: str, options: Mapping[str, Any]) -> Marshalled:
         key = key_of(domain)

@@ -27,7 +27,8 @@ from virtbridge.source.calls.opening import Closer
 from virtbridge.source.calls.workers import Workers
 from virtbridge.source.kinds.enums import CLOSE_REASON
 from virtbridge.source.kinds.events import EventSpec
-from virtbridge.source.kinds.with_events import KINDS, Handle, KindSpec, handle_of
+from virtbridge.source.kinds.row import Events, Handle, KindRow
+from virtbridge.source.kinds.table import FOLLOWED
 from virtbridge.tasks import all_of, end_all
 
 log = logging.getLogger(__name__)
@@ -53,15 +54,15 @@ _CLOSE_TEXTS = {
 
 
 class Happening(NamedTuple):
-    """One event, as plain values and the handle that came with it.
+    """One event, as plain values and the handle that came with it."""
 
-    member, args: the signal it becomes (model.changes.Signal). rereads: whether the XML may have changed.
-    """
-
-    spec: KindSpec
+    kind: Kind
+    events: Events
     handle: Handle
+    # The signal that it becomes (model.changes.Signal).
     member: str
     args: tuple[Any, ...]
+    # Whether the XML may have changed.
     rereads: bool = False
 
 
@@ -140,36 +141,37 @@ class Session:
         announced, and why it is not known of some.
         """
         failures: dict[Kind, BridgeError] = {}
-        kinds = list(KINDS.values()) if config.events else []
-        jobs = [self._try(spec, self._register_lifecycle(spec), failures) for spec in kinds]
+        kinds = list(FOLLOWED.values()) if config.events else []
+        jobs = [self._try(row, self._register_lifecycle(row), failures) for row in kinds]
         answers = await all_of([*jobs, self._register_close(), self._keep_alive(config)])
-        announced = (spec.kind for spec, answer in zip(kinds, answers, strict=False) if answer)
+        announced = (row.kind for row, answer in zip(kinds, answers, strict=False) if answer)
         return frozenset(announced), failures
 
-    async def register_others(self, kinds: Iterable[KindSpec]) -> dict[Kind, BridgeError]:
+    async def register_others(self, kinds: Iterable[KindRow]) -> dict[Kind, BridgeError]:
         """Of these kinds all events but lifecycle; why some could not be had."""
         failures: dict[Kind, BridgeError] = {}
-        await all_of([self._try(spec, self._register_others(spec), failures) for spec in kinds])
+        await all_of([self._try(row, self._register_others(row), failures) for row in kinds])
         return failures
 
-    async def register(self, spec: KindSpec) -> bool:
+    async def register(self, row: KindRow) -> bool:
         """A kind's events, or what is still missing of them; whether its lifecycle is among them."""
-        answers = await all_of([self._register_lifecycle(spec), self._register_others(spec)])
+        answers = await all_of([self._register_lifecycle(row), self._register_others(row)])
         return answers[0]
 
-    async def _register_others(self, spec: KindSpec) -> bool:
-        await all_of([self._register_event(spec, event) for event in spec.events])
+    async def _register_others(self, row: KindRow) -> bool:
+        assert row.events is not None
+        await all_of([self._register_event(row, row.events, event) for event in row.events.others])
         return True
 
     async def _try(
-        self, spec: KindSpec, job: Coroutine[Any, Any, bool], failures: dict[Kind, BridgeError]
+        self, row: KindRow, job: Coroutine[Any, Any, bool], failures: dict[Kind, BridgeError]
     ) -> bool:
         try:
             return await job
         except BridgeError as error:
             if self.lost.done():
                 raise
-            failures[spec.kind] = error
+            failures[row.kind] = error
             return False
 
     async def _keep_alive(self, config: ConnectionConfig) -> bool:
@@ -205,46 +207,46 @@ class Session:
             self.call("registerCloseCallback", on_close, None, short=True, then=keep)
         )
 
-    async def _register_lifecycle(self, spec: KindSpec) -> bool:
-        return await self._if_supported(
-            self._register(spec, spec.lifecycle_id, partial(self._on_lifecycle, spec))
-        )
+    async def _register_lifecycle(self, row: KindRow) -> bool:
+        assert row.events is not None
+        callback = partial(self._on_lifecycle, row, row.events)
+        return await self._if_supported(self._register(row.events, row.events.lifecycle_id, callback))
 
-    async def _register_event(self, spec: KindSpec, event: EventSpec) -> bool:
-        """An event that this host does not know is simply never told; nothing else depends on it."""
-        if event.fallback and (spec.register, event.fallback.id) in self._registered:
+    async def _register_event(self, row: KindRow, events: Events, event: EventSpec) -> bool:
+        """An event that this host does not know never comes; nothing else depends on it."""
+        if event.fallback and (events.register, event.fallback.id) in self._registered:
             return True
         try:
-            await self._register(spec, event.id, partial(self._on_event, spec, event))
+            await self._register(events, event.id, partial(self._on_event, row, events, event))
         except BridgeError as error:
             if self.lost.done():
                 raise
             log.debug("event not available conn=%s event=%s error=%s", self.name, event.name, error)
-            return await self._register_event(spec, event.fallback) if event.fallback else False
+            return await self._register_event(row, events, event.fallback) if event.fallback else False
         return True
 
-    async def _register(self, spec: KindSpec, number: int, callback: Callable[..., None]) -> None:
+    async def _register(self, events: Events, number: int, callback: Callable[..., None]) -> None:
         """At most once, also where it is tried again: twice would tell every event twice."""
-        which = (spec.register, number)
+        which = (events.register, number)
         if (done := self._registered.get(which)) is not None:
             if not done:
-                raise BridgeError(ErrorKind.TIMEOUT, f"{spec.register} has not come back yet")
+                raise BridgeError(ErrorKind.TIMEOUT, f"{events.register} has not come back yet")
             return
         if self._ended:
             raise lost("the connection was closed")
-        method = getattr(self._raw, spec.register)
+        method = getattr(self._raw, events.register)
 
         def register() -> None:
             # Kept here, in the worker: whoever waits may be gone when a slow host answers.
             self._registered[which] = False
             try:
-                self._keep_callback(spec.deregister, method(None, number, callback, None))
+                self._keep_callback(events.deregister, method(None, number, callback, None))
             except Exception:
                 del self._registered[which]
                 raise
             self._registered[which] = True
 
-        await self.workers.call(spec.register, register, short=True)
+        await self.workers.call(events.register, register, short=True)
 
     def _keep_callback(self, deregister: str, number: int) -> None:
         self._callbacks.append((deregister, () if deregister == "unregisterCloseCallback" else (number,)))
@@ -260,17 +262,24 @@ class Session:
 
     # vb-events from here: copy plain values and leave. libvirt-python prints and loses exceptions.
 
-    def _on_lifecycle(self, spec: KindSpec, _conn: Any, raw: Any, event: int, detail: int, *_: Any) -> None:
+    def _on_lifecycle(
+        self, row: KindRow, events: Events, _conn: Any, raw: Any, event: int, detail: int, *_: Any
+    ) -> None:
         try:
-            words = spec.lifecycle_words(event, detail)
-            self._inbox.post(self._happened, Happening(spec, handle_of(raw), LIFECYCLE, words))
+            words = events.words(event, detail)
+            happening = Happening(row.kind, events, row.handle_of(raw), LIFECYCLE, words)
+            self._inbox.post(self._happened, happening)
         except Exception:
-            log.exception("a lifecycle event was lost conn=%s kind=%s", self.name, spec.kind)
+            log.exception("a lifecycle event was lost conn=%s kind=%s", self.name, row.kind)
 
-    def _on_event(self, spec: KindSpec, event: EventSpec, _conn: Any, raw: Any, *args: Any) -> None:
+    def _on_event(
+        self, row: KindRow, events: Events, event: EventSpec, _conn: Any, raw: Any, *args: Any
+    ) -> None:
         try:
             details = event.decode(args[:-1])
-            happening = Happening(spec, handle_of(raw), EVENT, (event.name, details), event.row.rereads)
+            happening = Happening(
+                row.kind, events, row.handle_of(raw), EVENT, (event.name, details), event.row.rereads
+            )
             self._inbox.post(self._happened, happening)
         except Exception:
             log.exception("an event was lost conn=%s event=%s", self.name, event.name)

@@ -1,1 +1,1 @@
-"""What each kind of object is to libvirt: how it is listed and read, and what its events change."""
+"""What each kind of object is to libvirt: one file and one row per kind, joined in table.py."""

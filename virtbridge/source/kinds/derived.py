@@ -1,6 +1,6 @@
 """Lifecycle signals where libvirt sends no events: what follows plainly from two readings of an object.
 
-What happened between two readings and was undone is not seen, and a detail that the state does not tell is
+What happened between two readings and was undone is not seen, and a detail that the state does not show is
 `unknown`. Pure.
 """
 
@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from virtbridge.model.records import DomainRecord, NodeDeviceRecord, Record
-from virtbridge.source.kinds.lifecycle import domain_detail
+from virtbridge.source.kinds.domain_lifecycle import domain_detail
 
 Words = tuple[str, str]
 
-# libvirt 9 has no details for the lifecycle of what is no domain: the callback's 0, as an event would tell
+# libvirt 9 has no details for the lifecycle of what is no domain: the callback's 0, as an event has
 # it.
 _NO_DETAIL = "0"
 _RUNNING = frozenset({"running", "blocked", "nostate"})  # what a paused one resumes to

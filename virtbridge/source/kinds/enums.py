@@ -29,6 +29,11 @@ def _picked(prefix: str, *words: str) -> Table:
     return {value: word.lower().replace("_", "-") for word, value in found.items() if isinstance(value, int)}
 
 
+def event_details(prefix: str, events: Table) -> Mapping[str, Table]:
+    """By the event's word, the details that the installed libvirt has for it."""
+    return {event: table(f"{prefix}{event.upper()}_") for event in events.values()}
+
+
 DOMAIN_STATE = _picked(
     "VIR_DOMAIN_", "NOSTATE", "RUNNING", "BLOCKED", "PAUSED", "SHUTDOWN", "SHUTOFF", "CRASHED", "PMSUSPENDED"
 )
@@ -51,14 +56,17 @@ DOMAIN_EVENT = _picked(
     "DEFINED", "UNDEFINED", "STARTED", "SUSPENDED", "RESUMED", "STOPPED", "SHUTDOWN", "PMSUSPENDED",
     "CRASHED",
 )  # fmt: skip
-DOMAIN_EVENT_DETAIL: Mapping[str, Table] = {
-    event: table(f"VIR_DOMAIN_EVENT_{event.upper()}_") for event in DOMAIN_EVENT.values()
-}
+DOMAIN_EVENT_DETAIL = event_details("VIR_DOMAIN_EVENT_", DOMAIN_EVENT)
 
 NETWORK_EVENT = _only_plain(table("VIR_NETWORK_EVENT_", "ID_"))
 POOL_EVENT = _only_plain(table("VIR_STORAGE_POOL_EVENT_", "ID_"))
 NODE_DEVICE_EVENT = _only_plain(table("VIR_NODE_DEVICE_EVENT_", "ID_"))
 SECRET_EVENT = _only_plain(table("VIR_SECRET_EVENT_", "ID_"))
+# libvirt 9 has details for domains only, but a newer one may have others.
+NETWORK_EVENT_DETAIL = event_details("VIR_NETWORK_EVENT_", NETWORK_EVENT)
+POOL_EVENT_DETAIL = event_details("VIR_STORAGE_POOL_EVENT_", POOL_EVENT)
+NODE_DEVICE_EVENT_DETAIL = event_details("VIR_NODE_DEVICE_EVENT_", NODE_DEVICE_EVENT)
+SECRET_EVENT_DETAIL = event_details("VIR_SECRET_EVENT_", SECRET_EVENT)
 
 CLOSE_REASON = table("VIR_CONNECT_CLOSE_REASON_")
 

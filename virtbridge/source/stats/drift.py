@@ -5,7 +5,6 @@ run the sampler asks, which knows what to do about guests that do not answer. Ma
 worker reads.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -20,8 +19,10 @@ from virtbridge.model.statistics import flatten, group_flags
 from virtbridge.source.callbacks import Lookup
 from virtbridge.source.calls.errors import is_unsupported
 from virtbridge.source.calls.session import Session
+from virtbridge.source.domain_states import fetch_in_chunks
+from virtbridge.source.listing import COMPARED_AT_ONCE
 from virtbridge.source.stats.sampler import Samples
-from virtbridge.source.sync import LOOKED_AT_IN_TURN, fetch_in_chunks
+from virtbridge.tasks import in_steps
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +68,8 @@ class Drift:
                     Key(self._session.name, Kind.DOMAIN, key_id): each for key_id, each in answer.items()
                 }
         found: list[Key] = []
-        for place, (key, each) in enumerate(told.items()):
-            if place % LOOKED_AT_IN_TURN == LOOKED_AT_IN_TURN - 1:
-                await asyncio.sleep(0)
-            if self._is_doubtful(key, each):
-                found.append(key)
+        async for some in in_steps(told.items(), COMPARED_AT_ONCE):
+            found += [key for key, each in some if self._is_doubtful(key, each)]
         self._told = {key: each for key, each in (self._told | told).items() if key in self._session.handles}
         return found
 

@@ -27,21 +27,23 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import DomainRecord
 from virtbridge.model.statistics import Sample, Track, Values, flatten, group_flags, rated
+from virtbridge.pauses import Pauses
 from virtbridge.source.callbacks import Lookup
 from virtbridge.source.calls.errors import is_unsupported
 from virtbridge.source.calls.session import Session
+from virtbridge.source.domain_states import STATS_CHUNK
 from virtbridge.source.kinds.enums import state_words
-from virtbridge.source.kinds.with_events import Handle
+from virtbridge.source.kinds.row import Handle
 from virtbridge.source.stats.per_domain import PerDomain
-from virtbridge.source.sync import STATS_CHUNK
-from virtbridge.tasks import all_of
+from virtbridge.tasks import all_in_turn, all_of
 
 log = logging.getLogger(__name__)
 
 HANGING_LIMIT = 3  # calls; libvirtd serves 5 of one client at a time, so there is room for others
 DEADLINE_FACTOR = 3  # of what the last good call took, on a slow or a large host
 DEADLINE_MOST_S = 10.0
-REST_MOST_S = 0.1
+PAUSE_MAX_S = 0.1
+_SINGLE = "single"  # what pauses: samples of single domains, whichever they are
 SINGLES_AT_A_TIME = 8  # domains, where there are no bulk statistics
 LOOKS_AT_A_TIME = 64  # at guests' monitors
 STUCK_MS = 300  # in one monitor command: then the guest's emulator does not answer
@@ -146,24 +148,23 @@ class Sampler:
         self._limited = False
         self._one_at_a_time = asyncio.Lock()
         self._singles = asyncio.Lock()
-        self._rested_at = 0.0  # when the next sample of a single domain may begin
+        self._pauses = Pauses(1, PAUSE_MAX_S)  # between samples of single domains
 
     async def sample(self, groups: frozenset[str], only: str | None = None) -> Samples:
         """A sample of each active domain by UUID, or of one domain, active or not. Raises BridgeError.
 
-        Anyone may ask for one, as often as they like: between two of those there is a rest as long as the
-        last one took, and a sample of all never waits for more than two of them.
+        Anyone may ask for one, as often as they like: between two of those there is a pause as long as
+        the last one took, and a sample of all never waits for more than two of them.
         """
         if only is None:
             return await self._sample_but_stuck(groups)
         async with self._singles:
-            await asyncio.sleep(self._rested_at - monotonic())
+            await self._pauses.over(_SINGLE)
             began = monotonic()
             try:
                 return await self._sample_but_stuck(groups, only)
             finally:
-                now = monotonic()
-                self._rested_at = now + min(now - began, REST_MOST_S)
+                self._pauses.begin(_SINGLE, monotonic() - began)
 
     async def sample_in_bulk(self, groups: frozenset[str]) -> Samples:
         """Likewise of each active domain; none where that would cost calls for each of them."""
@@ -255,8 +256,7 @@ class Sampler:
         looked_at = list(self._hanging)
         stuck: frozenset[str] = frozenset()
         if looked_at:
-            free = asyncio.Semaphore(LOOKS_AT_A_TIME)
-            answers = await all_of(self._is_stuck(handle, free) for handle in self._handles(None))
+            answers = await all_in_turn(map(self._is_stuck, self._handles(None)), LOOKS_AT_A_TIME)
             stuck = frozenset(key_id for key_id in answers if key_id)
         for key_id in stuck - self._stuck:
             log.warning("guest does not answer conn=%s uuid=%s", self._session.name, key_id)
@@ -264,14 +264,13 @@ class Sampler:
             log.info("guest answers again conn=%s uuid=%s", self._session.name, key_id)
         self._stuck, self._looked_at = stuck, looked_at
 
-    async def _is_stuck(self, handle: Handle, free: asyncio.Semaphore) -> str:
-        async with free:
-            try:
-                state, _, for_ms = await self._session.on(handle.raw, "controlInfo", short=True)
-            except BridgeError:
-                if self._session.lost.done():
-                    raise
-                return ""  # stopped meanwhile, or a driver without it
+    async def _is_stuck(self, handle: Handle) -> str:
+        try:
+            state, _, for_ms = await self._session.on(handle.raw, "controlInfo", short=True)
+        except BridgeError:
+            if self._session.lost.done():
+                raise
+            return ""  # stopped meanwhile, or a driver without it
         return handle.id if state == libvirt.VIR_DOMAIN_CONTROL_OCCUPIED and for_ms >= STUCK_MS else ""
 
     # -- asking ---------------------------------------------------------------------------------------------

@@ -1,28 +1,27 @@
-"""Reading definitions: one XML read in flight per object, and one more if something happened meanwhile.
+"""When definitions are read again: one read in flight per object, and one more if something happened
+meanwhile.
 
-The XML is read in a worker, parsed and published as a patch. What cannot be parsed keeps its last good
-definition; what is gone is left to the event or the look that will say so, and dropped when no event does.
-Main thread.
+What was read is published as a patch. What cannot be read keeps its last good definition, and is tried again
+for a while; what does not exist any more is left to the event or the listing that will say so, and dropped
+when no event does. Main thread.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Drop, Patch
 from virtbridge.model.keys import Key, Kind
-from virtbridge.model.xml import BadXml
-from virtbridge.source.callbacks import Problems, Publish
-from virtbridge.source.calls.batch import Read
-from virtbridge.source.calls.errors import is_unsupported, problem_of
+from virtbridge.source.callbacks import Publish
+from virtbridge.source.calls.errors import problem_of
 from virtbridge.source.calls.opening import HUNG_LIMIT
 from virtbridge.source.calls.session import Session
-from virtbridge.source.kinds.with_events import KINDS, Handle, KindSpec
+from virtbridge.source.definitions import Definitions, Fields
+from virtbridge.source.kinds.row import Handle
+from virtbridge.source.kinds.table import KINDS
 from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)
@@ -31,38 +30,41 @@ log = logging.getLogger(__name__)
 # long: a host that stalls refuses a thousand at a time. Then the audit's round robin has to find it.
 AGAIN_S, AGAIN_TIMES = 5.0, 5
 # When a read finds the object gone, the event that says so is on its way, or none is: of a domain that was
-# undefined by its migration libvirt only tells that it stopped.
+# undefined by its migration libvirt only says that it stopped.
 GONE_S = 1.0
 _FOR_GOOD = (ErrorKind.NOT_AUTHORIZED, ErrorKind.NOT_SUPPORTED)
 
-_NOT_READ = "XML not read conn=%s kind=%s id=%s error=%s"
+_METHOD = "XMLDesc"  # row.read_xml of all kinds that are followed
 
 
 @dataclass(slots=True, eq=False)
 class _Reading:
-    """over: resolved at its end. handle: what is read. task: None while its read is one of many. again:
-    something happened since the read began. stale: what it brings is known to be out of date.
-    """
-
+    # Resolved at its end.
     over: "asyncio.Future[None]"
+    # What is read.
     handle: Handle | None = None
+    # None while its read is one of many.
     task: "asyncio.Task[None] | None" = None
+    # Whether something happened since the read began.
     again: bool = False
+    # Whether what the read brings is known to be out of date.
     stale: bool = False
 
 
-class Rereader:
-    """problems: of objects whose XML could not be read, logged once; kept by the connection. by_looking:
-    whether no events tell of a kind here, so that only looking at it finds what changed.
-    """
+class Rereads:
+    """is_polled: whether no events announce a kind here, so that only a listing finds what changed."""
 
     def __init__(
-        self, session: Session, publish: Publish, problems: Problems, by_looking: Callable[[Kind], bool]
+        self,
+        session: Session,
+        definitions: Definitions,
+        publish: Publish,
+        is_polled: Callable[[Kind], bool],
     ) -> None:
         self._session = session
-        self._by_looking = by_looking
+        self._definitions = definitions
         self._publish = publish
-        self._problems = problems
+        self._is_polled = is_polled
         self._failing = False
         self._failures: dict[Key, int] = {}
         self._running: dict[Key, _Reading] = {}
@@ -95,11 +97,11 @@ class Rereader:
         return key in self._running
 
     async def read_all(self, keys: Iterable[Key], wanted: Callable[[], bool] = lambda: True) -> None:
-        """wanted: asked before each, which is left out when it says no."""
+        """wanted: asked before each object, which is left out when it says no."""
         begun: list[Key] = []
         followed: list[asyncio.Future[None]] = []
 
-        def reads() -> Iterator[Read]:
+        def handles() -> Iterator[tuple[Key, Handle]]:
             for key in keys:
                 if not wanted():
                     continue
@@ -108,15 +110,15 @@ class Rereader:
                 elif (handle := self._session.handles.get(key)) is not None:
                     self._begin(key).handle = handle
                     begun.append(key)
-                    yield Read(key, partial(handle.raw.XMLDesc, 0), partial(_fields, KINDS[key.kind]))
+                    yield key, handle
 
-        def settle(key: Key, fields: Any, error: Exception | None) -> None:
+        def settle(key: Key, fields: Fields, error: BridgeError | None) -> None:
             reading = self._running[key]
             if reading.again:
                 self._go_on(key, reading)
             elif error is not None:
                 self._failed(key, error)
-            elif KINDS[key.kind].asks(fields["definition"]):
+            elif self._definitions.needs_completion(key, fields):
                 self._go_on(key, reading, fields)
             else:
                 self._succeeded(key, fields)
@@ -126,7 +128,7 @@ class Rereader:
                 followed.append(reading.over)
 
         try:
-            await self._session.workers.read_many("XMLDesc", reads(), settle)
+            await self._definitions.read_many(_METHOD, handles(), settle)
         except BridgeError as error:
             for key in self._left_of(begun):
                 self._failed(key, error)
@@ -138,35 +140,6 @@ class Rereader:
     def _left_of(self, begun: Iterable[Key]) -> list[Key]:
         """What read_all() began and has not settled."""
         return [key for key in begun if (reading := self._running.get(key)) and reading.task is None]
-
-    async def fetch(self, handle: Handle, key: Key) -> dict[str, Any]:
-        """The record's fields that the XML tells; of one that cannot be read, why. Raises BridgeError."""
-        try:
-            fields = await self._session.on(
-                handle.raw, "XMLDesc", 0, short=True, then=partial(_fields, KINDS[key.kind])
-            )
-        except (BadXml, UnicodeError) as error:
-            return self._problem(key, error)
-        return await self._completed(key, handle, fields)
-
-    async def _completed(self, key: Key, handle: Handle, fields: dict[str, Any]) -> dict[str, Any]:
-        self._problems.pop(key, None)
-        if asks := KINDS[key.kind].asks(fields["definition"]):
-            fields |= await self._ask(handle, asks)
-        return fields
-
-    async def _ask(self, handle: Handle, asks: Mapping[str, str]) -> dict[str, Any]:
-        """The answers by field; those that the host does not have, or does not give us, are left out:
-        virNodeDeviceGetAutostart() is refused on a read-only connection, and the definition is good without.
-        """
-        fields: dict[str, Any] = {}
-        for field, method in asks.items():
-            try:
-                fields[field] = await self._session.on(handle.raw, method, short=True, then=bool)
-            except BridgeError as error:
-                if not (is_unsupported(error) or error.kind is ErrorKind.NOT_AUTHORIZED):
-                    raise
-        return fields
 
     async def stop(self) -> None:
         for timer in self._timers.values():
@@ -198,10 +171,10 @@ class Rereader:
         if not reading.over.done():  # whoever waited may have been cancelled
             reading.over.set_result(None)
 
-    def _go_on(self, key: Key, reading: _Reading, fields: dict[str, Any] | None = None) -> None:
+    def _go_on(self, key: Key, reading: _Reading, fields: Fields | None = None) -> None:
         reading.task = asyncio.create_task(self._run(key, reading, fields))
 
-    async def _run(self, key: Key, reading: _Reading, fields: dict[str, Any] | None) -> None:
+    async def _run(self, key: Key, reading: _Reading, fields: Fields | None) -> None:
         """fields: what has been read already."""
         try:
             while True:
@@ -215,47 +188,47 @@ class Rereader:
             # A cancelled task keeps its traceback, that this frame, and with it a handle: no circle of them.
             reading.task = None
 
-    async def _read(self, key: Key, reading: _Reading, fields: dict[str, Any] | None) -> None:
+    async def _read(self, key: Key, reading: _Reading, fields: Fields | None) -> None:
         handle = reading.handle = self._session.handles.get(key)
         if handle is None:
             return
         try:
             if fields is None:
-                fields = await self.fetch(handle, key)
+                fields = await self._definitions.read(key, handle)
             else:
-                fields = await self._completed(key, handle, fields)
+                fields = await self._definitions.completed(key, handle, fields)
         except BridgeError as error:
             self._failed(key, error)
         else:
             self._succeeded(key, {} if reading.stale else fields)
 
-    def _succeeded(self, key: Key, fields: dict[str, Any]) -> None:
+    def _succeeded(self, key: Key, fields: Fields) -> None:
         """fields: to be published; none of what is out of date."""
         self._failing = False
         if self._failures.pop(key, None) is not None and (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
-        if fields:
-            if "definition" in fields:
-                self._problems.pop(key, None)
-            self._show(key, fields)
+        self._show(key, fields)
 
-    def _failed(self, key: Key, error: Exception) -> None:
-        if not isinstance(error, BridgeError):
-            self._show(key, self._problem(key, error))
-        elif self._session.lost.done():
+    def _failed(self, key: Key, error: BridgeError) -> None:
+        if self._session.lost.done():
             return
-        elif error.code == KINDS[key.kind].gone:
+        if error.code == KINDS[key.kind].gone:
             self._found_gone(key, self._running[key].handle)
         else:
-            # A host that refuses one usually refuses a thousand: told once.
-            log.log(logging.DEBUG if self._failing else logging.WARNING, _NOT_READ, *key[:3], str(error))
+            # A host that refuses one usually refuses a thousand: logged once.
+            level = logging.DEBUG if self._failing else logging.WARNING
+            log.log(level, "XML not read conn=%s kind=%s id=%s error=%s", *key[:3], str(error))
             self._failing = True
             self._show(key, {"problem": problem_of(error)})
             if error.kind not in _FOR_GOOD:
                 self._try_later(key)
 
+    def _show(self, key: Key, fields: Fields) -> None:
+        if fields and key in self._session.handles:
+            self._publish([Patch(key, fields)])
+
     def _found_gone(self, key: Key, handle: Handle | None) -> None:
-        if key not in self._timers and not self._by_looking(key.kind):
+        if key not in self._timers and not self._is_polled(key.kind):
             loop = asyncio.get_running_loop()
             self._timers[key] = loop.call_later(GONE_S, self._drop, key, handle)
 
@@ -265,19 +238,3 @@ class Rereader:
         if handle is not None and self._session.handles.get(key) is handle:
             del self._session.handles[key]
             self._publish([Drop(key)])
-
-    def _show(self, key: Key, fields: Mapping[str, Any]) -> None:
-        if key in self._session.handles:
-            self._publish([Patch(key, fields)])
-
-    def _problem(self, key: Key, error: Exception) -> dict[str, Any]:
-        """The record's fields, where the XML cannot be read: the last good definition stays."""
-        problem = problem_of(error)
-        if key not in self._problems:
-            log.warning("unreadable XML conn=%s kind=%s id=%s error=%s", *key[:3], problem)
-        self._problems[key] = problem
-        return {"problem": problem}
-
-
-def _fields(spec: KindSpec, xml: str) -> dict[str, Any]:
-    return {"definition": spec.parse(xml), "xml": xml, "problem": ""}

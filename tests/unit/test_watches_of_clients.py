@@ -1,4 +1,4 @@
-"""Clients' interest in kinds: the shortest interval wins, a change is told once, and limits hold."""
+"""The registry of watches: the shortest interval wins, a change is told once, and limits hold."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtbridge.cache.interest import Interests, Intervals, Watch
+from virtbridge.cache.polling import Intervals
+from virtbridge.cache.watches import KindsWanted, Watch, Watches, shortest_intervals
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.limiter import Bounds, Portions
 from virtbridge.model.keys import Kind
@@ -18,13 +19,15 @@ DOMAIN, NETWORK = frozenset({Kind.DOMAIN}), frozenset({Kind.NETWORK})
 class Told:
     def __init__(self, per_client: int = 3, total: int = 5) -> None:
         self.calls: list[tuple[str, Intervals]] = []
-        self.interests = Interests(self._changed, Bounds(total, total, 0, per_client))
+        self.watches = Watches(
+            "watches", Bounds(total, total, 0, per_client), shortest_intervals, self._changed
+        )
 
     def _changed(self, connection: str, intervals: Intervals) -> None:
         self.calls.append((connection, intervals))
 
     def add(self, client: str, interval_s: float, kinds: Any = DOMAIN, connection: str = "c") -> int:
-        return self.interests.add(Watch(1000, client, connection, kinds, interval_s))
+        return self.watches.add(Watch(1000, client, connection, KindsWanted(kinds, interval_s)))
 
 
 def test_the_shortest_interval_wins_and_what_changes_nothing_is_not_told() -> None:
@@ -33,7 +36,7 @@ def test_the_shortest_interval_wins_and_what_changes_nothing_is_not_told() -> No
     quick = told.add(":2", 2)
     told.add(":3", 3, DOMAIN | NETWORK)
     told.add(":3", 9)
-    told.interests.end(":2", "c", quick)
+    told.watches.end(":2", "c", quick)
     assert told.calls == [
         ("c", {Kind.DOMAIN: 5}),
         ("c", {Kind.DOMAIN: 2}),
@@ -42,17 +45,17 @@ def test_the_shortest_interval_wins_and_what_changes_nothing_is_not_told() -> No
     ]
 
 
-def test_the_end_of_a_client_ends_its_watches_of_all_connections() -> None:
+def test_the_end_of_a_client_ends_its_registryof_all_connections() -> None:
     told = Told()
     told.add(":1", 5)
     told.add(":1", 6, NETWORK, "d")
     told.add(":2", 7, NETWORK, "d")
     told.calls.clear()
-    told.interests.end_client(":1")
+    told.watches.end_client(":1")
     assert sorted(told.calls) == [("c", {}), ("d", {Kind.NETWORK: 7})]
-    told.interests.end_client(":1")
+    told.watches.end_client(":1")
     assert len(told.calls) == 2
-    assert len(told.interests) == 1
+    assert len(told.watches) == 1
 
 
 def test_the_end_of_a_connection_ends_its_watches() -> None:
@@ -60,10 +63,10 @@ def test_the_end_of_a_connection_ends_its_watches() -> None:
     number = told.add(":1", 5)
     told.add(":1", 5, DOMAIN, "d")
     told.calls.clear()
-    told.interests.end_connection("c")
+    told.watches.end_connection("c")
     assert told.calls == [("c", {})]
     with pytest.raises(BridgeError) as failure:
-        told.interests.end(":1", "c", number)
+        told.watches.end(":1", "c", number)
     assert failure.value.kind is ErrorKind.NO_SUCH_OBJECT
 
 
@@ -72,9 +75,9 @@ def test_a_watch_belongs_to_its_client_and_connection() -> None:
     number = told.add(":1", 5)
     for client, connection in ((":2", "c"), (":1", "d")):
         with pytest.raises(BridgeError) as failure:
-            told.interests.end(client, connection, number)
+            told.watches.end(client, connection, number)
         assert failure.value.kind is ErrorKind.NO_SUCH_OBJECT
-    told.interests.end(":1", "c", number)
+    told.watches.end(":1", "c", number)
     assert told.add(":1", 5) != number
 
 
@@ -89,7 +92,7 @@ def test_limits_of_a_client_and_of_all() -> None:
     with pytest.raises(BridgeError, match="one user, 5 watches"):
         told.add(":4", 1)
     assert told.calls == [("c", {Kind.DOMAIN: 5})]
-    told.interests.end(":1", "c", numbers[0])
+    told.watches.end(":1", "c", numbers[0])
     told.add(":4", 1)
 
 
@@ -98,7 +101,11 @@ steps = st.one_of(
     st.tuples(
         st.just("add"),
         st.builds(
-            Watch, st.just(0), clients, connections, st.frozensets(st.sampled_from(Kind)), st.integers(1, 5)
+            Watch,
+            st.just(0),
+            clients,
+            connections,
+            st.builds(KindsWanted, st.frozensets(st.sampled_from(Kind)), st.integers(1, 5)),
         ),
     ),
     st.tuples(st.just("end"), st.integers(0, 9)),
@@ -108,32 +115,32 @@ steps = st.one_of(
 
 
 @given(st.lists(steps, max_size=40))
-def test_what_was_last_told_is_what_the_watches_come_to(steps: list[tuple[str, Any]]) -> None:
+def test_what_was_last_told_is_what_the_registrycome_to(steps: list[tuple[str, Any]]) -> None:
     last: dict[str, Intervals] = {}
-    interests = Interests(last.__setitem__, Portions().of(100))
-    watches: dict[int, Watch] = {}
+    registry = Watches("watches", Portions().of(100), shortest_intervals, last.__setitem__)
+    watches: dict[int, Watch[KindsWanted]] = {}
     for step, value in steps:
         if step == "add":
-            watches[interests.add(value)] = value
+            watches[registry.add(value)] = value
         elif step == "end":
             if value in watches:
                 watch = watches.pop(value)
-                interests.end(watch.client, watch.connection, value)
+                registry.end(watch.client, watch.connection, value)
         else:
             field = step.removeprefix("end_")
-            getattr(interests, step)(value)
+            getattr(registry, step)(value)
             watches = {each: watch for each, watch in watches.items() if getattr(watch, field) != value}
         for connection in "cd":
             assert last.get(connection, {}) == dict(_shortest(watches, connection))
-    assert len(interests) == len(watches)
+    assert len(registry) == len(watches)
 
 
-def _shortest(watches: dict[int, Watch], connection: str) -> Iterator[tuple[Kind, float]]:
+def _shortest(watches: dict[int, Watch[KindsWanted]], connection: str) -> Iterator[tuple[Kind, float]]:
     for kind in Kind:
         found = [
-            each.interval_s
+            each.wanted.interval_s
             for each in watches.values()
-            if each.connection == connection and kind in each.kinds
+            if each.connection == connection and kind in each.wanted.kinds
         ]
         if found:
             yield kind, min(found)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from virtbridge.source.round_robin import SHARE, SHARE_MIN, next_in_turn
+from virtbridge.source.reread_turns import SHARE, SHARE_MIN, next_in_turn
 
 
 def test_it_goes_round() -> None:

@@ -1,0 +1,19 @@
+"""The row of bindings of network filters to ports, which libvirt announces no events of."""
+
+import libvirt
+
+from virtbridge.model.keys import Kind
+from virtbridge.model.nwfilters import parse_binding
+from virtbridge.model.records import BindingRecord
+from virtbridge.source.kinds.row import KindRow
+
+ROW = KindRow(
+    Kind.NWFILTERBINDING,
+    list_all="listAllNWFilterBindings",
+    id_of=libvirt.virNWFilterBinding.portDev,
+    look_up="nwfilterBindingLookupByPortDev",
+    read_xml="XMLDesc",
+    gone=libvirt.VIR_ERR_NO_NWFILTER_BINDING,
+    parse=parse_binding,
+    record=BindingRecord,
+)

@@ -1,0 +1,27 @@
+"""The row of a domain's snapshots, which libvirt announces no events of."""
+
+import libvirt
+
+from virtbridge.model.keys import Kind
+from virtbridge.model.records import SnapshotRecord
+from virtbridge.model.snapshots import parse_snapshot
+from virtbridge.source.kinds.row import KindRow, Parent
+from virtbridge.source.kinds.trees import is_orphan, with_children
+
+ROW = KindRow(
+    Kind.SNAPSHOT,
+    list_all="listAllSnapshots",
+    id_of=libvirt.virDomainSnapshot.getName,
+    look_up="snapshotLookupByName",
+    read_xml="getXMLDesc",
+    gone=libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT,
+    parse=parse_snapshot,
+    record=SnapshotRecord,
+    parent=Parent(
+        holders=libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT,
+        holder_field="has_snapshots",
+        current="snapshotCurrent",
+        finish=with_children,
+        is_doubtful=is_orphan,
+    ),
+)

@@ -1,0 +1,159 @@
+"""The records of a kind that is read on demand: what a listing shows, joined with definitions.
+
+Which definitions are read is said by a Depth. One object that cannot be read is left out, or stays as it was
+known, marked stale; it is logged once and spoils nothing. Main thread; no libvirt here.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from virtbridge.clock import moment_us, wall_us
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.model.keys import ONLY_WHILE_PARENT_ACTIVE, PARENT_KIND, Key
+from virtbridge.model.records import OnDemand
+from virtbridge.source.callbacks import Lookup
+from virtbridge.source.calls.errors import problem_of
+from virtbridge.source.calls.session import Session
+from virtbridge.source.definitions import Definitions, Fields
+from virtbridge.source.kinds.row import Handle, KindRow
+from virtbridge.source.kinds.table import KINDS
+from virtbridge.source.listing import Listed, fetch_current
+from virtbridge.tasks import all_of, in_steps
+
+AT_ONCE = 1000  # objects that are compared or completed in one turn of the loop: a few milliseconds
+
+
+@dataclass(slots=True)
+class Depth:
+    """How much of a kind that is read on demand one refresh reads, and what came of it."""
+
+    # The objects whose turn it is to be read again; None: every definition is read.
+    in_turn: Set[Key] | None = None
+    # How many definitions were not read.
+    left_out: int = 0
+    # Of those, the objects that are marked stale only because an earlier listing failed; the mark goes once
+    # this one has succeeded for every parent.
+    recovered: list[Key] = field(default_factory=list)
+
+    def includes(self, key: Key) -> bool:
+        return self.in_turn is None or key in self.in_turn
+
+
+class OnDemandRecords:
+    def __init__(self, session: Session, lookup: Lookup, definitions: Definitions) -> None:
+        self._session = session
+        self._lookup = lookup
+        self._definitions = definitions
+
+    async def read(
+        self,
+        scope: Key,
+        parent: Handle | None,
+        listed: Listed,
+        before: Collection[str],
+        depth: Depth,
+    ) -> dict[str, OnDemand]:
+        """The records by id, sorted; without those that cannot be read and were not known. Raises
+        BridgeError.
+
+        scope: a key without id, of the kind and what was listed. parent: None for the connection. before: the
+        ids of the listing before this one, in this session.
+        """
+        name, kind, _, outer = scope
+        to_read: dict[Key, Handle] = {}
+        left_out: list[Key] = []
+        async for some in in_steps(listed.handles.items(), AT_ONCE):
+            for key_id, handle in some:
+                key = Key(name, kind, key_id, outer)
+                # What is new to this session may have changed while there was no connection.
+                if depth.includes(key) or key_id not in before or self._is_doubtful(key, listed):
+                    to_read[key] = handle
+                else:
+                    left_out.append(key)
+        depth.left_out += len(left_out)
+        reading = self._read_many(listed.row, to_read)
+        current: Collection[str] | None = None
+        if parent and listed.handles and listed.row.parent and listed.row.parent.current:
+            answers: list[Any] = await all_of([reading, fetch_current(self._session, listed.row, parent)])
+            records, current = answers
+        else:
+            records = await reading
+        async for unread in in_steps(left_out, AT_ONCE):
+            for key in unread:
+                if isinstance(known := self._lookup(key), OnDemand):
+                    records[key.id] = known
+                    if known.stale and not self._definitions.is_unreadable(key):
+                        depth.recovered.append(key)
+        complete: dict[str, OnDemand] = {}
+        async for ids in in_steps(sorted(records), AT_ONCE):
+            for key_id in ids:
+                fields = listed.fields(key_id)
+                if current is not None:
+                    fields["current"] = key_id in current
+                complete[key_id] = _with(records[key_id], fields)
+        return listed.row.parent.finish(complete) if listed.row.parent else complete
+
+    def _is_doubtful(self, key: Key, listed: Listed) -> bool:
+        """Whether the definition may differ from what is known."""
+        known: Any = self._lookup(key)
+        if known is None:
+            return not self._definitions.is_unreadable(key)
+        if listed.differs(key.id, known):
+            return True
+        parent = listed.row.parent
+        return parent is not None and parent.is_doubtful(known.definition, listed.handles.keys())
+
+    async def _read_many(self, row: KindRow, handles: Mapping[Key, Handle]) -> dict[str, OnDemand]:
+        """The records by id, of the objects that can be read or were known; what cannot be read is stale.
+        Raises BridgeError when something is wrong with more than one of them.
+        """
+        now = {"last_refresh_us": wall_us(), "read_us": moment_us()}
+        records: dict[str, OnDemand] = {}
+        failures: list[BridgeError] = []
+
+        def left() -> Iterator[tuple[Key, Handle]]:
+            for each in handles.items():
+                if failures:
+                    return
+                yield each
+
+        def settle(key: Key, fields: Fields, error: BridgeError | None) -> None:
+            if "definition" in fields:
+                records[key.id] = row.record(**fields, **now)
+            elif error is not None and self._concerns_all(row, error):
+                failures.append(error)
+            elif error is None or error.code != row.gone:
+                problem = (
+                    fields["problem"]
+                    if error is None
+                    else self._definitions.note_problem(key, problem_of(error))
+                )
+                if isinstance(known := self._lookup(key), OnDemand):
+                    records[key.id] = replace(known, stale=True, problem=problem)
+
+        if handles:
+            await self._definitions.read_many(row.read_xml, left(), settle)
+        if failures:
+            raise failures[0]
+        return records
+
+    def _concerns_all(self, row: KindRow, error: BridgeError) -> bool:
+        if self._session.lost.done() or error.kind in (ErrorKind.NOT_CONNECTED, ErrorKind.TIMEOUT):
+            return True
+        return is_parent_gone(row, error)
+
+
+def is_parent_gone(row: KindRow, error: BridgeError) -> bool:
+    """Whether the parent was removed or stopped, and its objects with it."""
+    if row.parent is None:
+        return False
+    stopped = row.kind in ONLY_WHILE_PARENT_ACTIVE and error.kind is ErrorKind.OPERATION_INVALID
+    return stopped or error.code == KINDS[PARENT_KIND[row.kind]].gone
+
+
+def _with(record: OnDemand, fields: Mapping[str, Any]) -> OnDemand:
+    """The same record where nothing differs: most of a listing of thousands."""
+    if all(getattr(record, name) == value for name, value in fields.items()):
+        return record
+    return replace(record, **fields)
