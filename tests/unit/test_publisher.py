@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from virtbridge.bus import pieces, publisher
 from virtbridge.bus.contract import load_contract
+from virtbridge.bus.paths import ROOT, path_of
 from virtbridge.bus.properties import shapes
 from virtbridge.bus.publisher import Publisher
 from virtbridge.cache.cache import Cache
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Change, Drop, Forget, Listing, Patch, Put, Signal
 from virtbridge.model.keys import Key, Kind, connection_key
-from virtbridge.model.paths import ROOT, path_of
 from virtbridge.model.records import ConnectionRecord, DomainRecord
 from virtbridge.wire.transport import plain, unmarshal
 

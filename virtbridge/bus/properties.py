@@ -13,9 +13,9 @@ from typing import Any, get_args
 from virtbridge.bus.contract import BadContract, Interface
 from virtbridge.bus.errors import NAME_OF_KIND
 from virtbridge.bus.names import INTERFACE_OF, MANAGER, METRICS
+from virtbridge.bus.paths import NO_PATH, ObjectPath, connection_path, path_of
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import Key, Kind, parent_key
-from virtbridge.model.paths import ObjectPath, connection_path, path_of
 from virtbridge.wire.transport import Variant
 
 Getter = Callable[[Key, Any], Any]
@@ -63,6 +63,22 @@ def _parent(key: Key, record: Any) -> str:
 
 def _children(key: Key, record: Any) -> tuple[str, ...]:
     return tuple(path_of(key._replace(id=name)) for name in record.children)
+
+
+@dataclass(frozen=True, slots=True)
+class BackingEntry:
+    """A dictionary of BackingChain: the model's BackingVolume with a path in place of the key."""
+
+    path: str = ""
+    format: str = ""
+    volume: ObjectPath = NO_PATH
+
+
+def _backing_chain(_key: Key, record: Any) -> tuple[BackingEntry, ...]:
+    return tuple(
+        BackingEntry(each.path, each.format, ObjectPath(path_of(each.volume)) if each.volume else NO_PATH)
+        for each in record.chain
+    )
 
 
 def _last_error(_key: Key, record: Any) -> tuple[str, str]:
@@ -195,7 +211,7 @@ _GETTERS: Mapping[str, Mapping[str, _Field | Getter]] = {
         "Compat": _field("definition.compat"),
         "ClusterSize": _field("definition.cluster_size_bytes"),
         "Features": _field("definition.features"),
-        "BackingChain": _field("chain"),
+        "BackingChain": _backing_chain,
         "Encryption": _field("definition.encryption"),
         "EncryptionSecret": _field("definition.encryption_secret"),
         "Mode": _field("definition.permissions.mode"),

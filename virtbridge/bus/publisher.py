@@ -16,6 +16,7 @@ from time import monotonic
 
 from virtbridge.bus import pieces
 from virtbridge.bus.names import INTERFACE_OF, MANAGER
+from virtbridge.bus.paths import ROOT, path_of
 from virtbridge.bus.pieces import Pieces
 from virtbridge.bus.properties import ManagerRecord, Shape
 from virtbridge.bus.tree import Tree
@@ -23,7 +24,6 @@ from virtbridge.cache.cache import Cache
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import EVENT, LIFECYCLE, Signal
 from virtbridge.model.keys import Key, Kind
-from virtbridge.model.paths import ROOT, path_of
 from virtbridge.wire.link import Link
 from virtbridge.wire.names import OBJECT_MANAGER, PROPERTIES
 from virtbridge.wire.transport import marshal

@@ -14,6 +14,7 @@ from time import monotonic
 
 from virtbridge.bus.clients import Clients
 from virtbridge.bus.names import INTERFACE_OF
+from virtbridge.bus.paths import path_of
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.samples import sample_entry, sampled_body
 from virtbridge.cache.statistics import Samples, Statistics, Wish
@@ -22,7 +23,6 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.limiter import Bounds, Limiter
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind, connection_key
-from virtbridge.model.paths import path_of
 from virtbridge.tasks import end_all
 from virtbridge.wire.link import Link
 
