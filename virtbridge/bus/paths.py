@@ -5,14 +5,10 @@ byte but [A-Za-z0-9] becomes `_xx`, so does a leading digit, and an empty name i
 """
 
 from functools import lru_cache
-from typing import NewType
 
 from virtbridge.model.keys import NAMED, OBJECT_KINDS, PARENT_KIND, Key, Kind, parent_key
 
 ROOT = "/org/virtbridge1"
-
-ObjectPath = NewType("ObjectPath", str)
-NO_PATH = ObjectPath("")  # a key of a dictionary that is left out
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _KINDS = {kind.value: kind for kind in OBJECT_KINDS}
