@@ -1,4 +1,4 @@
-"""The bus face as clients see it: objects, properties, introspection, and the questions the cache answers."""
+"""The service as clients see it: objects, properties, introspection, and the questions the cache answers."""
 
 import asyncio
 import re
