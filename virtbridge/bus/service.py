@@ -34,7 +34,8 @@ from virtbridge.wire.backlog import BacklogLimits
 from virtbridge.wire.link import BusError, Link
 from virtbridge.wire.names import BUS_NAME, BUS_PATH, INTROSPECTABLE, OBJECT_MANAGER, PEER, PROPERTIES
 
-_EVERYWHERE = (PEER, INTROSPECTABLE, PROPERTIES)
+_OF_A_NODE = (PEER, INTROSPECTABLE)  # a path that only leads to objects
+_OF_AN_OBJECT = (*_OF_A_NODE, PROPERTIES)
 _DO_NOT_QUEUE = 4
 _PRIMARY_OWNER = 1
 _ANSWER_S = 25.0
@@ -90,25 +91,9 @@ class BusService:
         shapes = api.shapes()
         publisher = Publisher(link, core.cache, api, shapes, core.metrics, __version__)
         self._parts = Parts(link, clients, core, publisher, shapes)
-        handlers = handlers_of(self._parts)
-        if handlers.keys() != api.contract.keys():
-            odd = sorted(handlers.keys() ^ api.contract.keys())
-            raise BadContract(f"interfaces without handlers or contract: {odd}")
-        standard = load_standard()
-        described = {**api.contract, **standard}
-        bound = {name: bind(api.contract[name], each) for name, each in handlers.items()}
-        # Beside its main interface: what the root has more, and what every object has.
-        extra: dict[str, tuple[str, ...]] = dict.fromkeys(api.interface_of.values(), _EVERYWHERE)
-        extra[api.root_interface] = (*api.root_also, OBJECT_MANAGER, *_EVERYWHERE)
-        xml = {name: _described((name, *extra[name]), described) for name in extra}
-        node_xml = _described((PEER, INTROSPECTABLE), described)
-        introspectable = IntrospectableHandlers(publisher, xml, node_xml)
-        bound |= {
-            PEER: bind(standard[PEER], PeerHandlers()),
-            INTROSPECTABLE: bind(standard[INTROSPECTABLE], introspectable),
-            OBJECT_MANAGER: bind(standard[OBJECT_MANAGER], ObjectManagerHandlers(publisher)),
-        }
-        bound[PROPERTIES] = bind(standard[PROPERTIES], PropertiesHandlers(bound, extra))
+        bound = _bind_own(api.contract, handlers_of(self._parts))
+        beside = _interfaces_beside(api)
+        bound |= _bind_standard(api.contract, bound, beside, publisher)
         limits = core.config.limits
         self._router = Router(
             link,
@@ -116,8 +101,8 @@ class BusService:
             clients,
             Access(session=session),
             core.metrics,
-            objects={name: routes_of(_bounds((name, *extra[name]), bound)) for name in extra},
-            node=routes_of(_bounds((PEER, INTROSPECTABLE), bound)),
+            objects={name: routes_of(bound[each] for each in (name, *beside[name])) for name in beside},
+            node=routes_of(bound[name] for name in _OF_A_NODE),
             nowhere=routes_of([bound[PEER]]),
             error_names=api.error_names,
             running=core.portions.of(limits.in_flight, limits.in_flight_per_client),
@@ -155,9 +140,38 @@ class BusService:
         )
 
 
-def _bounds(names: Iterable[str], bound: Mapping[str, Bound]) -> list[Bound]:
-    return [bound[name] for name in names]
+def _bind_own(contract: Mapping[str, Interface], handlers: Mapping[str, object]) -> dict[str, Bound]:
+    """The API's own interfaces. Raises BadContract."""
+    if odd := handlers.keys() ^ contract.keys():
+        raise BadContract(f"interfaces without handlers or contract: {sorted(odd)}")
+    return {name: bind(contract[name], each) for name, each in handlers.items()}
 
 
-def _described(names: Iterable[str], interfaces: Mapping[str, Interface]) -> str:
+def _interfaces_beside(api: Api) -> dict[str, tuple[str, ...]]:
+    """By an object's main interface: what every object has beside it, and what the root has more."""
+    beside: dict[str, tuple[str, ...]] = dict.fromkeys(api.interface_of.values(), _OF_AN_OBJECT)
+    beside[api.root_interface] = (*api.root_also, OBJECT_MANAGER, *_OF_AN_OBJECT)
+    return beside
+
+
+def _bind_standard(
+    contract: Mapping[str, Interface],
+    own: Mapping[str, Bound],
+    beside: Mapping[str, tuple[str, ...]],
+    publisher: Publisher,
+) -> dict[str, Bound]:
+    """D-Bus's own interfaces: they describe, read and list what the API's own interfaces are."""
+    standard = load_standard()
+    described = {**contract, **standard}
+    objects = {name: _joined_xml((name, *beside[name]), described) for name in beside}
+    handlers = {
+        PEER: PeerHandlers(),
+        INTROSPECTABLE: IntrospectableHandlers(publisher, objects, _joined_xml(_OF_A_NODE, described)),
+        OBJECT_MANAGER: ObjectManagerHandlers(publisher),
+        PROPERTIES: PropertiesHandlers(own, beside),
+    }
+    return {name: bind(standard[name], each) for name, each in handlers.items()}
+
+
+def _joined_xml(names: Iterable[str], interfaces: Mapping[str, Interface]) -> str:
     return "".join(interfaces[name].xml for name in names)
