@@ -13,8 +13,9 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from virtbridge.bus.clients import Clients
-from virtbridge.bus.errors import LINK_ERRORS
-from virtbridge.bus.face import BusFace, NameTaken
+from virtbridge.bus.errors import NAME_OF_KIND, link_errors
+from virtbridge.bus.service import BusService, Core, NameTaken
+from virtbridge.bus.virtbridge1 import handlers, virtbridge1
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.chains import Chains
 from virtbridge.cache.requests import Requests
@@ -67,7 +68,8 @@ async def serve(
     loop.add_signal_handler(signal.SIGHUP, (lambda: None) if reload else stopped.set)
     try:
         link = await _unless(
-            stopped, Link.connect(address, _link_limits(config.limits, session=session), LINK_ERRORS)
+            stopped,
+            Link.connect(address, _link_limits(config.limits, session=session), link_errors(NAME_OF_KIND)),
         )
         return await _serve_on(link, config, stopped, session, ready, reload) if link else 0
     except (DialError, BusError) as error:
@@ -144,18 +146,16 @@ class _Daemon:
             metrics.gauge(f"bus.{what}", partial(getattr, link.counts, what))
         metrics.gauge("queue.outgoing-bytes", lambda: link.queued_bytes)
         metrics.gauge("queue.calls", lambda: link.queued_calls)
-        self._face = BusFace(
-            link,
+        core = Core(
             cache,
             self._requests,
             self._statistics,
-            self._clients,
             metrics,
             config,
-            _waiting(config.limits, session=session),
             _portions(config.limits, session=session),
-            session=session,
+            _waiting(config.limits, session=session),
         )
+        self._service = BusService(virtbridge1(), handlers, link, self._clients, core, session=session)
 
     async def run(
         self,
@@ -190,7 +190,7 @@ class _Daemon:
             log.info("stopping")
             await self._statistics.stop()
             await self._requests.stop()
-            await self._face.stop()
+            await self._service.stop()
             await self._clients.stop()
         except (NameTaken, BusError, LinkLost) as error:
             log.error("%s", error)
@@ -203,7 +203,7 @@ class _Daemon:
     async def _take_place(self) -> None:
         """On the bus. Raises NameTaken, BusError."""
         await self._clients.watch()
-        await self._face.serve()
+        await self._service.serve()
         self._connections.start()
         await self._status.say_ready()  # at once: whoever is answered may look at the unit next
         self._status.start()

@@ -14,7 +14,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._gauges: dict[str, Callable[[], int]] = {}
+        self._gauges: dict[str, list[Callable[[], int]]] = {}
         self._lock = Lock()  # Counter's += is a read and a write; workers count concurrently
 
     def add(self, name: str, amount: int = 1) -> None:
@@ -22,8 +22,8 @@ class Metrics:
             self._counts[name] += amount
 
     def gauge(self, name: str, read: Callable[[], int]) -> None:
-        """read is called on the main thread, when a snapshot is asked for."""
-        self._gauges[name] = read
+        """read: called on the main thread when a snapshot is asked for. Gauges of one name are added up."""
+        self._gauges.setdefault(name, []).append(read)
 
     def drop_gauge(self, name: str) -> None:
         del self._gauges[name]
@@ -31,4 +31,4 @@ class Metrics:
     def snapshot(self) -> dict[str, int]:
         with self._lock:
             counts = dict(self._counts)
-        return counts | {name: read() for name, read in self._gauges.items()}
+        return counts | {name: sum(read() for read in reads) for name, reads in self._gauges.items()}

@@ -11,6 +11,7 @@ from tests.support.daemon import Daemon
 from tests.support.libvirtd import Libvirtd, is_available
 from tests.support.stopped import stopped
 from virtbridge.bus.contract import load_contract
+from virtbridge.bus.names import NAME
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -59,7 +60,7 @@ async def test_snapshots_appear_when_asked_for_and_are_whole(client: Client, dom
         each.args[1] for each in heard if each.member == "PropertiesChanged" and each.path == path_of(domain)
     ]
     clean, later = [await client.get_all(path, SNAPSHOT) for path in paths]
-    assert list(clean) == list(load_contract()[SNAPSHOT].properties)
+    assert list(clean) == list(load_contract(NAME)[SNAPSHOT].properties)
     assert (clean["Name"], clean["Parent"], clean["Children"]) == ("clean", "/", [paths[1]])
     assert (later["Name"], later["Parent"], later["Children"]) == ("later on", paths[0], [])
     assert (clean["Current"], later["Current"], later["State"]) == (False, True, "running")

@@ -14,6 +14,7 @@ from tests.support.daemon import Daemon
 from tests.support.dbus_daemon import BusDaemon
 from tests.support.reread import accepted, single_device_domains
 from virtbridge.bus.contract import load_contract
+from virtbridge.bus.names import NAME
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -54,7 +55,7 @@ def dictionaries(value: Any) -> Iterator[dict[str, Any]]:
 
 
 async def test_no_description_has_an_empty_key(client: Client) -> None:
-    contract = load_contract()
+    contract = load_contract(NAME)
     seen: dict[tuple[str, str], int] = {}
     for interfaces in (await client.managed_objects()).values():
         for interface, properties in interfaces.items():

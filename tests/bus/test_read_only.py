@@ -21,6 +21,7 @@ from tests.support.daemon import Daemon
 from tests.support.dbus_daemon import dbus_daemon
 from tests.support.libvirtd import Libvirtd, is_available, start_qemu
 from virtbridge.bus.contract import CONTRACT_FOLDER, load_contract
+from virtbridge.bus.names import NAME
 from virtbridge.bus.permissions import permissions
 from virtbridge.model.keys import OBJECT_KINDS
 from virtbridge.model.statistics import GROUPS
@@ -30,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(not is_available(), reason="a private libvirtd needs root"),
 ]
 
-CONTRACT = load_contract()
+CONTRACT = load_contract(NAME)
 CONNECTION, DOMAIN = f"{SERVICE}.Connection", f"{SERVICE}.Domain"
 
 # The arguments before the options, one call each; a method that is not here has none.

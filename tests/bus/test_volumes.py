@@ -15,6 +15,7 @@ from tests.support.costs import calls, spent
 from tests.support.daemon import Daemon
 from tests.support.libvirtd import Libvirtd, is_available
 from virtbridge.bus.contract import load_contract
+from virtbridge.bus.names import NAME
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -75,7 +76,7 @@ async def test_volumes_appear_when_asked_for_and_are_whole(client: Client, pool:
     heard = signals.drain()  # whoever gets the answer has heard of the objects
     assert [each.args[0] for each in heard if each.member == "InterfacesAdded"] == paths
     base, over = [await client.get_all(path, VOLUME) for path in paths]
-    assert list(base) == list(load_contract()[VOLUME].properties)
+    assert list(base) == list(load_contract(NAME)[VOLUME].properties)
     assert (base["Name"], base["Path"], base["Type"]) == ("base.img", "/default-pool/base.img", "file")
     assert (base["Format"], base["Pool"], base["Connection"]) == ("raw", path_of(pool), HOST)
     assert (over["Name"], over["Capacity"]) == ("over the base.qcow2", 2 * MIB)

@@ -13,10 +13,10 @@ import pytest
 
 from tests.support.asked import CONNECTION, Asked
 from tests.support.libvirtd import Libvirtd, is_available
+from virtbridge.bus.paths import path_of
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Patch
 from virtbridge.model.keys import Key, Kind
-from virtbridge.model.paths import path_of
 from virtbridge.source.differences import SLICE
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs root, libvirtd and namespaces")

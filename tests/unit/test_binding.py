@@ -1,5 +1,6 @@
 """The contract and the code fit together, or the daemon does not start."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from virtbridge.bus.contract import (
     load_interfaces,
     load_standard,
 )
+from virtbridge.bus.names import NAME
 from virtbridge.bus.properties import shapes
+from virtbridge.bus.tables import TABLES
+from virtbridge.bus.virtbridge1 import virtbridge1
 
 XML = """<node><interface name="x.Y">
   <method name="DoIt"><annotation name="org.virtbridge1.Access" value="control"/>
@@ -102,15 +106,17 @@ def test_unreadable_or_doubled_files_stop_the_start(tmp_path: Path, xml: str) ->
 
 
 def test_a_property_without_a_value_stops_the_start() -> None:
-    contract = load_contract()
-    assert shapes(contract).keys() == contract.keys()
+    contract = load_contract(NAME)
+    assert shapes(contract, TABLES).keys() == contract.keys()
     contract.pop("org.virtbridge1.Network")
     with pytest.raises(BadContract, match="Network"):
-        shapes(contract)
+        shapes(contract, TABLES)
+    with pytest.raises(BadContract, match="Network"):
+        replace(virtbridge1(), contract=contract).shapes()
 
 
 def test_every_member_of_the_contract_states_its_access_and_is_documented() -> None:
-    for interface in (load_contract() | load_standard()).values():
+    for interface in (load_contract(NAME) | load_standard()).values():
         assert all(method.access for method in interface.methods.values()), interface.name
     for file in CONTRACT_FOLDER.glob("*.xml"):
         text = file.read_text()

@@ -9,6 +9,7 @@ from virtbridge.bus.binding import bind
 from virtbridge.bus.contract import BadContract, Interface, load_contract, load_interfaces
 from virtbridge.bus.guards import no_flags_but, one_of, require_all, unless
 from virtbridge.bus.handlers.demand import ConnectionQuestions
+from virtbridge.bus.names import NAME
 from virtbridge.errors import BridgeError, ErrorKind
 
 XML = """<node><interface name="x.Y"><method name="Ask">
@@ -138,7 +139,7 @@ async def test_an_emulator_that_the_host_does_not_list_is_another_right(
     nothing: Any = None
     host: Any = Host(gone=gone)
     questions = ConnectionQuestions(nothing, nothing, host)
-    whole = load_contract()["org.virtbridge1.Connection"]
+    whole = load_contract(NAME)["org.virtbridge1.Connection"]
     methods = {"GetDomainCapabilities": whole.methods["GetDomainCapabilities"]}
     methods |= {name: whole.methods[name] for name in whole.methods if name.startswith("GetN")}
     methods |= {name: whole.methods[name] for name in ("GetCapabilities", "GetSysinfo")}

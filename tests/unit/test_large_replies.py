@@ -14,12 +14,11 @@ import pytest
 
 from tests.unit.test_publisher import Mirror
 from virtbridge.bus import large_replies, pieces, rows
-from virtbridge.bus.contract import load_contract
 from virtbridge.bus.large_replies import LargeReplies, Made
 from virtbridge.bus.pieces import Pieces
-from virtbridge.bus.properties import shapes
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.rows import Rows
+from virtbridge.bus.virtbridge1 import virtbridge1
 from virtbridge.cache.cache import Cache
 from virtbridge.errors import BridgeError
 from virtbridge.metrics import Metrics
@@ -29,7 +28,8 @@ from virtbridge.model.records import ConnectionRecord, DomainRecord
 from virtbridge.wire.framing import LITTLE, METHOD_CALL, Incoming
 from virtbridge.wire.transport import marshal, plain, unmarshal
 
-SHAPES = shapes(load_contract())
+API = virtbridge1()
+SHAPES = API.shapes()
 MANAGED = "a{oa{sa{sv}}}"
 
 
@@ -243,7 +243,7 @@ async def test_each_reply_is_what_the_signals_before_it_told(
     rng = random.Random(seed)
     bench, cache = Bench(), Cache()
     link: Any = bench.link
-    publisher = Publisher(link, cache, SHAPES, Metrics(), "1")
+    publisher = Publisher(link, cache, API, SHAPES, Metrics(), "1")
     link.bus.set()
     cache.apply([Put(connection_key("lab"), ConnectionRecord("lab", "test:///default"))])
     cache.apply([Put(_key(n), _record(n)) for n in range(1000)])

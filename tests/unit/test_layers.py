@@ -1,6 +1,7 @@
 """The shape of the house: imports point down, and two libraries have one door each."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,3 +75,38 @@ def test_the_model_is_pure() -> None:
             "subprocess",
             "random",
         }, path
+
+
+def strings(path: Path) -> Iterator[str]:
+    """All string constants but the docstrings and other strings that stand alone as a statement."""
+    tree = ast.parse(path.read_text())
+    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
+            yield node.value
+
+
+@pytest.mark.parametrize("folder", ["model", "cache", "source", "wire"])
+def test_no_name_or_path_of_an_api_stands_below_the_bus(folder: str) -> None:
+    """Another API has its own for the same records."""
+    for path in (PACKAGE / folder).rglob("*.py"):
+        found = [text for text in strings(path) if re.search(r"org[./](virtbridge|libvirt)", text)]
+        assert found == [], path
+
+
+# What bus/ has of org.virtbridge1 alone. All else in bus/ serves any API.
+OURS = {
+    *{"errors", "names", "paths", "reference", "stats_watches", "tables", "virtbridge1", "watches"},
+    *{f"handlers.{name}" for name in ("demand", "manager", "objects", "statistics")},
+}
+
+
+def test_what_serves_any_api_knows_nothing_of_ours() -> None:
+    bus = PACKAGE / "bus"
+    for path in bus.rglob("*.py"):
+        if ".".join(path.relative_to(bus).with_suffix("").parts) not in OURS:
+            known = {name.removeprefix("virtbridge.bus.") for name in imports(path)}
+            assert not [name for name in known if any(f"{name}.".startswith(f"{each}.") for each in OURS)], (
+                path
+            )
+            assert not [text for text in strings(path) if re.search(r"org[./]virtbridge1/?$", text)], path

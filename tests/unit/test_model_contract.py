@@ -15,8 +15,10 @@ from lxml import etree
 from tests.data import NODE_DEVICES, document, names
 from virtbridge.bus import pieces
 from virtbridge.bus.contract import load_contract
-from virtbridge.bus.properties import described, device_fields
+from virtbridge.bus.names import NAME
+from virtbridge.bus.properties import ObjectPath, described, device_fields
 from virtbridge.bus.reference import comment_of, keys_of
+from virtbridge.bus.tables import BackingEntry
 from virtbridge.bus.values import dictionaries, figures
 from virtbridge.model.answers import DhcpLease, GuestInterface, NetworkPort, NodeInfo, parse_port
 from virtbridge.model.domain import Disk, DomainDefinition, Filesystem, Graphics, HostDevice, Interface
@@ -27,11 +29,9 @@ from virtbridge.model.network_xml import parse_network
 from virtbridge.model.nodedev import Capability, NodeDeviceDefinition, OtherCapability
 from virtbridge.model.nodedev_xml import _DECODERS, parse_node_device
 from virtbridge.model.nwfilters import FilterRule, parse_filter
-from virtbridge.model.paths import ObjectPath
 from virtbridge.model.pool import PoolDefinition
 from virtbridge.model.secret import SecretDefinition
 from virtbridge.model.snapshots import CheckpointDisk, SnapshotDisk, parse_checkpoint, parse_snapshot
-from virtbridge.model.volumes import BackingVolume
 from virtbridge.wire.transport import plain, unmarshal
 
 CONTRACT = Path(__file__).parents[2] / "dbus"
@@ -55,7 +55,7 @@ DESCRIPTIONS: Mapping[Member, type] = {
     ("NWFilter", "Rules"): FilterRule,
     ("Snapshot", "Disks"): SnapshotDisk,
     ("Checkpoint", "Disks"): CheckpointDisk,
-    ("StorageVolume", "BackingChain"): BackingVolume,
+    ("StorageVolume", "BackingChain"): BackingEntry,
     ("Connection", "GetNodeInfo"): NodeInfo,
 }
 DETAILS = ("NodeDevice", "Details")
@@ -166,7 +166,7 @@ def test_every_listed_key_of_a_capability_is_filled_from_some_document() -> None
 
 def with_dictionaries() -> Iterator[Member]:
     """Every member that gives a client an `a{sv}`."""
-    for interface in load_contract().values():
+    for interface in load_contract(NAME).values():
         signatures = (
             {name: each.signature for name, each in interface.properties.items()}
             | {name: each.out_signature for name, each in interface.methods.items()}

@@ -3,11 +3,10 @@
 import pytest
 
 from tests.data import VOLUMES, document
-from virtbridge.model.paths import ObjectPath
+from virtbridge.model.keys import Key, Kind
 from virtbridge.model.storage_xml import Permissions
 from virtbridge.model.volumes import (
     CHAIN_MAX,
-    BackingVolume,
     VolumeDefinition,
     chain_of,
     link_of,
@@ -90,31 +89,31 @@ def volume(path: str, backing: str = "", backing_format: str = "") -> VolumeDefi
     return VolumeDefinition(path=path, format="qcow2", backing_path=backing, backing_format=backing_format)
 
 
-def chain(top: VolumeDefinition, *known: VolumeDefinition) -> list[tuple[str, str, str]]:
-    places = {each.path: (ObjectPath("/v" + each.path), link_of(each)) for each in known}
+def key(path: str) -> Key:
+    return Key("lab", Kind.VOLUME, path, "pool")
+
+
+def chain(top: VolumeDefinition, *known: VolumeDefinition) -> list[tuple[str, str, Key | None]]:
+    places = {each.path: (key(each.path), link_of(each)) for each in known}
     return [(each.path, each.format, each.volume) for each in chain_of(link_of(top), places.get)]
 
 
 def test_a_chain_goes_as_far_as_volumes_are_known() -> None:
     top, middle, base = volume("/t", "/m", "qcow2"), volume("/m", "/p/../b", "raw"), volume("/b")
     assert chain(base) == []
-    assert chain(top) == [("/m", "qcow2", "")]
-    assert chain(top, middle) == [("/m", "qcow2", "/v/m"), ("/p/../b", "raw", "")]
+    assert chain(top) == [("/m", "qcow2", None)]
+    assert chain(top, middle) == [("/m", "qcow2", key("/m")), ("/p/../b", "raw", None)]
     # A path is found however it is spelled, and what a volume says of itself is believed.
-    assert chain(top, middle, base) == [("/m", "qcow2", "/v/m"), ("/p/../b", "qcow2", "/v/b")]
+    assert chain(top, middle, base) == [("/m", "qcow2", key("/m")), ("/p/../b", "qcow2", key("/b"))]
 
 
 def test_a_chain_that_bites_its_own_tail_ends() -> None:
     one, two = volume("/1", "/2"), volume("/2", "/1")
-    assert chain(one, one, two) == [("/2", "qcow2", "/v/2"), ("/1", "qcow2", "/v/1")]
+    assert chain(one, one, two) == [("/2", "qcow2", key("/2")), ("/1", "qcow2", key("/1"))]
     alone = volume("/1", "/1")
-    assert chain(alone, alone) == [("/1", "qcow2", "/v/1")]
+    assert chain(alone, alone) == [("/1", "qcow2", key("/1"))]
 
 
 def test_a_chain_has_a_length_at_which_nobody_follows_it() -> None:
     volumes = [volume(f"/{number}", f"/{number + 1}") for number in range(CHAIN_MAX * 2)]
     assert len(chain(volumes[0], *volumes)) == CHAIN_MAX
-
-
-def test_a_link_to_nothing_is_no_dictionary_of_empty_words() -> None:
-    assert BackingVolume("/m").volume == ""

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from virtbridge.bus.paths import ROOT, connection_path, escape, key_of, path_of, unescape
 from virtbridge.model.keys import Key, Kind, connection_key
-from virtbridge.model.paths import ROOT, connection_path, escape, key_of, path_of, unescape
 
 # What a bus accepts as an object path.
 OBJECT_PATH = re.compile(r"/|(/[A-Za-z0-9_]+)+")

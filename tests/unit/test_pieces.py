@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virtbridge.bus import pieces
-from virtbridge.bus.contract import load_contract
 from virtbridge.bus.names import INTERFACE_OF
-from virtbridge.bus.properties import Shape, details_to_bus, device_fields, shapes
+from virtbridge.bus.paths import path_of
+from virtbridge.bus.properties import Shape, details_to_bus, device_fields
+from virtbridge.bus.virtbridge1 import virtbridge1
 from virtbridge.errors import ErrorKind
 from virtbridge.model.domain import Disk, DomainDefinition, Interface
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.network import Address, DhcpHost, NetworkDefinition
-from virtbridge.model.paths import NO_PATH, ObjectPath, path_of
 from virtbridge.model.records import ConnectionRecord, DomainRecord, NetworkRecord, VolumeRecord
 from virtbridge.model.volumes import BackingVolume, VolumeDefinition
 from virtbridge.wire.transport import Variant, marshal, plain, unmarshal
 
-SHAPES = shapes(load_contract())
+SHAPES = virtbridge1().shapes()
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 disks = st.builds(
     Disk, source=texts, boot_order=st.integers(0, 2**64 - 1), backing=st.lists(texts, max_size=2).map(tuple)
@@ -64,7 +64,9 @@ volumes = st.builds(
     VolumeRecord,
     definition=st.builds(VolumeDefinition, path=texts, capacity_bytes=st.integers(0, 2**64 - 1)),
     chain=st.lists(
-        st.builds(BackingVolume, path=texts, volume=st.sampled_from([NO_PATH, ObjectPath("/a/b")])),
+        st.builds(
+            BackingVolume, path=texts, volume=st.sampled_from([None, Key("lab", Kind.VOLUME, "a", "p")])
+        ),
         max_size=2,
     ).map(tuple),
 )

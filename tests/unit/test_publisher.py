@@ -12,18 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virtbridge.bus import pieces, publisher
-from virtbridge.bus.contract import load_contract
-from virtbridge.bus.properties import shapes
+from virtbridge.bus.paths import ROOT, path_of
 from virtbridge.bus.publisher import Publisher
+from virtbridge.bus.virtbridge1 import virtbridge1
 from virtbridge.cache.cache import Cache
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Change, Drop, Forget, Listing, Patch, Put, Signal
 from virtbridge.model.keys import Key, Kind, connection_key
-from virtbridge.model.paths import ROOT, path_of
 from virtbridge.model.records import ConnectionRecord, DomainRecord
 from virtbridge.wire.transport import plain, unmarshal
 
-SHAPES = shapes(load_contract())
+API = virtbridge1()
+SHAPES = API.shapes()
 UUIDS = [f"00000000-0000-0000-0000-00000000000{digit}" for digit in range(3)]
 DOMAIN = "org.virtbridge1.Domain"
 
@@ -64,7 +64,7 @@ class Bench:
         self.link = Link()
         self.metrics = Metrics()
         link: Any = self.link
-        self.publisher = Publisher(link, self.cache, SHAPES, self.metrics, "1")
+        self.publisher = Publisher(link, self.cache, API, SHAPES, self.metrics, "1")
 
     async def turns(self, count: int = 4) -> None:
         for _ in range(count):

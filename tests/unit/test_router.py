@@ -10,8 +10,9 @@ import pytest
 from virtbridge.bus.access import Access
 from virtbridge.bus.binding import bind
 from virtbridge.bus.contract import load_standard
+from virtbridge.bus.errors import NAME_OF_KIND
 from virtbridge.bus.handlers import standard
-from virtbridge.bus.router import Router, face
+from virtbridge.bus.router import Router, routes_of
 from virtbridge.bus.tree import Tree
 from virtbridge.limiter import Portions
 from virtbridge.metrics import Metrics
@@ -39,14 +40,15 @@ def errors_of_get_machine_id() -> list[tuple[str, str]]:
     link, clients = Link(), SimpleNamespace(vanished=[])
     anything: Any = (link, SimpleNamespace(by_path={}, tree=Tree()), clients)
     access: Any = Access(session=True)
-    everywhere = face([bind(load_standard()[PEER], standard.PeerHandlers())])
+    everywhere = routes_of([bind(load_standard()[PEER], standard.PeerHandlers())])
     router = Router(
         *anything,
         access,
         Metrics(),
-        faces={},
+        objects={},
         node=everywhere,
         nowhere={},
+        error_names=NAME_OF_KIND,
         running=Portions().of(1),
         waiting=BacklogLimits(),
     )

@@ -13,6 +13,7 @@ from virtbridge.bus.contract import load_contract
 from virtbridge.bus.guards import require_all
 from virtbridge.bus.handlers.demand import SnapshotHandlers
 from virtbridge.bus.handlers.objects import DomainHandlers, NetworkHandlers, NodeDeviceHandlers
+from virtbridge.bus.names import NAME
 from virtbridge.errors import BridgeError, ErrorKind
 
 HANDLERS = {
@@ -33,7 +34,7 @@ class Stranger:
 async def require_for_xml(kind: str, options: dict[str, Any]) -> None:
     """What the router asks of a stranger who calls GetXml."""
     made: Any = HANDLERS[kind].__new__(HANDLERS[kind])
-    bound = bind(load_contract()[f"org.virtbridge1.{kind}"], made)
+    bound = bind(load_contract(NAME)[f"org.virtbridge1.{kind}"], made)
     stranger: Any = Stranger()
     await require_all(bound.methods["GetXml"].guards.values(), stranger, options)
 

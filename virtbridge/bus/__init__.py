@@ -1,3 +1,1 @@
-"""The bus face: contract, routing, objects, signals, replies. The only place with a D-Bus library
-(transport.py).
-"""
+"""What clients see: the service that shows an API on D-Bus, and the names, tables and handlers of ours."""

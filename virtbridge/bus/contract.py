@@ -1,4 +1,4 @@
-"""The contract: the interfaces in virtbridge/contract/*.xml, read once when the daemon starts.
+"""The contract of an API: its interfaces in virtbridge/contract/*.xml, read once when the daemon starts.
 
 These files are the source of truth: what they name is bound to a handler, and Introspect answers from them.
 The standard interfaces of D-Bus that every object has are read by the same code from standard.xml.
@@ -99,12 +99,17 @@ def load_interfaces(*files: Path) -> dict[str, Interface]:
     return interfaces
 
 
-def load_contract() -> dict[str, Interface]:
-    """Our own interfaces."""
-    files = sorted(CONTRACT_FOLDER.glob("org.virtbridge1.*.xml"))
+def contract_files(api: str) -> list[Path]:
+    """api: the bus name, with which its interfaces and the names of these files begin. Raises BadContract."""
+    files = sorted(CONTRACT_FOLDER.glob(f"{api}.*.xml"))
     if not files:
-        raise BadContract(f"{CONTRACT_FOLDER}: there is no contract")
-    return load_interfaces(*files)
+        raise BadContract(f"{CONTRACT_FOLDER}: there is no contract of {api}")
+    return files
+
+
+def load_contract(api: str) -> dict[str, Interface]:
+    """An API's own interfaces."""
+    return load_interfaces(*contract_files(api))
 
 
 def load_standard() -> dict[str, Interface]:

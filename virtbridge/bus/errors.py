@@ -23,9 +23,11 @@ NAME_OF_KIND: Mapping[ErrorKind, str] = {
     ErrorKind.LIBVIRT: f"{NAME}.Error.Libvirt",
 }
 
-# What the D-Bus connection refuses by itself has the names of this API as well.
-LINK_ERRORS = ErrorNames(
-    failed=NAME_OF_KIND[ErrorKind.OPERATION_FAILED],
-    limit_exceeded=NAME_OF_KIND[ErrorKind.LIMIT_EXCEEDED],
-    not_supported=NAME_OF_KIND[ErrorKind.NOT_SUPPORTED],
-)
+
+def link_errors(names: Mapping[ErrorKind, str]) -> ErrorNames:
+    """What the D-Bus connection refuses by itself, with an API's names."""
+    return ErrorNames(
+        failed=names[ErrorKind.OPERATION_FAILED],
+        limit_exceeded=names[ErrorKind.LIMIT_EXCEEDED],
+        not_supported=names[ErrorKind.NOT_SUPPORTED],
+    )

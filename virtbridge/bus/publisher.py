@@ -10,20 +10,19 @@ thread only.
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from time import monotonic
 
 from virtbridge.bus import pieces
-from virtbridge.bus.names import INTERFACE_OF, MANAGER
+from virtbridge.bus.api import Api
 from virtbridge.bus.pieces import Pieces
-from virtbridge.bus.properties import ManagerRecord, Shape
+from virtbridge.bus.properties import RootRecord, Shape
 from virtbridge.bus.tree import Tree
 from virtbridge.cache.cache import Cache
 from virtbridge.metrics import Metrics
-from virtbridge.model.changes import EVENT, LIFECYCLE, Signal
+from virtbridge.model.changes import Signal
 from virtbridge.model.keys import Key, Kind
-from virtbridge.model.paths import ROOT, path_of
 from virtbridge.wire.link import Link
 from virtbridge.wire.names import OBJECT_MANAGER, PROPERTIES
 from virtbridge.wire.transport import marshal
@@ -33,24 +32,29 @@ log = logging.getLogger(__name__)
 _TURN_S = 0.01  # how long one turn may make signals: 10,000 new domains are seconds of work
 _CONGESTED_S = 0.02  # between two looks whether clients have read what was sent
 _MAX_WAITING = 100_000  # signals held back by a full queue; beyond it the oldest are lost, states never are
-_ROOT_KEY = Key("", Kind.CONNECTION)
-
-# member -> signature, and its body from the signal's arguments
-_SIGNALS: Mapping[str, tuple[str, Callable[..., bytes]]] = {
-    LIFECYCLE: ("ss", pieces.lifecycle_body),
-    EVENT: ("sa{sv}", pieces.event_body),
-}
+_ROOT_KEY = Key("", Kind.CONNECTION)  # of no connection
 
 
 class Publisher:
-    """by_path: every object on the bus, the root included."""
+    """What one API shows of the cache. by_path: every object that clients know, the root included.
+
+    shapes: the API's, by interface.
+    """
 
     def __init__(
-        self, link: Link, cache: Cache, shapes: Mapping[str, Shape], metrics: Metrics, version: str
+        self,
+        link: Link,
+        cache: Cache,
+        api: Api,
+        shapes: Mapping[str, Shape],
+        metrics: Metrics,
+        version: str,
     ) -> None:
         self._link = link
         self._cache = cache
-        self._shapes = shapes
+        self._path_of = api.path_of
+        self._shapes = {kind: shapes[interface] for kind, interface in api.interface_of.items()}
+        self._emitted = api.emitted()
         self._metrics = metrics
         self._touched: OrderedDict[Key, None] = OrderedDict()  # a dict is slow to take its first keys from
         self._gone: OrderedDict[Key, None] = OrderedDict()  # removals that are still to be told
@@ -60,13 +64,13 @@ class Publisher:
         self._objects: dict[Key, Pieces] = {}
         self._groups: dict[tuple[str, Kind], dict[Key, Pieces]] = {}  # the same, by connection and kind
         self._newest: dict[Kind, Pieces] = {}
-        self._manager = ManagerRecord(version, ())
-        self._root = Pieces(_ROOT_KEY, ROOT, shapes[MANAGER], self._manager)
-        self.by_path: dict[str, Pieces] = {ROOT: self._root}
+        self._root_record = RootRecord(version)
+        self._root = Pieces(_ROOT_KEY, api.root, shapes[api.root_interface], self._root_record)
+        self.by_path: dict[str, Pieces] = {api.root: self._root}
         self.tree = Tree()
-        self.tree.add(ROOT)
+        self.tree.add(api.root)
         link.on_drained = self._schedule
-        cache.listen(touched=self._touch, happened=self._happened)
+        cache.listen(self._shapes.keys(), touched=self._touch, happened=self._happened)
         cache.batch.at_end(self._end_batch)
         metrics.gauge("queue.touched", lambda: len(self._touched))
         metrics.gauge("queue.signals", lambda: len(self._signals))
@@ -155,8 +159,8 @@ class Publisher:
             return False
         known = self._objects.get(key)
         if known is None:
-            shape = self._shapes[INTERFACE_OF[key.kind]]
-            self._publish_new(Pieces(key, path_of(key), shape, record, self._newest.get(key.kind)))
+            path, shape = self._path_of(key), self._shapes[key.kind]
+            self._publish_new(Pieces(key, path, shape, record, self._newest.get(key.kind)))
         else:
             self._publish_change(known, known.update(record))
         return True
@@ -166,7 +170,7 @@ class Publisher:
         self._groups.setdefault(new.key[:2], {})[new.key] = new
         self.by_path[new.path] = new
         self.tree.add(new.path)
-        self._signal(ROOT, OBJECT_MANAGER, "InterfacesAdded", "oa{sa{sv}}", new.object_entry())
+        self._signal(self._root.path, OBJECT_MANAGER, "InterfacesAdded", "oa{sa{sv}}", new.object_entry())
         if new.key.kind is Kind.CONNECTION:
             self._publish_connections()
 
@@ -186,21 +190,23 @@ class Publisher:
         del self.by_path[known.path]
         self.tree.remove(known.path)
         body = marshal("oas", [known.path, [known.shape.interface]])
-        self._signal(ROOT, OBJECT_MANAGER, "InterfacesRemoved", "oas", body)
+        self._signal(self._root.path, OBJECT_MANAGER, "InterfacesRemoved", "oas", body)
         if key.kind is Kind.CONNECTION:
             self._publish_connections()
 
     def _publish_connections(self) -> None:
-        paths = sorted(known.path for key, known in self._objects.items() if key.kind is Kind.CONNECTION)
-        self._manager = replace(self._manager, connections=tuple(paths))
-        self._publish_change(self._root, self._root.update(self._manager))
+        keys = tuple(key for key in self._objects if key.kind is Kind.CONNECTION)
+        self._root_record = replace(self._root_record, connections=keys)
+        self._publish_change(self._root, self._root.update(self._root_record))
 
     def _publish_signal(self, signal: Signal) -> None:
         known = self._objects.get(signal.key)
         if known is None:
             return  # came and went before any client could know it
-        signature, body = _SIGNALS[signal.member]
-        self._signal(known.path, known.shape.interface, signal.member, signature, body(*signal.args))
+        emitted = self._emitted.get((signal.key.kind, signal.member))
+        if emitted is not None:
+            member, signature, body = emitted
+            self._signal(known.path, known.shape.interface, member, signature, body(*signal.args))
 
     def _signal(self, path: str, interface: str, member: str, signature: str, body: bytes) -> None:
         self._link.signal(path, interface, member, signature, body)

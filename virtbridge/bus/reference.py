@@ -14,8 +14,9 @@ from textwrap import dedent
 
 from lxml import etree
 
-from virtbridge.bus.contract import CONTRACT_FOLDER, STANDARD_FILE, BadContract, Interface, load_interfaces
+from virtbridge.bus.contract import STANDARD_FILE, BadContract, Interface, contract_files, load_interfaces
 from virtbridge.bus.errors import NAME_OF_KIND
+from virtbridge.bus.names import NAME
 from virtbridge.bus.permissions import WORDS, Permission, permissions
 from virtbridge.errors import ErrorKind
 
@@ -301,7 +302,7 @@ def _errors() -> str:
 
 
 def main() -> int:
-    document = reference(sorted(CONTRACT_FOLDER.glob("org.virtbridge1.*.xml")))
+    document = reference(contract_files(NAME))
     sys.stdout.buffer.write(document.encode())  # UTF-8 whatever the locale says
     return 0
 

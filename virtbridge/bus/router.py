@@ -14,7 +14,6 @@ from virtbridge.bus.binding import Bound, Route
 from virtbridge.bus.call import Call, Fault, Marshalled, Refused
 from virtbridge.bus.clients import Clients
 from virtbridge.bus.contract import Method
-from virtbridge.bus.errors import NAME_OF_KIND
 from virtbridge.bus.guards import require_all
 from virtbridge.bus.in_flight import InFlight, Job
 from virtbridge.bus.large_replies import LARGE_BYTES, LargeReplies, Made
@@ -35,10 +34,10 @@ _MAX_TEXT = 2000  # of an error: some quote what the caller sent
 
 
 # What one kind of path answers to: (interface, member), and ("", member) for calls that name no interface.
-Face = Mapping[tuple[str, str], Route]
+Routes = Mapping[tuple[str, str], Route]
 
 
-def face(bounds: Iterable[Bound]) -> Face:
+def routes_of(bounds: Iterable[Bound]) -> Routes:
     routes: dict[tuple[str, str], Route] = {}
     for bound in bounds:
         for name, route in bound.methods.items():
@@ -48,8 +47,9 @@ def face(bounds: Iterable[Bound]) -> Face:
 
 
 class Router:
-    """faces: by the main interface of an object. node: of a path on the way to one. nowhere: of any other
-    path. running, waiting: how many calls may be worked on at a time, and wait for it.
+    """objects: the routes of an object, by its main interface. node: those of a path on the way to one.
+    nowhere: those of any other path. running, waiting: how many calls may be worked on at a time, and wait
+    for it.
     """
 
     def __init__(
@@ -60,18 +60,20 @@ class Router:
         access: Access,
         metrics: Metrics,
         *,
-        faces: Mapping[str, Face],
-        node: Face,
-        nowhere: Face,
+        objects: Mapping[str, Routes],
+        node: Routes,
+        nowhere: Routes,
+        error_names: Mapping[ErrorKind, str],
         running: Bounds,
         waiting: BacklogLimits,
     ) -> None:
         self._link = link
         self._publisher = publisher
         self._access = access
-        self._faces = faces
+        self._objects = objects
         self._node = node
         self._nowhere = nowhere
+        self._error_names = error_names
         self._in_flight = InFlight(running, waiting, self._serve, self._cancelled, link.has_room)
         link.on_room = self._in_flight.resume
         clients.vanished.append(self._in_flight.forget)
@@ -98,7 +100,7 @@ class Router:
 
     def _answer(self, incoming: Incoming) -> None:
         target = self._publisher.by_path.get(incoming.path)
-        route = self._route(incoming, self._face(incoming.path, target.shape.interface if target else None))
+        route = self._route(incoming, self._routes(incoming.path, target.shape.interface if target else None))
         if incoming.signature != route.method.in_signature:
             expected = route.method.in_signature or "nothing"
             raise Refused(
@@ -121,18 +123,18 @@ class Router:
             self._reply(incoming, route.method, result)
             self._reads += 1
 
-    def _face(self, path: str, interface: str | None) -> Face:
+    def _routes(self, path: str, interface: str | None) -> Routes:
         if interface is not None:
-            return self._faces[interface]
+            return self._objects[interface]
         return self._nowhere if self._publisher.tree.children(path) is None else self._node
 
-    def _route(self, incoming: Incoming, face: Face) -> Route:
-        route = face.get((incoming.interface, incoming.member))
+    def _route(self, incoming: Incoming, routes: Routes) -> Route:
+        route = routes.get((incoming.interface, incoming.member))
         if route is not None:
             return route
-        if face is self._nowhere:
+        if routes is self._nowhere:
             raise Refused(Fault.UNKNOWN_OBJECT, f"there is no object at {incoming.path}")
-        if incoming.interface and not any(interface == incoming.interface for interface, _ in face):
+        if incoming.interface and not any(interface == incoming.interface for interface, _ in routes):
             raise Refused(Fault.UNKNOWN_INTERFACE, f"{incoming.path} has no interface {incoming.interface}")
         where = incoming.interface or incoming.path
         raise Refused(Fault.UNKNOWN_METHOD, f"{where} has no method {incoming.member}")
@@ -166,7 +168,7 @@ class Router:
         if (short := shortage(error)) is not None:
             log.warning("handler failed member=%s path=%s: %s", incoming.member, incoming.path, short.message)
             error = short
-        name, text = _described(error)
+        name, text = _described(error, self._error_names)
         if not isinstance(error, BridgeError | Refused | BadBody):
             log.error("handler failed member=%s path=%s", incoming.member, incoming.path, exc_info=error)
         self._link.error(incoming, name, text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…")
@@ -185,13 +187,13 @@ async def _allowed(route: Route, call: Call, values: list[Any]) -> Any:
     return await result if type(result) is CoroutineType else result
 
 
-def _described(error: Exception) -> tuple[str, str]:
+def _described(error: Exception, names: Mapping[ErrorKind, str]) -> tuple[str, str]:
     """The D-Bus error name and text of whatever went wrong; nothing of ours but what was meant for
     clients.
     """
     if isinstance(error, BridgeError):
         code = f" (libvirt error {error.code})" if error.code else ""
-        return NAME_OF_KIND[error.kind], f"{error.message}{code}"
+        return names[error.kind], f"{error.message}{code}"
     if isinstance(error, Refused):
         return error.fault.value, error.text
     if isinstance(error, BadBody):

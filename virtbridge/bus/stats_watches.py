@@ -12,6 +12,7 @@ from time import monotonic
 
 from virtbridge.bus.clients import Clients
 from virtbridge.bus.names import INTERFACE_OF
+from virtbridge.bus.paths import path_of
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.samples import sample_entry, sampled_body
 from virtbridge.cache.statistics import Samples, Sampling, Statistics, joined
@@ -20,7 +21,6 @@ from virtbridge.config import StatsConfig
 from virtbridge.limiter import Bounds
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind, connection_key
-from virtbridge.model.paths import path_of
 from virtbridge.tasks import end_all
 from virtbridge.wire.link import Link
 

@@ -9,7 +9,6 @@ from virtbridge.cache.cache import Cache
 from virtbridge.model.changes import Patch
 from virtbridge.model.disk_sources import normal_source
 from virtbridge.model.keys import Key, Kind
-from virtbridge.model.paths import ObjectPath, path_of
 from virtbridge.model.records import VolumeRecord
 from virtbridge.model.volumes import BackingVolume, VolumeLink, chain_of, link_of
 
@@ -19,7 +18,7 @@ _Place = tuple[str, str]  # a connection, and a path there in its normal spellin
 class Chains:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        self._links: dict[Key, tuple[ObjectPath, VolumeLink]] = {}
+        self._links: dict[Key, VolumeLink] = {}
         self._chains: dict[Key, tuple[BackingVolume, ...]] = {}
         self._at: dict[_Place, set[Key]] = {}  # who is there
         self._above: dict[_Place, set[Key]] = {}  # whose chain leads there
@@ -27,7 +26,7 @@ class Chains:
 
     def _touched(self, key: Key) -> None:
         record = self._cache.get(key)
-        _, known = self._links.get(key, (None, None))
+        known = self._links.get(key)
         link = link_of(record.definition) if isinstance(record, VolumeRecord) else None
         if link != known:
             self._move(key, known, link)
@@ -39,7 +38,7 @@ class Chains:
             del self._links[key]
             _leave(self._at, (key.connection, old.place), key)
         if new is not None:
-            self._links[key] = ObjectPath(path_of(key)), new
+            self._links[key] = new
             self._at.setdefault((key.connection, new.place), set()).add(key)
         affected = {key}
         for link in (old, new):
@@ -74,11 +73,14 @@ class Chains:
         if key not in self._links:
             return ()
 
-        def find(place: str) -> tuple[ObjectPath, VolumeLink] | None:
+        def find(place: str) -> tuple[Key, VolumeLink] | None:
             keys = self._at.get((key.connection, place))
-            return self._links[min(keys)] if keys else None  # of several pools that show it always the same
+            if not keys:
+                return None
+            first = min(keys)  # where several pools show one file, it is always the same volume
+            return first, self._links[first]
 
-        return chain_of(self._links[key][1], find)
+        return chain_of(self._links[key], find)
 
 
 def _leave(index: dict[_Place, set[Key]], place: _Place, key: Key) -> None:

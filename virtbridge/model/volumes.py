@@ -1,6 +1,6 @@
 """Storage volumes: what libvirt's XML says about one, and the chain of those that it is built on.
 
-BackingVolume is the contract's dictionary, as with domains. Unknown elements are ignored and odd values never
+Unknown elements are ignored and odd values never
 raise. Pure. Source: https://libvirt.org/formatstorage.html#storage-volume-xml, virStorageVolGetXMLDesc().
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from virtbridge.model.disk_sources import normal_source
-from virtbridge.model.paths import NO_PATH, ObjectPath
+from virtbridge.model.keys import Key
 from virtbridge.model.storage_xml import (
     NO_PERMISSIONS,
     Permissions,
@@ -27,11 +27,11 @@ CHAIN_MAX = 200  # as libvirt's own limit
 
 @dataclass(frozen=True, slots=True)
 class BackingVolume:
-    """One link of a chain. volume: the object of the volume at this path, empty when none is known there."""
+    """One link of a chain. volume: the volume at this path, None when none is known there."""
 
     path: str = ""
     format: str = ""
-    volume: ObjectPath = NO_PATH
+    volume: Key | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def link_of(definition: VolumeDefinition) -> VolumeLink:
 
 
 def chain_of(
-    top: VolumeLink, find: Callable[[str], tuple[ObjectPath, VolumeLink] | None]
+    top: VolumeLink, find: Callable[[str], tuple[Key, VolumeLink] | None]
 ) -> tuple[BackingVolume, ...]:
     """What a volume is built on, from the first one below it downwards, as far as is known.
 
@@ -131,7 +131,7 @@ def chain_of(
     at: VolumeLink | None = top
     while at is not None and at.below and len(chain) < CHAIN_MAX:
         found = find(at.below)
-        volume, link = found if found is not None else (NO_PATH, None)
+        volume, link = found if found is not None else (None, None)
         # What the volume says of itself is newer than what the one above it was made with.
         own = link.format if link is not None else ""
         chain.append(BackingVolume(at.backing_path, own or at.backing_format, volume))

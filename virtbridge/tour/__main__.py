@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterator
 from types import MappingProxyType
 
+from virtbridge.bus.paths import ROOT, connection_path, path_of
 from virtbridge.config import Config, ConnectionConfig
 from virtbridge.daemon import serve
 from virtbridge.logs import set_up_logging
 from virtbridge.model.keys import Key, Kind
-from virtbridge.model.paths import ROOT, connection_path, path_of
 from virtbridge.source.demonstration import URI, Demonstration
 from virtbridge.tour.narrator import Narrator
 from virtbridge.tour.private_bus import NoBus, private_bus

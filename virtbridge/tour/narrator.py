@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from virtbridge.bus.names import NAME
-from virtbridge.model.paths import ROOT
+from virtbridge.bus.paths import ROOT
 from virtbridge.wire import transport
 from virtbridge.wire.framing import Incoming
 from virtbridge.wire.link import Link

@@ -8,6 +8,7 @@ from virtbridge.bus import pieces, rows
 from virtbridge.bus.call import Call, Marshalled
 from virtbridge.bus.names import INTERFACE_OF
 from virtbridge.bus.options import check_words, timeout_s
+from virtbridge.bus.paths import ROOT, connection_path, key_of, path_of
 from virtbridge.bus.pieces import Pieces
 from virtbridge.bus.properties import Shape
 from virtbridge.bus.publisher import Publisher
@@ -23,7 +24,6 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind, connection_key, xml_root
 from virtbridge.model.macs import normal_mac
-from virtbridge.model.paths import ROOT, connection_path, key_of, path_of
 from virtbridge.model.records import ConnectionRecord
 from virtbridge.uris import client_uri_problem
 

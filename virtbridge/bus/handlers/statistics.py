@@ -6,13 +6,13 @@ from typing import Any
 
 from virtbridge.bus.call import Call, Marshalled
 from virtbridge.bus.options import MOVING_MS, check_words, timeout_s, within
+from virtbridge.bus.paths import key_of
 from virtbridge.bus.samples import history_body, values_body
 from virtbridge.bus.stats_watches import StatsWatches
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.statistics import Sampling, Statistics
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Kind
-from virtbridge.model.paths import key_of
 from virtbridge.model.statistics import GROUPS, USUAL_GROUPS, Sample
 
 

@@ -1,4 +1,4 @@
-"""The bus face as clients see it: objects, properties, introspection, and the questions the cache answers."""
+"""The service as clients see it: objects, properties, introspection, and the questions the cache answers."""
 
 import asyncio
 import re
@@ -11,6 +11,7 @@ from tests.support.client import CallFailed, Client, wait_until
 from tests.support.client import error_of as client_error_of
 from tests.support.daemon import Daemon
 from virtbridge.bus.contract import CONTRACT_FOLDER, load_contract
+from virtbridge.bus.names import NAME
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -43,7 +44,7 @@ async def test_managed_objects_are_all_objects_with_all_properties(client: Clien
         IMAGES: [POOL],
         HOST: [DEVICE],
     }
-    contract = load_contract()
+    contract = load_contract(NAME)
     for path, interfaces in objects.items():
         for interface, values in interfaces.items():
             assert list(values) == list(contract[interface].properties)
@@ -106,7 +107,7 @@ async def test_introspection_leads_from_the_top_to_every_object_and_shows_the_co
     shown = {interface.get("name") for interface in found[ROOT].iterfind("interface")}
     assert {MANAGER, "org.virtbridge1.Metrics", OBJECT_MANAGER} <= shown
     methods = {method.get("name") for method in found[WEB].iterfind(f"interface[@name='{DOMAIN}']/method")}
-    assert methods == set(load_contract()[DOMAIN].methods)
+    assert methods == set(load_contract(NAME)[DOMAIN].methods)
 
 
 async def test_peer_answers_everywhere(client: Client) -> None:

@@ -1,18 +1,14 @@
-"""Object paths: where each key stands on the bus, and back. The one owner of that mapping.
+"""The object paths of org.virtbridge1: where each key stands, and back. The one owner of that mapping.
 
 UUIDs become `_` and the UUID with `-` as `_`; other names are escaped as systemd does for bus paths: every
 byte but [A-Za-z0-9] becomes `_xx`, so does a leading digit, and an empty name is a lone `_`. Pure.
 """
 
 from functools import lru_cache
-from typing import NewType
 
 from virtbridge.model.keys import NAMED, OBJECT_KINDS, PARENT_KIND, Key, Kind, parent_key
 
 ROOT = "/org/virtbridge1"
-
-ObjectPath = NewType("ObjectPath", str)
-NO_PATH = ObjectPath("")
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _KINDS = {kind.value: kind for kind in OBJECT_KINDS}

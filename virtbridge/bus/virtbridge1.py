@@ -1,0 +1,81 @@
+"""The API org.virtbridge1: its names and tables as one value, and the handlers of its interfaces."""
+
+from collections.abc import Mapping
+
+from virtbridge.bus import pieces, query_server
+from virtbridge.bus.api import Api, Emitted
+from virtbridge.bus.contract import load_contract
+from virtbridge.bus.errors import NAME_OF_KIND
+from virtbridge.bus.handlers.demand import InterfaceHandlers, PlainHandlers, SnapshotHandlers
+from virtbridge.bus.handlers.manager import ManagerHandlers, MetricsHandlers
+from virtbridge.bus.handlers.objects import (
+    ConnectionHandlers,
+    DomainHandlers,
+    NetworkHandlers,
+    NodeDeviceHandlers,
+    SecretHandlers,
+    StoragePoolHandlers,
+)
+from virtbridge.bus.names import INTERFACE_OF, MANAGER, METRICS, NAME
+from virtbridge.bus.paths import ROOT, path_of
+from virtbridge.bus.service import Parts
+from virtbridge.bus.stats_watches import StatsWatches
+from virtbridge.bus.tables import TABLES
+from virtbridge.bus.watches import KindWatches
+from virtbridge.cache.xpath import Queries
+from virtbridge.model.changes import EVENT, LIFECYCLE
+from virtbridge.model.keys import Kind
+
+
+def virtbridge1() -> Api:
+    """Raises BadContract when the contract's files cannot be read."""
+    return Api(
+        name=NAME,
+        root=ROOT,
+        root_interface=MANAGER,
+        root_also=(METRICS,),
+        contract=load_contract(NAME),
+        tables=TABLES,
+        interface_of=INTERFACE_OF,
+        path_of=path_of,
+        error_names=NAME_OF_KIND,
+        signals={
+            LIFECYCLE: Emitted(LIFECYCLE, pieces.lifecycle_body),
+            EVENT: Emitted(EVENT, pieces.event_body),
+        },
+    )
+
+
+def handlers(parts: Parts) -> Mapping[str, object]:
+    """By interface."""
+    core, publisher, clients = parts.core, parts.publisher, parts.clients
+    cache, requests, statistics, metrics = core.cache, core.requests, core.statistics, core.metrics
+    limits, stats, portions = core.config.limits, core.config.stats, core.portions
+    bounds = portions.of(limits.watches, limits.watches_per_client)
+    watches = KindWatches(cache, requests, clients, metrics, bounds, core.config.refresh)
+    bounds = portions.of(stats.watches, stats.watches_per_client)
+    stats_watches = StatsWatches(parts.link, publisher, statistics, clients, metrics, stats, bounds)
+    parts.at_stop.push_async_callback(stats_watches.stop)
+    queries = Queries(portions.of(limits.queries, per_client=1), query_server.__name__)
+    parts.at_stop.callback(queries.close)
+    plain = PlainHandlers(cache, publisher, requests)
+    snapshots = SnapshotHandlers(cache, publisher, requests)
+    objects = {
+        Kind.CONNECTION: ConnectionHandlers(cache, publisher, requests, watches, statistics, stats_watches),
+        Kind.DOMAIN: DomainHandlers(cache, publisher, requests, statistics),
+        Kind.NETWORK: NetworkHandlers(cache, publisher, requests),
+        Kind.POOL: StoragePoolHandlers(cache, publisher, requests),
+        Kind.VOLUME: plain,
+        Kind.NODEDEV: NodeDeviceHandlers(cache, publisher, requests),
+        Kind.SECRET: SecretHandlers(cache, publisher, requests),
+        Kind.INTERFACE: InterfaceHandlers(cache, publisher, requests),
+        Kind.NWFILTER: plain,
+        Kind.NWFILTERBINDING: plain,
+        Kind.SNAPSHOT: snapshots,
+        Kind.CHECKPOINT: snapshots,
+    }
+    return {
+        MANAGER: ManagerHandlers(cache, publisher, requests, parts.shapes, limits, queries),
+        METRICS: MetricsHandlers(metrics),
+        **{INTERFACE_OF[kind]: each for kind, each in objects.items()},
+    }
