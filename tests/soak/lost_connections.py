@@ -24,6 +24,7 @@ CONNECTIONS = [f"c{number}" for number in range(6)]  # all to one host: each los
 CLIENTS = 6
 GROUPS = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"]
 MOST = 12  # domains
+END_S = 10.0  # for the clients to leave
 
 _XML = """
 <domain type='test'>
@@ -88,7 +89,8 @@ async def run(seconds: float, every_s: tuple[float, float], seed: int) -> Outcom
     rng = random.Random(seed)
     with Libvirtd() as host, dbus_daemon() as bus:
         daemon = await Daemon.start(bus.address, dict.fromkeys(CONNECTIONS, host.uri()))
-        watchers = [asyncio.create_task(_watch(bus.address, rng)) for _ in range(CLIENTS)]
+        ended = asyncio.Event()
+        watchers = [asyncio.create_task(_watch(bus.address, rng, ended)) for _ in range(CLIENTS)]
         try:
             with Domains(host.uri(), seed).changing():
                 outcome = await _lose_again_and_again(host, daemon, seconds, every_s, rng)
@@ -96,10 +98,11 @@ async def run(seconds: float, every_s: tuple[float, float], seed: int) -> Outcom
                 await daemon.stop()
             return outcome
         finally:
-            for watcher in watchers:
-                watcher.cancel()
-            await asyncio.gather(*watchers, return_exceptions=True)
+            # A cancellation may come when a client's reply or end does, and then it is lost: so the flag ends
+            # them, and without the service no call waits.
+            ended.set()
             daemon.kill()
+            await asyncio.wait(watchers, timeout=END_S)
 
 
 async def _lose_again_and_again(
@@ -114,9 +117,9 @@ async def _lose_again_and_again(
     return Outcome(monotonic() - began, kills, fault)
 
 
-async def _watch(address: str, rng: random.Random) -> None:
-    """A client that comes, wants statistics, and leaves."""
-    while True:
+async def _watch(address: str, rng: random.Random, ended: asyncio.Event) -> None:
+    """A client that comes, wants statistics, and leaves; again and again."""
+    while not ended.is_set():
         client = await Client.connect(address)
         try:
             with suppress(CallFailed):  # not connected at the moment
