@@ -10,6 +10,7 @@ import libvirt
 import pytest
 
 from tests.support.followed import WAIT_S, Followed
+from tests.support.requested import request
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Put
@@ -141,7 +142,7 @@ async def test_what_was_known_stays_when_a_kind_fails_and_goes_when_there_is_non
         assert source.connection().demand_kinds == (on_demand(Kind.NETWORK) if stays else on_demand())
         assert (source.connection().last_error == ("", "")) != stays
         with pytest.raises(BridgeError) as failure:
-            await source.connections.read_xml(OLD, 0)
+            await source.connections.operate(request(OLD, "get-xml", 0))
         assert failure.value.kind == (ErrorKind.OPERATION_FAILED if stays else ErrorKind.NO_SUCH_OBJECT)
 
 

@@ -17,6 +17,7 @@ import libvirt
 import pytest
 
 from tests.support.followed import Followed
+from tests.support.requested import request
 from tests.support.until import until
 from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
@@ -79,7 +80,7 @@ async def test_refresh_and_set_autostart_show_at_once(other: Any) -> None:
     key = Key("c", Kind.DOMAIN, domain.UUIDString())
     async with Followed() as source:
         await source.ready(URI)
-        await source.connections.set_autostart(key, True)
+        await source.connections.operate(request(key, "set-autostart", True))
         assert source.domain(key.id).autostart
         domain.setAutostart(0)
         domain.reboot(0)  # the test driver changes the reason, and says nothing
@@ -178,7 +179,7 @@ async def test_a_read_only_connection_refuses_changes() -> None:
         await source.ready(URI, read_only=True)
         key = next(source.cache.keys(Kind.DOMAIN))
         with pytest.raises(BridgeError) as failure:
-            await source.connections.set_autostart(key, True)
+            await source.connections.operate(request(key, "set-autostart", True))
         assert failure.value.kind is ErrorKind.NOT_AUTHORIZED
 
 

@@ -97,6 +97,7 @@ def tiny(folder: Path) -> Api:
         interface_of={Kind.DOMAIN: MACHINE},
         path_of=lambda key: f"{TINY_ROOT}/m{key.id.replace('-', '')}",
         error_names=dict.fromkeys(ErrorKind, f"{TINY}.Failed"),
+        operations={},
         signals={LIFECYCLE: Emitted("Happened", lambda event, _detail: marshal("s", [event]))},
     )
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.asked import CONNECTION, Asked
 from tests.support.libvirtd import Libvirtd, is_available, qemu_xml, start_qemu
+from tests.support.requested import request
 from tests.support.stopped import stopped
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.answers import DhcpLease, GuestAddress, GuestInterface
@@ -112,7 +113,7 @@ async def test_a_tree_of_snapshots(host: Libvirtd, other: Any, source: Asked) ->
     parents = {name: each.definition.parent for name, each in source.found(Kind.SNAPSHOT).items()}
     assert parents == {"first try": "", "second+try": ""}
     secure = Key("c", Kind.SNAPSHOT, "second+try", key.id)
-    assert "<domainsnapshot>" in await source.requests.read_xml(secure, 1)
+    assert "<domainsnapshot>" in await source.requests.operate(request(secure, "get-xml", 1))
     for each in domain.listAllSnapshots():
         each.delete()
     del each
@@ -165,9 +166,9 @@ async def test_filters_bindings_ports_and_leases(host: Libvirtd, other: Any, sou
         assert "MAC=52:54:00:00:00:11" in binding.definition.parameters
 
         lan = Key("c", Kind.NETWORK, network.UUIDString())
-        [plug] = await source.requests.ask(lan, "ports", 0)
+        [plug] = await source.requests.operate(request(lan, "list-ports"))
         assert (plug.owner, plug.mac, plug.device) == ("plugged", "52:54:00:00:00:11", "vbt0")
-        assert await source.requests.ask(lan, "dhcp-leases", 0) == ()
+        assert await source.requests.operate(request(lan, "get-dhcp-leases")) == ()
         lease = {
             "ip-address": "192.168.99.7",
             "mac-address": "52:54:00:00:00:11",
@@ -176,8 +177,8 @@ async def test_filters_bindings_ports_and_leases(host: Libvirtd, other: Any, sou
             "expiry-time": 4_000_000_000,
         }  # as dnsmasq's helper writes it when a guest asks
         host._inner("/var/lib/libvirt/dnsmasq/vbt0.status").write_text(json.dumps([lease]))
-        assert await source.requests.ask(lan, "dhcp-leases", 60) == ()
-        assert await source.requests.ask(lan, "dhcp-leases", 0) == (
+        assert await source.requests.operate(request(lan, "get-dhcp-leases"), 60) == ()
+        assert await source.requests.operate(request(lan, "get-dhcp-leases")) == (
             DhcpLease(
                 "vbt0",
                 4_000_000_000_000_000,
@@ -191,13 +192,13 @@ async def test_filters_bindings_ports_and_leases(host: Libvirtd, other: Any, sou
             ),
         )
         key = Key("c", Kind.DOMAIN, domain.UUIDString())
-        assert await source.requests.ask(key, "interface-addresses", 0, source="lease") == (
+        assert await source.requests.operate(request(key, "get-interface-addresses", "lease")) == (
             GuestInterface(port, "52:54:00:00:00:11", (GuestAddress("ipv4", "192.168.99.7", 24),)),
         )
         with pytest.raises(BridgeError, match="agent is not configured"):
-            await source.requests.ask(key, "interface-addresses", 0, source="agent")
+            await source.requests.operate(request(key, "get-interface-addresses", "agent"))
         with pytest.raises(BridgeError, match="agent is not configured"):
-            await source.requests.ask(key, "guest-info", 0, types=0)
+            await source.requests.operate(request(key, "get-guest-info", 0))
     finally:
         domain.destroy()
         network.destroy()
@@ -210,14 +211,14 @@ async def test_jobs(host: Libvirtd, other: Any, source: Asked) -> None:
     domain = start_qemu(other, "busy")
     await source.ready(host.qemu_uri)
     key = Key("c", Kind.DOMAIN, domain.UUIDString())
-    assert (await source.requests.ask(key, "job-info", 0, completed=False))["type"] == "none"
+    assert (await source.requests.operate(request(key, "get-job-info", False)))["type"] == "none"
     await asyncio.to_thread(domain.managedSave)
     for _ in range(2):  # it stays readable
-        job = await source.requests.ask(key, "job-info", 0, completed=True)
+        job = await source.requests.operate(request(key, "get-job-info", True))
         assert (job["type"], job["operation"]) == ("completed", "save")
         assert job["data-total"] > 0
     with pytest.raises(BridgeError) as caught:
-        await source.requests.ask(key, "job-info", 0, completed=False)
+        await source.requests.operate(request(key, "get-job-info", False))
     assert caught.value.kind is ErrorKind.OPERATION_INVALID
 
 
@@ -226,18 +227,20 @@ async def test_interfaces_of_the_host(host: Libvirtd, source: Asked) -> None:
     await source.cost(Kind.INTERFACE)
     loopback = source.found(Kind.INTERFACE)["lo"]
     assert (loopback.definition.type, loopback.definition.mtu) == ("ethernet", 65536)
-    assert "name='lo'" in await source.requests.read_xml(Key("c", Kind.INTERFACE, "lo"), 1)
+    assert "name='lo'" in await source.requests.operate(request(Key("c", Kind.INTERFACE, "lo"), "get-xml", 1))
 
 
 async def test_the_host_s_answers(host: Libvirtd, source: Asked) -> None:
     await source.ready(host.qemu_uri)
-    assert "<capabilities>" in await source.requests.ask(CONNECTION, "capabilities", 0)
-    xml = await source.requests.ask(CONNECTION, "domain-capabilities", 0, type="qemu", arch="x86_64")
+    assert "<capabilities>" in await source.requests.operate(request(CONNECTION, "get-capabilities"))
+    xml = await source.requests.operate(
+        request(CONNECTION, "get-domain-capabilities", "", "x86_64", "", "qemu")
+    )
     assert "<domain>qemu</domain>" in xml
-    info = await source.requests.ask(CONNECTION, "node-info", 0)
+    info = await source.requests.operate(request(CONNECTION, "get-node-info"))
     assert info.memory > 1 << 28
     assert info.cpus >= 1
-    stats = await source.requests.ask(CONNECTION, "node-stats", 0)
+    stats = await source.requests.operate(request(CONNECTION, "get-node-stats"))
     assert stats["memory-total"] > stats["memory-free"] > 0
     assert stats["cpu-idle"] > 0
 
@@ -256,9 +259,9 @@ async def test_interfaces_and_what_the_test_driver_lacks(host: Libvirtd, source:
     await source.connections.refresh("c", frozenset({Kind.DOMAIN}))  # which announces the kinds again
     assert "nwfilter" not in source.connection().demand_kinds
     with pytest.raises(BridgeError) as caught:
-        await source.requests.ask(CONNECTION, "domain-capabilities", 0)
+        await source.requests.operate(request(CONNECTION, "get-domain-capabilities", "", "", "", ""))
     assert caught.value.kind is ErrorKind.NOT_SUPPORTED
-    stats = await source.requests.ask(CONNECTION, "node-stats", 0)  # processors only
+    stats = await source.requests.operate(request(CONNECTION, "get-node-stats"))  # processors only
     assert {name.split("-")[0] for name in stats} == {"cpu"}
 
 
@@ -266,7 +269,9 @@ async def test_fifty_askers_cost_one(host: Libvirtd, source: Asked) -> None:
     await source.ready(host.uri())
     before = source.calls()
     await asyncio.gather(*(source.requests.load(CONNECTION, Kind.INTERFACE, 60) for _ in range(50)))
-    await asyncio.gather(*(source.requests.ask(CONNECTION, "node-info", 60) for _ in range(50)))
+    await asyncio.gather(
+        *(source.requests.operate(request(CONNECTION, "get-node-info"), 60) for _ in range(50))
+    )
     spent = {name: count - before.get(name, 0) for name, count in source.calls().items()}
     assert {name: count for name, count in spent.items() if count} == {
         "listAllInterfaces": 2,

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.asked import Asked
 from tests.support.libvirtd import Libvirtd, is_available, qemu_xml
+from tests.support.requested import request
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Key, Kind
 
@@ -30,7 +31,7 @@ async def test_a_domain_that_was_never_readable(host: Libvirtd, other: Any, sour
     known = source.domain(domain.UUIDString())
     assert (known.name, known.state, known.xml, known.problem) == ("odd", "shutoff", "", NOT_UTF8)
     with pytest.raises(BridgeError) as asked:
-        await source.connections.read_xml(Key("c", Kind.DOMAIN, known.uuid), 2)
+        await source.connections.operate(request(Key("c", Kind.DOMAIN, known.uuid), "get-xml", 2))
     assert (asked.value.kind, asked.value.message) == (
         ErrorKind.OPERATION_FAILED, f"libvirt's answer: {NOT_UTF8}"
     )  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 from tests.support.costs import spent
 from tests.support.followed import QUICK, Followed
 from tests.support.libvirtd import Libvirtd, is_available, qemu_xml, start_qemu
+from tests.support.requested import request
 from tests.support.slow_link import SlowLink
 from tests.support.stopped import stopped
 from virtbridge.config import ConnectionConfig
@@ -138,7 +139,7 @@ async def test_killing_libvirtd_keeps_the_objects_and_the_next_one_is_found(
         assert source.connection().last_error[0] == ErrorKind.NOT_CONNECTED
         assert source.domain(kept_id).state == "running"
         with pytest.raises(BridgeError) as failure:
-            await source.connections.read_xml(Key("c", Kind.DOMAIN, kept_id), 0)
+            await source.connections.operate(request(Key("c", Kind.DOMAIN, kept_id), "get-xml", 0))
         assert failure.value.kind is ErrorKind.NOT_CONNECTED
         host.start()
         between = libvirt.open(host.qemu_uri)
@@ -163,9 +164,11 @@ async def test_a_hung_host_delays_nobody_else_and_not_the_end(host: Libvirtd) ->
         near = next(key for key, _ in source.cache.records(Kind.DOMAIN, "well"))
         with stopped(host.pid):
             loop = asyncio.get_running_loop()
-            reads = [asyncio.create_task(source.connections.read_xml(key, 0)) for _ in range(20)]
+            reads = [
+                asyncio.create_task(source.connections.operate(request(key, "get-xml", 0))) for _ in range(20)
+            ]
             began = loop.time()
-            assert "<domain" in await source.connections.read_xml(near, 0)
+            assert "<domain" in await source.connections.operate(request(near, "get-xml", 0))
             assert loop.time() - began < 0.5
             answers = await asyncio.gather(*reads, return_exceptions=True)
             assert {answer.kind for answer in answers if isinstance(answer, BridgeError)} <= {
@@ -202,7 +205,7 @@ async def test_the_end_comes_in_time_while_a_host_hangs(
 
         async def read_in_vain() -> None:
             with pytest.raises(BridgeError):
-                await source.connections.read_xml(key, 0)
+                await source.connections.operate(request(key, "get-xml", 0))
 
         with stopped(host.pid):
             read = asyncio.create_task(read_in_vain())

@@ -12,6 +12,7 @@ import pytest
 from tests.support.costs import spent
 from tests.support.followed import Followed
 from tests.support.libvirtd import Libvirtd, is_available
+from tests.support.requested import request
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Key, Kind
 
@@ -82,13 +83,15 @@ async def test_a_transient_pool_comes_and_goes(host: Libvirtd, other: Any) -> No
         known: Any = source.cache.get(key)
         assert (known.active, known.persistent) == (True, False)
         with pytest.raises(BridgeError) as refused:
-            await source.connections.set_autostart(key, True)
+            await source.connections.operate(request(key, "set-autostart", True))
         assert refused.value.kind is ErrorKind.LIBVIRT  # "internal error: pool has no config file"
         device = next(iter(source.cache.keys(Kind.NODEDEV)))
         with pytest.raises(BridgeError) as refused:
-            await source.connections.set_autostart(device, True)
+            await source.connections.operate(request(device, "set-autostart", True))
         assert refused.value.kind is ErrorKind.NOT_SUPPORTED
-        assert "<name>passing</name>" in await source.connections.read_xml(key, XML_INACTIVE)
+        assert "<name>passing</name>" in await source.connections.operate(
+            request(key, "get-xml", XML_INACTIVE)
+        )
         await asyncio.to_thread(pool.destroy)
         await source.until(lambda: source.cache.get(key) is None)
 
@@ -98,7 +101,7 @@ async def test_autostart_of_a_pool_is_written_and_its_silent_change_found(host: 
         pool = await asyncio.to_thread(other.storagePoolDefineXML, POOL.format(name="auto"))
         await source.ready(host.qemu_uri)
         key = Key("c", Kind.POOL, pool.UUIDString())
-        await source.connections.set_autostart(key, True)
+        await source.connections.operate(request(key, "set-autostart", True))
         assert pool.autostart() == 1
         assert source.named(Kind.POOL, "auto").autostart
         await asyncio.to_thread(pool.setAutostart, 0)

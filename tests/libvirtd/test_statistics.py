@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.followed import Followed
 from tests.support.libvirtd import Libvirtd, is_available, qemu_xml, start_qemu
+from tests.support.requested import request
 from tests.support.stopped import stopped
 from tests.support.until import until
 from virtbridge.cache.statistics import Samples, Sampling, Statistics
@@ -146,7 +147,9 @@ async def test_stuck_guests_do_not_stop_the_others(host: Libvirtd, other: Any, s
             # Whoever asks for a stuck one alone gets what there is, and nothing else is held up.
             alone = await watcher.statistics.read(Key("c", Kind.DOMAIN, ids[0]), USUAL_GROUPS)
             assert alone.values["stuck"]
-            assert "<domain" in await source.connections.read_xml(Key("c", Kind.DOMAIN, ids[3]), 2)
+            assert "<domain" in await source.connections.operate(
+                request(Key("c", Kind.DOMAIN, ids[3]), "get-xml", 2)
+            )
         await until(lambda: not any(sample.values["stuck"] for sample in watcher.rounds[-1].values()), 20)
         await until(lambda: "disk-read-bytes-per-second" in watcher.rounds[-1][ids[0]].values)
         assert source.connection().state == "ready"

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.asked import CONNECTION, Asked
 from tests.support.libvirtd import Libvirtd, is_available
+from tests.support.requested import request
 from virtbridge.bus.paths import path_of
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Patch
@@ -128,7 +129,7 @@ async def test_a_listing_and_one_xml_each(host: Libvirtd, other: Any, source: As
     await asyncio.gather(*(source.requests.load(pool.key, Kind.VOLUME, 0.001) for _ in range(50)))
     spent = {name: count - before[name] for name, count in source.calls().items()}
     assert {name: count for name, count in spent.items() if count} == {"listAllVolumes": 1, "XMLDesc": 61}
-    assert "<name>v7</name>" in await source.requests.read_xml(pool.key_of("v7"), 0)
+    assert "<name>v7</name>" in await source.requests.operate(request(pool.key_of("v7"), "get-xml"))
 
 
 async def test_what_another_client_does_silently_is_seen_by_the_next_who_asks(

@@ -1,17 +1,18 @@
 """The way back: refreshes are shared, and nobody can keep a libvirt busy with them."""
 
 import asyncio
-from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
+from tests.support.requested import request
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Forget, Put
 from virtbridge.model.keys import Key, Kind, connection_key
-from virtbridge.model.records import ConnectionRecord
+from virtbridge.model.operations import Request
+from virtbridge.model.records import ConnectionRecord, DomainRecord
 
 DOMAINS = frozenset({Kind.DOMAIN})
 
@@ -90,7 +91,7 @@ async def test_a_host_that_hung_until_it_was_given_up_needs_no_rest() -> None:
 
 async def test_another_connection_of_the_same_name_has_no_part_in_what_is_under_way() -> None:
     class Slow:
-        async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> str:
+        async def operate(self, _request: Request) -> str:
             host = hosts[-1]
             await asyncio.sleep(0.05)
             return host
@@ -99,9 +100,37 @@ async def test_another_connection_of_the_same_name_has_no_part_in_what_is_under_
     source: Any = Slow()
     asked = Requests(source, Metrics(), cache)
     cache.apply([Put(about, ConnectionRecord("lab", "test:///old"))])
-    before = asyncio.create_task(asked.ask(about, "capabilities", 60))
+    before = asyncio.create_task(asked.operate(request(about, "get-capabilities"), 60))
     await asyncio.sleep(0.01)
     cache.apply([Forget("lab"), Put(about, ConnectionRecord("lab", "test:///new"))])
     hosts.append("new")
-    assert await asked.ask(about, "capabilities", 60) == "new"
+    assert await asked.operate(request(about, "get-capabilities"), 60) == "new"
     assert await before == "old"
+
+
+class Host:
+    """Answers each request with its number, in a turn of its own."""
+
+    def __init__(self) -> None:
+        self.made: list[Request] = []
+
+    async def operate(self, made: Request) -> int:
+        self.made.append(made)
+        await asyncio.sleep(0)
+        return len(self.made)
+
+
+async def test_one_door_shares_the_cached_operations_and_no_others() -> None:
+    host: Any = Host()
+    cache, web = Cache(), Key("lab", Kind.DOMAIN, "web")
+    asked = Requests(host, Metrics(), cache)
+    cache.apply([Put(web, DomainRecord("web", "web"))])
+    running = request(web, "get-job-info", False)
+    assert await asyncio.gather(*(asked.operate(running, 60) for _ in range(3))) == [1, 1, 1]
+    assert await asked.operate(running, 60) == 1
+    assert await asked.operate(request(web, "get-job-info", True), 60) == 2
+    secrets = request(web, "get-xml", 1)
+    assert await asyncio.gather(asked.operate(secrets, 60), asked.operate(secrets, 60)) == [4, 4]
+    write = request(web, "set-autostart", True)
+    await asyncio.gather(asked.operate(write), asked.operate(write))
+    assert host.made == [running, request(web, "get-job-info", True), secrets, secrets, write, write]

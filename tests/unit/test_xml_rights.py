@@ -11,16 +11,19 @@ import pytest
 from virtbridge.bus.binding import bind
 from virtbridge.bus.contract import load_contract
 from virtbridge.bus.guards import require_all
-from virtbridge.bus.handlers.demand import SnapshotHandlers
-from virtbridge.bus.handlers.objects import DomainHandlers, NetworkHandlers, NodeDeviceHandlers
-from virtbridge.bus.names import NAME
+from virtbridge.bus.handlers.demand import OnDemandHandlers
+from virtbridge.bus.handlers.objects import DefinedHandlers, DomainHandlers
+from virtbridge.bus.names import INTERFACE_OF, NAME
+from virtbridge.bus.operations import Operations
+from virtbridge.bus.virtbridge1 import virtbridge1
 from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.model.keys import Kind
 
-HANDLERS = {
-    "Domain": DomainHandlers,
-    "Network": NetworkHandlers,
-    "NodeDevice": NodeDeviceHandlers,
-    "Snapshot": SnapshotHandlers,
+HANDLERS: dict[str, tuple[Kind, type]] = {
+    "Domain": (Kind.DOMAIN, DomainHandlers),
+    "Network": (Kind.NETWORK, DefinedHandlers),
+    "NodeDevice": (Kind.NODEDEV, DefinedHandlers),
+    "Snapshot": (Kind.SNAPSHOT, OnDemandHandlers),
 }
 
 
@@ -33,8 +36,10 @@ class Stranger:
 
 async def require_for_xml(kind: str, options: dict[str, Any]) -> None:
     """What the router asks of a stranger who calls GetXml."""
-    made: Any = HANDLERS[kind].__new__(HANDLERS[kind])
-    bound = bind(load_contract(NAME)[f"org.virtbridge1.{kind}"], made)
+    nothing: Any = None
+    chosen, handlers = HANDLERS[kind]
+    rows = Operations(nothing, nothing).handlers(virtbridge1().operations[chosen])
+    bound = bind(load_contract(NAME)[INTERFACE_OF[chosen]], handlers.__new__(handlers), rows)
     stranger: Any = Stranger()
     await require_all(bound.methods["GetXml"].guards.values(), stranger, options)
 

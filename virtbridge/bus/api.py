@@ -11,6 +11,7 @@ from virtbridge.bus.contract import BadContract, Interface
 from virtbridge.bus.properties import Shape, Table, shapes
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import Key, Kind
+from virtbridge.model.operations import Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Api:
     interface_of: Mapping[Kind, str]
     path_of: Callable[[Key], str]
     error_names: Mapping[ErrorKind, str]
+    # The members that rows of the operations table answer, by kind.
+    operations: Mapping[Kind, Mapping[str, Operation]]
     # By the member of the cache's signal. A signal that an interface does not have is not emitted there.
     signals: Mapping[str, Emitted]
 

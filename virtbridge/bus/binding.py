@@ -1,8 +1,10 @@
-"""Binding: each method of the contract to its handler, by name, when the daemon starts.
+"""Binding: each member of the contract to its handler or to a row of the operations, when the daemon starts.
 
 A handler object serves one interface: `GetXml` is its method get_xml(call, *arguments), writing the
-property `Autostart` its method set_autostart(call, value). A member without a handler, a public method
-without a member, or an option whose right only one of the two knows, stops the start.
+property `Autostart` its method set_autostart(call, value). Where it has no such method, a row of that name
+answers (`SetAutostart` for the writing). A member without either, a method or row without a member, a row
+that says something else than the contract, or an option whose right only one of the two knows, stops the
+start.
 """
 
 import re
@@ -12,8 +14,10 @@ from typing import Any
 
 from virtbridge.bus.contract import BadContract, Interface, Method, Property
 from virtbridge.bus.guards import Guard, guards_of
+from virtbridge.bus.operations import RowHandler
 
 Handler = Callable[..., Any]
+_NO_ROWS: Mapping[str, RowHandler] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +38,40 @@ class Bound:
     setters: Mapping[str, tuple[Property, Handler]]
 
 
-def bind(interface: Interface, handlers: object) -> Bound:
-    """Raises BadContract, naming what is missing or left over."""
-    methods = {name: _route(interface, handlers, method) for name, method in interface.methods.items()}
+def bind(interface: Interface, handlers: object, rows: Mapping[str, RowHandler] = _NO_ROWS) -> Bound:
+    """rows: by member. Raises BadContract, naming what is missing, left over or different."""
+    methods = {name: _route(interface, handlers, rows, method) for name, method in interface.methods.items()}
     setters = {
-        name: (prop, _handler(interface, handlers, f"Set{name}"))
+        name: (prop, _handler(interface, handlers, rows, f"Set{name}"))
         for name, prop in interface.properties.items()
         if prop.access
     }
     unstated = [name for name, route in methods.items() if route.method.access is None]
-    left_over = (
-        _public(handlers) - {_snake(name) for name in methods} - {f"set_{_snake(name)}" for name in setters}
-    )
+    members: dict[str, Method | Property] = {f"Set{name}": prop for name, (prop, _) in setters.items()}
+    members |= {name: route.method for name, route in methods.items()}
+    left_over = _public(handlers) - set(map(_snake, members)) | rows.keys() - members.keys()
     if unstated or left_over:
         raise BadContract(
             f"{interface.name}: without a stated access {unstated}, not in the contract {left_over}"
         )
+    for name, row in rows.items():
+        if differences := row.differences(members[name]):
+            raise BadContract(f"{interface.name}.{name}: {'; '.join(differences)}")
     return Bound(interface, methods, setters)
 
 
-def _route(interface: Interface, handlers: object, method: Method) -> Route:
-    handler = _handler(interface, handlers, method.name)
+def _route(interface: Interface, handlers: object, rows: Mapping[str, RowHandler], method: Method) -> Route:
+    handler = _handler(interface, handlers, rows, method.name)
+    row = rows.get(method.name)
     try:
-        return Route(method, handler, guards_of(method, handlers, handler))
+        guards = guards_of(method, handlers, handler, row.harmless_options if row else {})
+        return Route(method, handler, guards)
     except BadContract as error:
         raise BadContract(f"{interface.name}.{error}") from error
 
 
-def _handler(interface: Interface, handlers: object, member: str) -> Handler:
-    handler = getattr(handlers, _snake(member), None)
+def _handler(interface: Interface, handlers: object, rows: Mapping[str, RowHandler], member: str) -> Handler:
+    handler = getattr(handlers, _snake(member), None) or rows.get(member)
     if not callable(handler):
         raise BadContract(f"{interface.name}.{member} has no handler")
     found: Handler = handler

@@ -1,7 +1,7 @@
 """Guards: what an option needs beside its method's right, as the contract states it for each such option.
 
-The contract says the right and, in words, which values need none; the handler says the same in code, with
-`unless`. Whatever that code does not know to be harmless needs the right.
+The contract says the right and, in words, which values need none; the operation's row says the same, or the
+handler with `unless`. Whatever that code does not know to be harmless needs the right.
 """
 
 import inspect
@@ -59,9 +59,13 @@ class Guard:
             await call.require(self.stated.right, why)
 
 
-def guards_of(method: Method, handlers: object, handler: Callable[..., Any]) -> Mapping[str, Guard]:
-    """By option. Raises BadContract when the contract and the handler do not name the same."""
-    harmless: Mapping[str, Harmless] = getattr(handler, _ATTRIBUTE, {})
+def guards_of(
+    method: Method, handlers: object, handler: Callable[..., Any], of_row: Mapping[str, Harmless]
+) -> Mapping[str, Guard]:
+    """By option. of_row: what the operation's row says. Raises BadContract when the contract does not name
+    the same as the handler and the row.
+    """
+    harmless: Mapping[str, Harmless] = {**of_row, **getattr(handler, _ATTRIBUTE, {})}
     if harmless.keys() != method.option_rights.keys():
         raise BadContract(
             f"{method.name}: options with rights are {sorted(method.option_rights)} in the contract,"

@@ -8,7 +8,6 @@ from virtbridge.errors import BridgeError, ErrorKind
 
 T = TypeVar("T")
 
-MOVING_MS = 1000  # without max-age: what may change at any moment
 TIMEOUT_MS = 30_000  # without timeout
 TIMEOUT_MAX_MS = 600_000
 

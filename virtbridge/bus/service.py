@@ -21,6 +21,7 @@ from virtbridge.bus.handlers.standard import (
     PeerHandlers,
     PropertiesHandlers,
 )
+from virtbridge.bus.operations import Operations
 from virtbridge.bus.properties import Shape
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.router import Router, routes_of
@@ -91,7 +92,7 @@ class BusService:
         shapes = api.shapes()
         publisher = Publisher(link, core.cache, api, shapes, core.metrics, __version__)
         self._parts = Parts(link, clients, core, publisher, shapes)
-        bound = _bind_own(api.contract, handlers_of(self._parts))
+        bound = _bind_own(api, handlers_of(self._parts), Operations(core.requests, publisher))
         beside = _interfaces_beside(api)
         bound |= _bind_standard(api.contract, bound, beside, publisher)
         limits = core.config.limits
@@ -140,11 +141,13 @@ class BusService:
         )
 
 
-def _bind_own(contract: Mapping[str, Interface], handlers: Mapping[str, object]) -> dict[str, Bound]:
+def _bind_own(api: Api, handlers: Mapping[str, object], operations: Operations) -> dict[str, Bound]:
     """The API's own interfaces. Raises BadContract."""
+    contract = api.contract
     if odd := handlers.keys() ^ contract.keys():
         raise BadContract(f"interfaces without handlers or contract: {sorted(odd)}")
-    return {name: bind(contract[name], each) for name, each in handlers.items()}
+    rows = {api.interface_of[kind]: operations.handlers(each) for kind, each in api.operations.items()}
+    return {name: bind(contract[name], each, rows.get(name, {})) for name, each in handlers.items()}
 
 
 def _interfaces_beside(api: Api) -> dict[str, tuple[str, ...]]:

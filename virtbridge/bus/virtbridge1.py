@@ -6,14 +6,12 @@ from virtbridge.bus import pieces, query_server
 from virtbridge.bus.api import Api, Emitted
 from virtbridge.bus.contract import load_contract
 from virtbridge.bus.errors import NAME_OF_KIND
-from virtbridge.bus.handlers.demand import InterfaceHandlers, PlainHandlers, SnapshotHandlers
+from virtbridge.bus.handlers.demand import OnDemandHandlers
 from virtbridge.bus.handlers.manager import ManagerHandlers, MetricsHandlers
 from virtbridge.bus.handlers.objects import (
     ConnectionHandlers,
+    DefinedHandlers,
     DomainHandlers,
-    NetworkHandlers,
-    NodeDeviceHandlers,
-    SecretHandlers,
     StoragePoolHandlers,
 )
 from virtbridge.bus.names import INTERFACE_OF, MANAGER, METRICS, NAME
@@ -25,6 +23,7 @@ from virtbridge.bus.watches import KindWatches
 from virtbridge.cache.xpath import Queries
 from virtbridge.model.changes import EVENT, LIFECYCLE
 from virtbridge.model.keys import Kind
+from virtbridge.model.operations import OPERATIONS, Operation
 
 
 def virtbridge1() -> Api:
@@ -39,11 +38,19 @@ def virtbridge1() -> Api:
         interface_of=INTERFACE_OF,
         path_of=path_of,
         error_names=NAME_OF_KIND,
+        operations={
+            kind: {_member(row): row for row in rows.values() if not row.internal}
+            for kind, rows in OPERATIONS.items()
+        },
         signals={
             LIFECYCLE: Emitted(LIFECYCLE, pieces.lifecycle_body),
             EVENT: Emitted(EVENT, pieces.event_body),
         },
     )
+
+
+def _member(row: Operation) -> str:
+    return "".join(word.capitalize() for word in row.name.split("-"))
 
 
 def handlers(parts: Parts) -> Mapping[str, object]:
@@ -58,21 +65,21 @@ def handlers(parts: Parts) -> Mapping[str, object]:
     parts.at_stop.push_async_callback(stats_watches.stop)
     queries = Queries(portions.of(limits.queries, per_client=1), query_server.__name__)
     parts.at_stop.callback(queries.close)
-    plain = PlainHandlers(cache, publisher, requests)
-    snapshots = SnapshotHandlers(cache, publisher, requests)
+    defined = DefinedHandlers(cache, publisher, requests)
+    on_demand = OnDemandHandlers(cache, publisher, requests)
     objects = {
         Kind.CONNECTION: ConnectionHandlers(cache, publisher, requests, watches, statistics, stats_watches),
         Kind.DOMAIN: DomainHandlers(cache, publisher, requests, statistics),
-        Kind.NETWORK: NetworkHandlers(cache, publisher, requests),
+        Kind.NETWORK: defined,
         Kind.POOL: StoragePoolHandlers(cache, publisher, requests),
-        Kind.VOLUME: plain,
-        Kind.NODEDEV: NodeDeviceHandlers(cache, publisher, requests),
-        Kind.SECRET: SecretHandlers(cache, publisher, requests),
-        Kind.INTERFACE: InterfaceHandlers(cache, publisher, requests),
-        Kind.NWFILTER: plain,
-        Kind.NWFILTERBINDING: plain,
-        Kind.SNAPSHOT: snapshots,
-        Kind.CHECKPOINT: snapshots,
+        Kind.VOLUME: on_demand,
+        Kind.NODEDEV: defined,
+        Kind.SECRET: defined,
+        Kind.INTERFACE: on_demand,
+        Kind.NWFILTER: on_demand,
+        Kind.NWFILTERBINDING: on_demand,
+        Kind.SNAPSHOT: on_demand,
+        Kind.CHECKPOINT: on_demand,
     }
     return {
         MANAGER: ManagerHandlers(cache, publisher, requests, parts.shapes, limits, queries),

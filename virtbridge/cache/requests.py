@@ -18,6 +18,7 @@ from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import ON_DEMAND, Key, Kind, connection_key
+from virtbridge.model.operations import Request, operation_of
 from virtbridge.pauses import Pauses
 from virtbridge.tasks import all_of
 
@@ -41,11 +42,7 @@ class Source(Protocol):
 
     async def load(self, about: Key, kind: Kind, everything: bool) -> bool: ...
 
-    async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> Any: ...
-
-    async def read_xml(self, key: Key, flags: int) -> str: ...
-
-    async def set_autostart(self, key: Key, value: bool) -> None: ...
+    async def operate(self, request: Request) -> Any: ...
 
 
 class Requests:
@@ -97,11 +94,15 @@ class Requests:
         about = connection_key(connection)
         return await self._demand.poll(about, kind, max_age_s, partial(self._source.load, about, kind))
 
-    async def ask(self, about: Key, what: str, max_age_s: float, **args: Any) -> Any:
-        """An answer of libvirt's that is no object, no older than this. args: plain and hashable."""
-        question = (what, *sorted(args.items()))
-        work = partial(self._source.ask, about, what, args)
-        return await self._demand.answer(about, question, max_age_s, work)
+    async def operate(self, request: Request, max_age_s: float = 0.0) -> Any:
+        """What libvirt answers. max_age_s: of an operation that is cached, so that all who ask the same share
+        one call; any other is never shared, as it changes something or its answer may hold secrets.
+        """
+        work = partial(self._source.operate, request)
+        if operation_of(request).cached_ms is None:
+            return await work()
+        question = (request.name, request.arguments)
+        return await self._demand.answer(request.key, question, max_age_s, work)
 
     async def _read_whole(self, connection: str, kind: Kind, _whole: bool) -> bool:
         await self._refresh_anew(connection, frozenset({kind}))
@@ -131,13 +132,6 @@ class Requests:
         """The shortest intervals that anyone watches with, in seconds, by kind."""
         self._source.watch(connection, frozenset(intervals))
         self._polling.watch(connection, intervals)
-
-    async def read_xml(self, key: Key, flags: int) -> str:
-        """flags: libvirt's, 0 for what the cache holds already. Not shared: it may hold secrets."""
-        return await self._source.read_xml(key, flags)
-
-    async def set_autostart(self, key: Key, value: bool) -> None:
-        await self._source.set_autostart(key, value)
 
     async def stop(self) -> None:
         await self._polling.stop()

@@ -1,7 +1,8 @@
-"""What libvirt is asked on demand and is no object: a function for each question, by its name in one table.
+"""What takes more than one call of libvirt's: functions by the names of rows of model/operations.py.
 
-Answers are plain values and the model's dataclasses, in the contract's units. What waits on a guest or looks
-at programs of the host takes the narrow lane, everything else is a short read. Main thread.
+Each gets the session, libvirt's object (None for the connection itself) and the request's arguments. Answers
+are plain values and the model's dataclasses, in the contract's units. What waits on a guest or looks at
+programs of the host takes the narrow lane, everything else is a short read. Main thread.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,7 +13,6 @@ import libvirt
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.answers import DhcpLease, GuestAddress, GuestInterface, NodeInfo, parse_port
 from virtbridge.model.capabilities import parse_emulators
-from virtbridge.model.keys import Key, Kind
 from virtbridge.model.macs import shown_mac
 from virtbridge.model.names import name_of
 from virtbridge.model.xml import BadXml
@@ -21,8 +21,7 @@ from virtbridge.source.calls.session import Session
 from virtbridge.source.kinds.enums import table
 from virtbridge.tasks import all_of
 
-Args = Mapping[str, Any]
-Answer = Callable[[Session, Any, Args], Awaitable[Any]]
+Function = Callable[..., Awaitable[Any]]
 
 _ADDRESS_TYPE = {libvirt.VIR_IP_ADDR_TYPE_IPV4: "ipv4", libvirt.VIR_IP_ADDR_TYPE_IPV6: "ipv6"}
 _SOURCES = {
@@ -34,11 +33,7 @@ _JOB_TYPE = table("VIR_DOMAIN_JOB_", "OPERATION_", "STATS_")
 _JOB_OPERATION = table("VIR_DOMAIN_JOB_OPERATION_", "STR_")
 
 
-async def _capabilities(session: Session, _raw: Any, _args: Args) -> str:
-    return str(await session.call("getCapabilities"))
-
-
-async def _emulators(session: Session, _raw: Any, _args: Args) -> frozenset[str]:
+async def _emulators(session: Session, _raw: Any) -> frozenset[str]:
     try:
         # Parsed in the worker: a host with many emulators has hundreds of KiB.
         found: frozenset[str] = await session.call("getCapabilities", then=parse_emulators)
@@ -47,21 +42,19 @@ async def _emulators(session: Session, _raw: Any, _args: Args) -> frozenset[str]
     return found
 
 
-async def _domain_capabilities(session: Session, _raw: Any, args: Args) -> str:
-    words = [args.get(name) or None for name in ("emulator", "arch", "machine", "type")]
+async def _domain_capabilities(
+    session: Session, _raw: Any, emulator: str, arch: str, machine: str, type: str
+) -> str:
+    words = [word or None for word in (emulator, arch, machine, type)]
     return str(await session.call("getDomainCapabilities", *words, 0))
 
 
-async def _sysinfo(session: Session, _raw: Any, _args: Args) -> str:
-    return str(await session.call("getSysinfo", 0))
-
-
-async def _node_info(session: Session, _raw: Any, _args: Args) -> NodeInfo:
+async def _node_info(session: Session, _raw: Any) -> NodeInfo:
     model, memory_mib, *counts = await session.call("getInfo", short=True)
     return NodeInfo(model, int(memory_mib) << 20, *counts)  # libvirt-python makes MiB of libvirt's KiB
 
 
-async def _node_stats(session: Session, _raw: Any, _args: Args) -> dict[str, int]:
+async def _node_stats(session: Session, _raw: Any) -> dict[str, int]:
     """Processor times in ns and memory in bytes; what the driver does not tell is left out."""
     parts = await all_of(
         [
@@ -86,7 +79,7 @@ async def _node_part(session: Session, method: str, prefix: str, factor: int) ->
     return {f"{prefix}-{name}": int(value) * factor for name, value in values.items()}
 
 
-async def _leases(session: Session, raw: Any, _args: Args) -> tuple[DhcpLease, ...]:
+async def _leases(session: Session, raw: Any) -> tuple[DhcpLease, ...]:
     return tuple(map(_lease, await session.on(raw, "DHCPLeases", short=True)))
 
 
@@ -104,7 +97,7 @@ def _lease(lease: Mapping[str, Any]) -> DhcpLease:
     )
 
 
-async def _ports(session: Session, raw: Any, _args: Args) -> tuple[Any, ...]:
+async def _ports(session: Session, raw: Any) -> tuple[Any, ...]:
     handles = await session.on(raw, "listAllPorts", 0, short=True)
     ports = await all_of(_port(session, handle) for handle in handles)
     return tuple(sorted((port for port in ports if port is not None), key=lambda port: str(port.uuid)))
@@ -122,8 +115,7 @@ async def _port(session: Session, handle: Any) -> Any:
     return None
 
 
-async def _addresses(session: Session, raw: Any, args: Args) -> tuple[GuestInterface, ...]:
-    source: str = args["source"]
+async def _addresses(session: Session, raw: Any, source: str) -> tuple[GuestInterface, ...]:
     found = await session.on(raw, "interfaceAddresses", _SOURCES[source], 0, short=source != "agent")
     return tuple(_guest_interface(name, found[name]) for name in found or ())
 
@@ -143,15 +135,11 @@ def _guest_interface(name: str, found: Mapping[str, Any]) -> GuestInterface:
     )
 
 
-async def _guest_info(session: Session, raw: Any, args: Args) -> dict[str, Any]:
-    return dict(await session.on(raw, "guestInfo", args["types"], 0))
-
-
-async def _job_info(session: Session, raw: Any, args: Args) -> dict[str, Any]:
+async def _job_info(session: Session, raw: Any, completed: bool) -> dict[str, Any]:
     # Kept: reading a finished job's figures must not take them from the next reader.
     flags = (
         libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
-        if args["completed"]
+        if completed
         else 0
     )
     values: dict[str, Any] = dict(await session.on(raw, "jobStats", flags))
@@ -162,27 +150,13 @@ async def _job_info(session: Session, raw: Any, args: Args) -> dict[str, Any]:
     }
 
 
-_OF_CONNECTION: Mapping[str, Answer] = {
-    "capabilities": _capabilities,
-    "emulators": _emulators,
-    "domain-capabilities": _domain_capabilities,
-    "sysinfo": _sysinfo,
-    "node-info": _node_info,
-    "node-stats": _node_stats,
+FUNCTIONS: Mapping[str, Function] = {
+    "get-emulators": _emulators,
+    "get-domain-capabilities": _domain_capabilities,
+    "get-node-info": _node_info,
+    "get-node-stats": _node_stats,
+    "get-dhcp-leases": _leases,
+    "list-ports": _ports,
+    "get-interface-addresses": _addresses,
+    "get-job-info": _job_info,
 }
-_OF_NETWORK: Mapping[str, Answer] = {"dhcp-leases": _leases, "ports": _ports}
-_OF_DOMAIN: Mapping[str, Answer] = {
-    "interface-addresses": _addresses,
-    "guest-info": _guest_info,
-    "job-info": _job_info,
-}
-ANSWERS: Mapping[Kind, Mapping[str, Answer]] = {
-    Kind.CONNECTION: _OF_CONNECTION,
-    Kind.NETWORK: _OF_NETWORK,
-    Kind.DOMAIN: _OF_DOMAIN,
-}
-
-
-async def answer(session: Session, about: Key, raw: Any, what: str, args: Args) -> Any:
-    """Raises BridgeError. raw: the object's handle; not used for a connection."""
-    return await ANSWERS[about.kind][what](session, raw, args)

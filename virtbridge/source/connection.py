@@ -8,8 +8,7 @@ thread.
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,16 +18,15 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Forget, Patch, Put
 from virtbridge.model.keys import Key, Kind, connection_key
+from virtbridge.model.operations import Request, operation_of
 from virtbridge.model.records import ConnectionRecord
-from virtbridge.source.answers import answer
 from virtbridge.source.callbacks import Lookup, Problems, Publish
-from virtbridge.source.calls.errors import problem_of
 from virtbridge.source.calls.inbox import Inbox
 from virtbridge.source.calls.opening import HUNG_LIMIT, Opener
 from virtbridge.source.calls.session import Session
 from virtbridge.source.calls.uris import public_uri
 from virtbridge.source.calls.workers import Workers
-from virtbridge.source.kinds.table import KINDS
+from virtbridge.source.operations import operate
 from virtbridge.source.session_work import SessionWork
 from virtbridge.source.stats.drift import Drift
 from virtbridge.source.stats.sampler import Sampler, Samples
@@ -165,30 +163,19 @@ class Connection:
         _, work = self.ready()
         return await work.refresher.load(about, kind, everything=everything)
 
-    async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> Any:
-        """what: one of answers.ANSWERS."""
+    async def operate(self, request: Request) -> Any:
+        """What the request's operation changes is published before this returns."""
         session, work = self.ready()
-        raw = None if about.kind is Kind.CONNECTION else work.refresher.handle(about).raw
-        with _only_text():
-            return await answer(session, about, raw, what, args)
-
-    async def read_xml(self, key: Key, flags: int) -> str:
-        session, work = self.ready()
-        raw = await work.refresher.find(key)
-        with _only_text():
-            xml: str = await session.on(raw, KINDS[key.kind].read_xml, flags, short=True)
-            return xml
+        answer = await operate(session, work.refresher, request)
+        if fields := operation_of(request).changed_fields(request):
+            work.newer.note(request.key)
+            self._publish([Patch(request.key, fields)])
+        return answer
 
     async def sample(self, groups: frozenset[str], only: str | None) -> Samples:
         self.ready()
         assert self._sampler is not None
         return await self._sampler.sample(groups, only)
-
-    async def set_autostart(self, key: Key, value: bool) -> None:
-        session, work = self.ready()
-        await session.on(work.refresher.handle(key).raw, "setAutostart", int(value))
-        work.newer.note(key)
-        self._publish([Patch(key, {"autostart": value})])
 
     def _read_gauge(self, read: Callable[[Workers], int]) -> int:
         return read(self._session.workers) if self._session else 0
@@ -338,15 +325,6 @@ class Connection:
         if self._ready:
             last = next(reversed(self._failures.values()), None)
             self._publish([self._patch(last_error=(str(last.kind), last.message) if last else ("", ""))])
-
-
-@contextmanager
-def _only_text() -> Iterator[None]:
-    """libvirt passes on bytes that others have put into its XML; D-Bus carries no text but UTF-8."""
-    try:
-        yield
-    except UnicodeError as error:
-        raise BridgeError(ErrorKind.OPERATION_FAILED, f"libvirt's answer: {problem_of(error)}") from error
 
 
 def _shown_error(error: BridgeError) -> tuple[str, str]:

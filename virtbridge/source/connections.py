@@ -14,6 +14,7 @@ from virtbridge.config import ConnectionConfig, RefreshConfig, StatsConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind
+from virtbridge.model.operations import Request
 from virtbridge.source.callbacks import Lookup, Publish
 from virtbridge.source.calls.eventloop import BEAT_S, EventLoop
 from virtbridge.source.calls.inbox import Inbox
@@ -129,20 +130,13 @@ class Connections:
         """
         return await self._named(about.connection).load(about, kind, everything)
 
-    async def ask(self, about: Key, what: str, args: Mapping[str, Any]) -> Any:
-        """An answer of libvirt's that is no object, by its name in source/answers.py; kept nowhere."""
-        return await self._named(about.connection).ask(about, what, args)
-
-    async def read_xml(self, key: Key, flags: int) -> str:
-        """The object's XML from libvirt, with libvirt's flags; kept nowhere."""
-        return await self._named(key.connection).read_xml(key, flags)
+    async def operate(self, request: Request) -> Any:
+        """What libvirt answers to a request, by its row of model/operations.py; kept nowhere."""
+        return await self._named(request.key.connection).operate(request)
 
     async def sample(self, connection: str, groups: frozenset[str], only: str | None) -> Samples:
         """Statistics of each active domain by UUID, or of one domain, active or not."""
         return await self._named(connection).sample(groups, only)
-
-    async def set_autostart(self, key: Key, value: bool) -> None:
-        await self._named(key.connection).set_autostart(key, value)
 
     def beat(self) -> float:
         """Monotonic time of the libvirt loop's last turn, at most beat_s ago while it is well."""

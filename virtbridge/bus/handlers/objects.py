@@ -6,11 +6,9 @@ from typing import Any
 
 from virtbridge.bus import rows
 from virtbridge.bus.call import Call
-from virtbridge.bus.guards import no_flags_but, one_of, unless
 from virtbridge.bus.handlers.demand import (
     ConnectionQuestions,
     DomainQuestions,
-    NetworkQuestions,
     PoolQuestions,
     Questions,
 )
@@ -26,13 +24,6 @@ from virtbridge.cache.statistics import Statistics
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import OBJECT_KINDS, ON_DEMAND, Kind
 from virtbridge.model.records import ConnectionRecord
-
-# The option's name and libvirt's flag, the same numbers in every libvirt: VIR_DOMAIN_XML_*,
-# VIR_NETWORK_XML_*, VIR_STORAGE_XML_*, VIR_NODE_DEVICE_XML_*.
-_DOMAIN_XML_FLAGS = {"secure": 1, "inactive": 2, "migratable": 8}
-_INACTIVE_XML_FLAGS = {"inactive": 1}
-# Inactive and update-cpu: all that is known to show no password. `migratable` does show them.
-_WITHOUT_SECRETS = 2 | 4
 
 
 class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
@@ -97,13 +88,13 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
         return frozenset(record.event_kinds) | frozenset(record.demand_kinds)
 
 
-class _DefinedHandlers(Questions):
-    """Of the kinds that have XML and whose changes events tell of."""
+class DefinedHandlers(Questions):
+    """Serves the kinds that have XML and whose changes events announce."""
 
-    def _xml(self, call: Call, flags: int, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
-        """At once what the cache holds; with flags, what libvirt answers."""
-        if flags:
-            return self._ask_xml(call, flags, options)
+    def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
+        return self._get_xml(call, options, self._cached_xml)
+
+    def _cached_xml(self, call: Call) -> str:
         record: Any = self._cache.get(call.key)
         xml: str = getattr(record, "xml", "")
         if not xml:
@@ -112,58 +103,13 @@ class _DefinedHandlers(Questions):
         return xml
 
 
-class _StartedHandlers(_DefinedHandlers):
-    """Of what libvirt can start by itself."""
-
-    async def set_autostart(self, call: Call, value: bool) -> None:
-        await self._requests.set_autostart(call.key, value)
-        await self._publisher.caught_up()
-
-
-class DomainHandlers(DomainQuestions, DomainStatistics, _StartedHandlers):
+class DomainHandlers(DomainQuestions, DomainStatistics, DefinedHandlers):
     def __init__(
         self, cache: Cache, publisher: Publisher, requests: Requests, statistics: Statistics
     ) -> None:
         super().__init__(cache, publisher, requests)
         self._statistics = statistics
 
-    @unless(secure=one_of(False), migratable=one_of(False), flags=no_flags_but(_WITHOUT_SECRETS))
-    def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
-        return self._xml(call, _flags(options, _DOMAIN_XML_FLAGS), options)
 
-
-class _InactiveHandlers(_StartedHandlers):
-    """Of what has another definition for its next start."""
-
-    @unless(flags=no_flags_but(_INACTIVE_XML_FLAGS["inactive"]))
-    def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
-        return self._xml(call, _flags(options, _INACTIVE_XML_FLAGS), options)
-
-
-class NetworkHandlers(NetworkQuestions, _InactiveHandlers):
+class StoragePoolHandlers(PoolQuestions, DefinedHandlers):
     pass
-
-
-class StoragePoolHandlers(PoolQuestions, _InactiveHandlers):
-    pass
-
-
-class NodeDeviceHandlers(_InactiveHandlers):
-    pass
-
-
-class SecretHandlers(_DefinedHandlers):
-    """Never with flags: what a newer libvirt's may show, nobody knows yet."""
-
-    def get_xml(self, call: Call, options: Mapping[str, Any]) -> str | Coroutine[Any, Any, str]:
-        return self._xml(call, 0, options)
-
-
-def _flags(options: Mapping[str, Any], known: Mapping[str, int]) -> int:
-    if not options:
-        return 0
-    flags = int(options.get("flags", 0))
-    for name, flag in known.items():
-        if options.get(name):
-            flags |= flag
-    return flags

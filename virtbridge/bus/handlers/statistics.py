@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from virtbridge.bus.call import Call, Marshalled
-from virtbridge.bus.options import MOVING_MS, check_words, timeout_s, within
+from virtbridge.bus.options import check_words, timeout_s, within
 from virtbridge.bus.paths import key_of
 from virtbridge.bus.samples import history_body, values_body
 from virtbridge.bus.stats_watches import StatsWatches
@@ -13,6 +13,7 @@ from virtbridge.cache.cache import Cache
 from virtbridge.cache.statistics import Sampling, Statistics
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Kind
+from virtbridge.model.operations import MOVING_MS
 from virtbridge.model.statistics import GROUPS, USUAL_GROUPS, Sample
 
 
