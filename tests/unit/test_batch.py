@@ -3,11 +3,11 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from time import sleep
 from typing import Any
 
 import pytest
 
+from tests.support.fake_clock import FakeClock
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.source.calls.batch import IN_TURN, SHORT, Read
@@ -24,14 +24,30 @@ def workers(metrics: Metrics | None = None, timeout_s: float = 10.0) -> Workers:
 
 
 class Answers:
-    """What was settled: a value or an error by key."""
+    """What was settled: a value or an error by key. each: called for every one."""
 
-    def __init__(self) -> None:
+    def __init__(self, each: Callable[[], None] = lambda: None) -> None:
         self.found: dict[int, Any] = {}
+        self._each = each
 
     def __call__(self, key: int, value: Any, error: Exception | None) -> None:
         assert key not in self.found
         self.found[key] = value if error is None else error
+        self._each()
+
+    async def first(self, count: int) -> None:
+        """Until so many have come."""
+        come = asyncio.Event()
+        self._each = lambda: come.set() if len(self.found) >= count else None
+        self._each()
+        await asyncio.wait_for(come.wait(), 10)
+
+
+async def over(pool: Workers) -> None:
+    """Until the last thread has ended, and what it brought was dealt with."""
+    ended = asyncio.Event()
+    pool.abandon(ended.set)
+    await asyncio.wait_for(ended.wait(), 10)
 
 
 def reads(call: Callable[[int], str], count: int = COUNT) -> Iterator[Read]:
@@ -118,40 +134,53 @@ async def test_the_iterator_is_asked_little_ahead() -> None:
     assert most_ahead <= IN_TURN
 
 
-async def test_without_progress_it_ends_and_what_comes_late_is_dropped() -> None:
-    released = threading.Event()
+async def test_without_progress_it_ends_and_what_comes_late_is_dropped(clock: FakeClock) -> None:
+    released, hangs = threading.Event(), threading.Event()
 
     def call(key: int) -> str:
         if key >= 10:
+            hangs.set()
             released.wait(10)
         return "x"
 
-    answers, pool = Answers(), workers(timeout_s=0.2)
+    clock.stands = True
+    answers, pool = Answers(), workers(timeout_s=60)
+    batch = asyncio.create_task(pool.read_many("XMLDesc", reads(call), answers))
+    await answers.first(10)
+    await asyncio.to_thread(hangs.wait)
+    clock.stands = False
     with pytest.raises(BridgeError) as failure:
-        await pool.read_many("XMLDesc", reads(call), answers)
+        await batch
     assert failure.value.kind is ErrorKind.TIMEOUT
     assert sorted(answers.found) == list(range(10))
     assert pool.hung() > 0
+    clock.stands = True
     released.set()
-    while pool.running():  # noqa: ASYNC110 (threads end, and tell nobody)
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0)
+    await over(pool)
     assert len(answers.found) == 10
 
 
-async def test_slow_is_not_stuck() -> None:
-    answers = Answers()
-    await workers(timeout_s=0.2).read_many("XMLDesc", reads(lambda _: sleep(0.03) or "x", 16 * 20), answers)
-    assert len(answers.found) == 16 * 20
+async def test_slow_is_not_stuck(clock: FakeClock) -> None:
+    """Each answer comes nearly a deadline after the one before."""
+    clock.stands = True
+    answers = Answers(each=lambda: clock.advance(59))
+    await workers(timeout_s=60).read_many("XMLDesc", reads(lambda _: "x"), answers)
+    assert len(answers.found) == COUNT
 
 
 async def test_the_end_of_the_connection_ends_it() -> None:
-    released = threading.Event()
-    pool = workers()
-    asyncio.get_running_loop().call_later(0.1, pool.abandon)
+    released, begun, pool = threading.Event(), threading.Event(), workers()
+
+    def call(_key: int) -> str:
+        begun.set()
+        return str(released.wait(10))
+
+    batch = asyncio.create_task(pool.read_many("XMLDesc", reads(call), Answers()))
+    await asyncio.to_thread(begun.wait)
+    pool.abandon()
     try:
         with pytest.raises(BridgeError) as failure:
-            await pool.read_many("XMLDesc", reads(lambda _: str(released.wait(10))), Answers())
+            await batch
         assert failure.value.kind is ErrorKind.NOT_CONNECTED
     finally:
         released.set()
@@ -159,13 +188,20 @@ async def test_the_end_of_the_connection_ends_it() -> None:
 
 async def test_it_is_over_when_the_last_call_has_come_back_and_its_answer_is_gone() -> None:
     released, over, pool = threading.Event(), asyncio.Event(), workers()
-    calls = [asyncio.create_task(pool.call("close", released.wait)) for _ in range(2)]
-    while pool.running() < 2:  # noqa: ASYNC110 (threads begin, and tell nobody)
-        await asyncio.sleep(0.01)
+    begun = threading.Barrier(3)
+
+    def close() -> None:
+        begun.wait(10)
+        released.wait(10)
+
+    calls = [asyncio.create_task(pool.call("close", close)) for _ in range(2)]
+    await asyncio.to_thread(begun.wait, 10)
     pool.abandon(over.set)
     for answer in await asyncio.gather(*calls, return_exceptions=True):
         assert isinstance(answer, BridgeError)
-    await asyncio.sleep(0.05)
+    posted = asyncio.Event()
+    pool._inbox.post(posted.set)  # behind whatever was told until now
+    await asyncio.wait_for(posted.wait(), 10)
     assert not over.is_set()
     released.set()
     await asyncio.wait_for(over.wait(), 10)

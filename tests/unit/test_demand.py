@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from itertools import pairwise
-from time import monotonic
 from typing import Any
 
 import pytest
 
+from tests.support.fake_clock import FakeClock
 from tests.support.until import until
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.demand import MAX_ANSWERS, PAUSE, Demand
@@ -117,46 +117,46 @@ async def test_a_reading_that_began_before_the_question_may_be_too_old_to_join()
     assert await asyncio.gather(first, content, *others) == [1, 1, 2, 2, 2, 2, 2]
 
 
-async def test_who_asks_without_end_leaves_the_host_time_for_others() -> None:
+async def test_who_asks_without_end_leaves_the_host_time_for_others(clock: FakeClock) -> None:
     host = Host()
     began: list[float] = []
 
     async def work() -> None:
-        began.append(monotonic())
-        await asyncio.sleep(0.05)
+        began.append(clock.now_s)
+        await clock.pass_s(0.05)
 
     for _ in range(3):
         await host.demand.answer(DOMAIN, "job", 0, work)
-    assert all(after - before >= 0.19 for before, after in pairwise(began))
-    before = monotonic()
-    took_s = before - began[-1]
+    pauses = [after - before - 0.05 for before, after in pairwise(began)]
+    assert pauses == pytest.approx([PAUSE * 0.05] * 2)
+    before_s = clock.now_s
     await host.demand.answer(DOMAIN, "another question", 0, work)
-    assert began[-1] - before < PAUSE * took_s  # for which the same question would have waited
+    assert began[-1] == before_s
 
 
-async def test_who_polls_keeps_its_interval() -> None:
+async def test_who_polls_keeps_its_interval(clock: FakeClock) -> None:
     host = Host()
     began: list[float] = []
 
     async def work(_whole: bool) -> bool:
-        began.append(monotonic())
-        await asyncio.sleep(0.05)
+        began.append(clock.now_s)
+        await clock.pass_s(0.05)
         return False
 
     for _ in range(3):
         await host.demand.poll(DOMAIN, Kind.SNAPSHOT, 0, work)
-    assert all(after - before < 0.15 for before, after in pairwise(began))
+    assert [after - before for before, after in pairwise(began)] == pytest.approx([0.05] * 2)
     await host.demand.load(DOMAIN, Kind.SNAPSHOT, 0, work)
-    assert began[-1] - began[-2] >= 0.19
+    assert began[-1] - began[-2] == pytest.approx((1 + PAUSE) * 0.05)
 
 
-async def test_a_failure_reaches_every_waiter_and_keeps_what_was_known() -> None:
+async def test_a_failure_reaches_every_waiter_and_keeps_what_was_known(clock: FakeClock) -> None:
     host = Host()
     host.does = lambda: host.cache.apply(listing("a", "b"))
     await host.load()
     host.does = host.fails
     host.gate.clear()
-    await asyncio.sleep(0.2)  # what is known is older than they accept, and what is being read is not
+    await clock.pass_s(0.3)  # what is known is older than they accept, and what is being read is not
     askers = [asyncio.create_task(host.load(0.2)) for _ in range(5)]
     await asyncio.sleep(0)
     host.gate.set()
@@ -255,7 +255,7 @@ async def test_what_a_failed_reading_has_brought_is_not_stale() -> None:
     assert [getattr(host.cache.get(snapshot(name)), "stale", None) for name in "ab"] == [True, False]
 
 
-async def test_who_polls_and_who_asks_share_what_is_enough_for_both() -> None:
+async def test_who_polls_and_who_asks_share_what_is_enough_for_both(clock: FakeClock) -> None:
     host = Host()
     await host.load()
     assert await host.poll(60) == await host.poll(60)  # when it was loaded
@@ -264,12 +264,12 @@ async def test_who_polls_and_who_asks_share_what_is_enough_for_both() -> None:
     await host.poll(60)
     await host.load(60)  # as young as the whole reading was
     assert host.depths == [True, False]
-    await asyncio.sleep(0.05)
+    await clock.pass_s(0.06)
     await host.poll(0.05)
     await host.load(0.05)  # which a part is not enough for
     assert host.depths == [True, False, False, True]
     host.is_small = True
-    await asyncio.sleep(0.05)
+    await clock.pass_s(0.06)
     await host.poll(0.05)
     await host.load(0.05)
     assert host.depths == [True, False, False, True, False]
@@ -299,7 +299,7 @@ async def test_those_who_poll_and_ask_at_once_share_a_reading_unless_it_began_as
     assert host.depths == [True, False, True, True]
 
 
-async def test_a_poll_that_nobody_needs_any_more_ends_at_once() -> None:
+async def test_a_poll_that_nobody_needs_any_more_ends_at_once(clock: FakeClock) -> None:
     host = Host()
     host.gate.clear()
     host.does = lambda: host.cache.apply(listing("a"))
@@ -308,7 +308,7 @@ async def test_a_poll_that_nobody_needs_any_more_ends_at_once() -> None:
     poll.cancel()
     await asyncio.sleep(0)
     host.gate.set()
-    await asyncio.sleep(0.01)
+    await clock.pass_s(60)
     assert (host.names(), host.demand.loaded("lab")) == ([], frozenset())
     await host.poll(60)  # nobody joins what has ended
     assert (host.asked, host.names()) == (2, ["a"])

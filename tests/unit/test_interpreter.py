@@ -1,11 +1,11 @@
 """The garbage collector is kept from what is known of a ready connection, and from nothing else."""
 
-import asyncio
 import gc
 from collections.abc import Iterator
 
 import pytest
 
+from tests.support.fake_clock import FakeClock
 from tests.support.until import until
 from virtbridge import interpreter
 from virtbridge.cache.cache import Cache
@@ -27,11 +27,11 @@ def is_now(cache: Cache, name: str, state: str) -> None:
     cache.apply([Put(connection_key(name), ConnectionRecord(name, "test:///default", state))])
 
 
-async def test_frozen_while_ready_and_thawed_when_one_is_lost() -> None:
+async def test_frozen_while_ready_and_thawed_when_one_is_lost(clock: FakeClock) -> None:
     cache = Cache()
     Collector(cache)
     is_now(cache, "a", "syncing")
-    await asyncio.sleep(0.05)
+    await clock.pass_s(3600)
     assert gc.get_freeze_count() == 0
     is_now(cache, "a", "ready")
     await until(lambda: gc.get_freeze_count() > 0)

@@ -49,11 +49,10 @@ async def test_everything_of_every_thread_arrives_in_that_thread_s_order() -> No
     threads = [threading.Thread(target=post, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
-    async with asyncio.timeout(20):
-        while len(seen) < 4 * per_thread:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-    for thread in threads:
-        thread.join()
+    await asyncio.to_thread(lambda: [thread.join() for thread in threads])
+    arrived = asyncio.Event()
+    inbox.post(arrived.set)  # behind everything that they have posted
+    await asyncio.wait_for(arrived.wait(), 20)
     for number in range(4):
         assert [place for thread, place in seen if thread == number] == list(range(per_thread))
 

@@ -6,6 +6,7 @@ from typing import Any
 import libvirt
 import pytest
 
+from tests.support.fake_clock import FakeClock
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.domain import Disk, DomainDefinition
 from virtbridge.model.keys import Key, Kind
@@ -33,7 +34,9 @@ class Raw:
 
 
 class Host:
-    """A Session's stand-in. answers: by libvirt's name, a value, an error, or a function of the arguments."""
+    """A Session's stand-in. answers: by libvirt's name, a value, an error, or a function of the arguments.
+    takes_s: how long a call with a deadline takes, by the test's clock.
+    """
 
     name = "c"
 
@@ -149,7 +152,7 @@ async def test_one_domain_that_fails_is_left_out() -> None:
     assert failure.value.kind is ErrorKind.NO_SUCH_OBJECT
 
 
-async def test_a_sample_of_all_does_not_wait_for_a_queue_of_single_ones() -> None:
+async def test_a_sample_of_all_does_not_wait_for_a_queue_of_single_ones(clock: FakeClock) -> None:
     answer = [(Raw("0"), {"state.state": 1, "cpu.time": 1})]
     host = Host(1, getAllDomainStats=answer, domainListGetStats=answer)
     host.takes_s = 0.005
@@ -175,7 +178,7 @@ async def test_more_domains_than_one_answer_holds_come_in_several() -> None:
     assert host.calls.count("domainListGetStats") == 4
 
 
-async def test_a_host_that_is_only_slow_gets_more_time() -> None:
+async def test_a_host_that_is_only_slow_gets_more_time(clock: FakeClock) -> None:
     full = [(Raw("0"), {"state.state": 1, "cpu.time": 1})]
     host = Host(1, getAllDomainStats=full, controlInfo=[0, 0, 0])
     asked = sampler(host)
@@ -187,7 +190,7 @@ async def test_a_host_that_is_only_slow_gets_more_time() -> None:
     assert host.calls.count("getAllDomainStats") in (4, 3)
 
 
-async def test_a_host_that_never_answers_is_asked_so_often_and_no_more() -> None:
+async def test_a_host_that_never_answers_is_asked_so_often_and_no_more(clock: FakeClock) -> None:
     host = Host(1, getAllDomainStats=[], controlInfo=NO_SUPPORT)
     host.takes_s = 3600
     asked = sampler(host)

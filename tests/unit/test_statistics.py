@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from time import monotonic_ns
 from typing import Any
 
 import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.fake_clock import FakeClock
 from tests.support.until import until
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.history import History
@@ -28,16 +28,20 @@ UNUSED = 3_600_000
 
 
 class Source:
-    """Answers a few turns later, or fails; asked: what it was asked for."""
+    """Answers a little later, when the gate is open, or fails; asked: what it was asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: FakeClock) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self._clock = clock
         self.asked: list[tuple[frozenset[str], str | None]] = []
         self.failure: BridgeError | None = None
 
     async def sample(self, connection: str, groups: frozenset[str], only: str | None) -> Samples:
         self.asked.append((groups, only))
-        began_ns = monotonic_ns()
-        await asyncio.sleep(0.005)
+        began_ns = self._clock.read_ns()
+        await self._clock.pass_s(0.005)
+        await self.gate.wait()
         if self.failure:
             raise self.failure
         return {"u": Sample(began_ns, len(self.asked), groups, {"cpu-host-percent": 1.0})}
@@ -56,8 +60,8 @@ class Ear:
 
 
 class Bench:
-    def __init__(self, **config: int) -> None:
-        self.source, self.cache, self.ear = Source(), Cache(), Ear()
+    def __init__(self, clock: FakeClock, **config: int) -> None:
+        self.source, self.cache, self.ear = Source(clock), Cache(), Ear()
         self.statistics = Statistics(self.source, self.cache, Metrics(), StatsConfig(**config))
         self.statistics.listen(self.ear)
 
@@ -67,8 +71,8 @@ class Bench:
 
 
 @pytest_asyncio.fixture
-async def bench() -> AsyncIterator[Bench]:
-    made = Bench()
+async def bench(clock: FakeClock) -> AsyncIterator[Bench]:
+    made = Bench(clock)
     made.put()
     yield made
     await made.statistics.stop()
@@ -81,7 +85,7 @@ async def test_one_round_for_all_watchers_with_the_union_of_groups(bench: Bench)
     assert bench.source.asked == [(CPU | BLOCK, None)]
 
 
-async def test_the_shortest_interval_wins_at_once(bench: Bench) -> None:
+async def test_the_shortest_interval_wins_at_once(bench: Bench, clock: FakeClock) -> None:
     bench.statistics.want("c", 1, Sampling(UNUSED, CPU))
     await until(lambda: bench.ear.samples)
     bench.statistics.want("c", 2, Sampling(10, CPU))
@@ -89,16 +93,16 @@ async def test_the_shortest_interval_wins_at_once(bench: Bench) -> None:
     bench.statistics.unwant("c", 2)
     await asyncio.sleep(0)
     count = len(bench.source.asked)
-    await asyncio.sleep(0.05)
-    assert len(bench.source.asked) <= count + 1
+    await clock.pass_s(60)
+    assert len(bench.source.asked) == count
 
 
-async def test_the_last_one_out_ends_it(bench: Bench) -> None:
+async def test_the_last_one_out_ends_it(bench: Bench, clock: FakeClock) -> None:
     bench.statistics.want("c", 1, Sampling(1, CPU))
     await until(lambda: bench.ear.samples)
     bench.statistics.unwant("c", 1)
     count = len(bench.source.asked)
-    await asyncio.sleep(0.02)
+    await clock.pass_s(60)
     assert len(bench.source.asked) == count
     assert bench.statistics.known(KEY, CPU, UNUSED) is None
     bench.statistics.unwant("c", 1)
@@ -120,9 +124,13 @@ async def test_the_same_question_at_once_is_asked_once(bench: Bench) -> None:
 
 
 async def test_nobody_gets_what_was_read_before_they_asked(bench: Bench) -> None:
+    bench.source.gate.clear()
     first = asyncio.create_task(bench.statistics.read(KEY, CPU))
     await until(lambda: bench.source.asked)
-    answers = await asyncio.gather(*(bench.statistics.read(KEY, CPU) for _ in range(5)))
+    others = [asyncio.create_task(bench.statistics.read(KEY, CPU)) for _ in range(5)]
+    await asyncio.sleep(0)
+    bench.source.gate.set()
+    answers = await asyncio.gather(*others)
     assert len({id(answer) for answer in answers}) == 1
     assert answers[0] is not await first
     first = asyncio.create_task(bench.statistics.read(KEY, CPU))
@@ -162,7 +170,7 @@ async def test_answers_kept_of_a_domain_are_few(bench: Bench) -> None:
     assert known == [False, False, True, True, True, True]
 
 
-async def test_what_is_gone_is_forgotten(bench: Bench) -> None:
+async def test_what_is_gone_is_forgotten(bench: Bench, clock: FakeClock) -> None:
     bench.statistics.want("c", 1, Sampling(5, CPU))
     await until(lambda: bench.statistics.history(KEY, 0))
     bench.cache.apply([Drop(KEY)])
@@ -173,12 +181,12 @@ async def test_what_is_gone_is_forgotten(bench: Bench) -> None:
     bench.cache.apply([Forget("c")])
     assert bench.ear.gone == ["c"]
     count = len(bench.source.asked)
-    await asyncio.sleep(0.02)
+    await clock.pass_s(60)
     assert len(bench.source.asked) == count
 
 
-async def test_always_on_where_the_configuration_says_so() -> None:
-    bench = Bench(always_interval_ms=5, history_samples=3)
+async def test_always_on_where_the_configuration_says_so(clock: FakeClock) -> None:
+    bench = Bench(clock, always_interval_ms=5, history_samples=3)
     bench.put()
     await until(lambda: len(bench.ear.samples) >= 5)
     rows = bench.statistics.history(KEY, 0)
