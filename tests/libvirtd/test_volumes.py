@@ -14,7 +14,6 @@ import pytest
 from tests.support.asked import CONNECTION, Asked
 from tests.support.libvirtd import Libvirtd, is_available
 from tests.support.requested import request
-from virtbridge.bus.paths import path_of
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Patch
 from virtbridge.model.keys import Key, Kind
@@ -99,7 +98,7 @@ def shown(source: Asked, pool: Pool) -> dict[str, tuple[int, int]]:
     return found
 
 
-def chain(source: Asked, key: Key) -> list[tuple[str, str, str]]:
+def chain(source: Asked, key: Key) -> list[tuple[str, str, Key | None]]:
     record: Any = source.cache.get(key)
     return [(Path(each.path).name, each.format, each.volume) for each in record.chain]
 
@@ -164,9 +163,9 @@ async def test_backing_chains_are_complete(host: Libvirtd, other: Any, source: A
     pool.raw.refresh()
     await source.ready(host.qemu_uri)
     await source.cost(Kind.VOLUME, pool.key)
-    top, middle, base = (path_of(key) for key in (*map(pool.key_of, ("top", "middle")), bases.key_of("base")))
+    top, middle, base = *map(pool.key_of, ("top", "middle")), bases.key_of("base")
     inner = [("top", "qcow2", top), ("middle", "qcow2", middle)]
-    assert chain(source, pool.key_of("made")) == [*inner, ("base", "qcow2", "")]
+    assert chain(source, pool.key_of("made")) == [*inner, ("base", "qcow2", None)]
     await source.cost(Kind.VOLUME)
     assert chain(source, pool.key_of("made")) == [*inner, ("base", "qcow2", base)]
     assert chain(source, pool.key_of("top")) == [inner[1], ("base", "qcow2", base)]
@@ -178,7 +177,7 @@ async def test_backing_chains_are_complete(host: Libvirtd, other: Any, source: A
     bases.raw.destroy()
     pool.raw.storageVolLookupByName("middle").delete()
     await source.cost(Kind.VOLUME, pool.key)
-    assert chain(source, pool.key_of("made")) == [inner[0], ("middle", "qcow2", "")]
+    assert chain(source, pool.key_of("made")) == [inner[0], ("middle", "qcow2", None)]
 
 
 async def test_a_name_that_is_not_utf8_is_left_out_and_told_once(
