@@ -16,7 +16,7 @@ from pathlib import Path
 from virtbridge import __version__, memory
 from virtbridge.config.files import BadConfig, load_config
 from virtbridge.daemon import serve
-from virtbridge.logs import LEVELS, complain, set_up_logging
+from virtbridge.logs import LEVELS, report_failure, set_up_logging
 
 _SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = read()
     except BadConfig as error:
-        complain(error)
+        report_failure(error)
         return 2
     address = config.bus.address or _standard_address(session=options.session)
     status = asyncio.run(serve(config, address, session=options.session, reload=read))

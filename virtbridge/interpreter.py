@@ -34,13 +34,13 @@ class Collector:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        cache.listen([Kind.CONNECTION], touched=self._touched)
-        cache.listen(OBJECT_KINDS, touched=self._changed)
+        cache.listen([Kind.CONNECTION], changed=self._connection_changed)
+        cache.listen(OBJECT_KINDS, changed=self._object_changed)
         self._frozen_records = 0
         self._ready: set[str] = set()
         self._freezing: asyncio.TimerHandle | None = None
 
-    def _changed(self, _key: Key) -> None:
+    def _object_changed(self, _key: Key) -> None:
         """Without a collection: by reference counts alone everything goes but circles."""
         records = len(self._cache)
         if records > self._frozen_records + _GROWN:
@@ -49,7 +49,7 @@ class Collector:
         elif records < self._frozen_records:
             self._frozen_records = records
 
-    def _touched(self, key: Key) -> None:
+    def _connection_changed(self, key: Key) -> None:
         record = self._cache.get(key)
         ready = isinstance(record, ConnectionRecord) and record.state == "ready"
         if ready == (key.connection in self._ready):

@@ -32,7 +32,7 @@ def set_up_logging(level: str = "info", stream: TextIO | None = None) -> None:
     logging.getLogger("virtbridge").setLevel(LEVELS[level])
 
 
-def complain(error: Exception, stream: TextIO | None = None) -> None:
+def report_failure(error: Exception, stream: TextIO | None = None) -> None:
     """What ends us before there is anything to log: its lines as they are, as errors in the journal."""
     stream = stream or sys.stderr
     start = "<3>" if _is_journal(stream) else ""

@@ -17,7 +17,7 @@ import threading
 from contextlib import suppress
 from types import TracebackType
 
-from virtbridge.logs import complain
+from virtbridge.logs import report_failure
 
 # The system's 8 MiB for each of a hundred threads would be most of our address space. A first sync over RPC
 # was seen to do with 128 KiB, and the test driver reading a file of 2,000 domains with this.
@@ -71,7 +71,7 @@ def end_if_exhausted(error: BaseException | None) -> None:
             _ending.acquire()  # for ever: the others have nothing to add
             _reserve.clear()
             try:
-                complain(MemoryError("virtbridge: out of memory, ending"))
+                report_failure(MemoryError("virtbridge: out of memory, ending"))
             finally:
                 os._exit(1)
         error = error.__cause__

@@ -65,7 +65,9 @@ class Reloads:
 
     async def _use(self, new: Config) -> None:
         if replace(new, connections=self._started_with.connections) != self._started_with:
-            log.warning("only [connections] is read anew, the rest of the configuration at the next start")
+            log.warning(
+                "only [connections] is read anew, everything else in the configuration at the next start"
+            )
         open_now = self._connections.configs()
         ours = {
             name: config

@@ -20,12 +20,12 @@ class Status:
     def __init__(self, cache: Cache, notifier: Notifier) -> None:
         self._cache = cache
         self._notifier = notifier
-        self._told = ""
+        self._sent = ""
         self._again: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Tell the states from now on: systemd takes so many messages at once, and READY was to be one."""
-        self._cache.listen([Kind.CONNECTION], touched=self._touched)
+        self._cache.listen([Kind.CONNECTION], changed=self._changed)
 
     def reloading(self) -> None:
         """Until say_ready()."""
@@ -35,20 +35,20 @@ class Status:
         """The name is owned, or the new configuration in use."""
         while not self._notifier.ready(words := self._words()):  # noqa: ASYNC110 (systemd does not tell)
             await asyncio.sleep(_AGAIN_S)
-        self._told = words
+        self._sent = words
 
-    def _touched(self, _key: Key) -> None:
+    def _changed(self, _key: Key) -> None:
         if self._again is None:
-            self._tell()
+            self._send()
 
-    def _tell(self) -> None:
+    def _send(self) -> None:
         self._again = None
-        if (words := self._words()) == self._told:
+        if (words := self._words()) == self._sent:
             return
         if self._notifier.status(words):
-            self._told = words
+            self._sent = words
         else:
-            self._again = asyncio.get_running_loop().call_later(_AGAIN_S, self._tell)
+            self._again = asyncio.get_running_loop().call_later(_AGAIN_S, self._send)
 
     def _words(self) -> str:
         records = [record for _, record in self._cache.records(Kind.CONNECTION)]

@@ -44,7 +44,7 @@ class Watcher:
         pass
 
     def watch(self, interval_ms: int = 200) -> None:
-        self.statistics.want("c", "me", Sampling(interval_ms, USUAL_GROUPS))
+        self.statistics.watch("c", "me", Sampling(interval_ms, USUAL_GROUPS))
 
     async def next(self, count: int = 1) -> Samples:
         before = len(self.rounds)

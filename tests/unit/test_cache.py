@@ -1,4 +1,4 @@
-"""The cache: changes in, touched keys out, and indexes that never drift from the records."""
+"""The cache: changes in, changed keys out, and indexes that never drift from the records."""
 
 import asyncio
 from dataclasses import replace
@@ -34,10 +34,10 @@ class Notes:
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
         self.heard: list[tuple[str, object, Record | None]] = []
-        cache.listen(touched=self._touched, happened=self._happened)
+        cache.listen(changed=self._changed, happened=self._happened)
 
-    def _touched(self, key: Key) -> None:
-        self.heard.append(("touched", key, self.cache.get(key)))
+    def _changed(self, key: Key) -> None:
+        self.heard.append(("changed", key, self.cache.get(key)))
 
     def _happened(self, signal: Signal) -> None:
         self.heard.append(("happened", signal, None))
@@ -47,12 +47,12 @@ def test_who_asks_for_some_kinds_hears_of_no_others_and_of_ends_apart() -> None:
     cache = Cache()
     heard: list[tuple[str, object]] = []
     cache.listen([Kind.DOMAIN], dropped=lambda key: heard.append(("dropped", key)))
-    cache.listen([Kind.NETWORK], touched=lambda key: heard.append(("touched", key)))
+    cache.listen([Kind.NETWORK], changed=lambda key: heard.append(("changed", key)))
     network = Key("lab", Kind.NETWORK, UUIDS[0])
     cache.apply([Put(key(), domain()), Put(network, NetworkRecord(UUIDS[0], "n"))])
-    assert heard == [("touched", network)]
+    assert heard == [("changed", network)]
     cache.apply([Drop(key()), Drop(key())])
-    assert heard == [("touched", network), ("dropped", key())]
+    assert heard == [("changed", network), ("dropped", key())]
 
 
 def domain(uuid: str = UUIDS[0], name: str = "a", **fields: object) -> DomainRecord:
@@ -70,8 +70,8 @@ def test_who_hears_of_a_change_finds_at_least_that() -> None:
     cache.apply([Put(key(), domain()), Patch(key(), {"state": "running", "id": 1}), signal])
     running = domain(state="running", id=1)
     assert notes.heard == [
-        ("touched", key(), domain()),
-        ("touched", key(), running),
+        ("changed", key(), domain()),
+        ("changed", key(), running),
         ("happened", signal, None),
     ]
 
@@ -114,7 +114,7 @@ def test_forgetting_a_connection_takes_its_objects_before_itself() -> None:
     cache.apply([Put(lab, ConnectionRecord("lab", "test:///default")), Put(key(), domain())])
     notes = Notes(cache)
     cache.apply([Forget("lab")])
-    assert notes.heard == [("touched", key(), None), ("touched", lab, None)]
+    assert notes.heard == [("changed", key(), None), ("changed", lab, None)]
     assert (len(cache), cache.connections()) == (0, [])
 
 
@@ -233,11 +233,11 @@ async def test_of_thousands_that_go_the_records_go_at_once_and_the_listeners_hea
     cache.apply([Patch(pool, {"active": False})])
     assert list(cache.children(pool, Kind.VOLUME)) == []
     assert not any(map(cache.get, volumes))
-    assert (told, set(cache.removed)) == ([], set(volumes))
+    assert (told, set(cache.pending_removals)) == ([], set(volumes))
     cache.apply([Patch(pool, {"active": True}), Put(volumes[-1], VolumeRecord(VolumeDefinition(name="x")))])
     assert told == [volumes[-1]], "of the one that is back the listeners have heard before"
     steps = []
-    while cache.removed:
+    while cache.pending_removals:
         before = len(told)
         await asyncio.sleep(0)
         steps.append(len(told) - before)
@@ -255,7 +255,7 @@ async def test_a_closed_connection_of_thousands_goes_last() -> None:
     cache.listen(dropped=told.append)
     cache.apply([Forget("lab")])
     assert (len(cache), told) == (0, [])
-    while cache.removed:  # noqa: ASYNC110 (each turn tells some)
+    while cache.pending_removals:  # noqa: ASYNC110 (each turn tells some)
         await asyncio.sleep(0)
     assert told == [*domains, connection_key("lab")]
     assert not any(cache._indexes._keys.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from virtbridge.logs import LEVELS, complain, set_up_logging
+from virtbridge.logs import LEVELS, report_failure, set_up_logging
 
 log = logging.getLogger("virtbridge.test")
 
@@ -77,5 +77,5 @@ def test_mistakes_are_errors_in_the_journal_and_bare_lines_elsewhere(
         monkeypatch.setitem(
             os.environ, "JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}" if journal else "1:1"
         )
-        complain(ValueError("a:1: wrong\na:2: wrong"), stream)
+        report_failure(ValueError("a:1: wrong\na:2: wrong"), stream)
     assert (tmp_path / "log").read_text() == f"{start}a:1: wrong\n{start}a:2: wrong\n"

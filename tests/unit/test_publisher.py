@@ -298,8 +298,8 @@ async def test_caught_up_waits_for_removals_too() -> None:
     bench.link.taken()
     bench.link.congested = True
     bench.cache.apply([Drop(key)])
-    bench.publisher._touched.clear()
-    bench.publisher._gone[key] = None  # as when there are more of them than fit into a turn
+    bench.publisher._changed.clear()
+    bench.publisher._removed[key] = None  # as when there are more of them than fit into a turn
     waiting = asyncio.create_task(bench.publisher.caught_up())
     await bench.turns()
     assert not waiting.done()

@@ -80,17 +80,17 @@ async def bench(clock: FakeClock) -> AsyncIterator[Bench]:
 
 async def test_one_round_for_all_watchers_with_the_union_of_groups(bench: Bench) -> None:
     for who in range(50):
-        bench.statistics.want("c", who, Sampling(UNUSED, CPU if who % 2 else BLOCK))
+        bench.statistics.watch("c", who, Sampling(UNUSED, CPU if who % 2 else BLOCK))
     await until(lambda: bench.ear.samples)
     assert bench.source.asked == [(CPU | BLOCK, None)]
 
 
 async def test_the_shortest_interval_wins_at_once(bench: Bench, clock: FakeClock) -> None:
-    bench.statistics.want("c", 1, Sampling(UNUSED, CPU))
+    bench.statistics.watch("c", 1, Sampling(UNUSED, CPU))
     await until(lambda: bench.ear.samples)
-    bench.statistics.want("c", 2, Sampling(10, CPU))
+    bench.statistics.watch("c", 2, Sampling(10, CPU))
     await until(lambda: len(bench.ear.samples) >= 3)
-    bench.statistics.unwant("c", 2)
+    bench.statistics.end_watch("c", 2)
     await asyncio.sleep(0)
     count = len(bench.source.asked)
     await clock.pass_s(60)
@@ -98,19 +98,19 @@ async def test_the_shortest_interval_wins_at_once(bench: Bench, clock: FakeClock
 
 
 async def test_the_last_one_out_ends_it(bench: Bench, clock: FakeClock) -> None:
-    bench.statistics.want("c", 1, Sampling(1, CPU))
+    bench.statistics.watch("c", 1, Sampling(1, CPU))
     await until(lambda: bench.ear.samples)
-    bench.statistics.unwant("c", 1)
+    bench.statistics.end_watch("c", 1)
     count = len(bench.source.asked)
     await clock.pass_s(60)
     assert len(bench.source.asked) == count
     assert bench.statistics.known(KEY, CPU, UNUSED) is None
-    bench.statistics.unwant("c", 1)
+    bench.statistics.end_watch("c", 1)
 
 
 async def test_a_failed_round_is_followed_by_the_next(bench: Bench) -> None:
     bench.source.failure = BridgeError(ErrorKind.NOT_CONNECTED, "gone")
-    bench.statistics.want("c", 1, Sampling(1, CPU))
+    bench.statistics.watch("c", 1, Sampling(1, CPU))
     await until(lambda: len(bench.source.asked) >= 2)
     assert not bench.ear.samples
     bench.source.failure = None
@@ -156,7 +156,7 @@ async def test_what_is_young_enough_and_has_the_groups_is_known(bench: Bench) ->
     assert bench.statistics.known(KEY, CPU, UNUSED) is sample
     assert bench.statistics.known(KEY, CPU | {"perf"}, UNUSED) is None
     assert bench.statistics.known(KEY, CPU, 0) is None
-    bench.statistics.want("c", 1, Sampling(UNUSED, CPU))
+    bench.statistics.watch("c", 1, Sampling(UNUSED, CPU))
     await until(lambda: bench.ear.samples)
     assert bench.statistics.known(KEY, CPU, UNUSED) is bench.ear.samples[0]["u"]
     assert bench.statistics.known(KEY, BLOCK, UNUSED) is sample
@@ -171,7 +171,7 @@ async def test_answers_kept_of_a_domain_are_few(bench: Bench) -> None:
 
 
 async def test_what_is_gone_is_forgotten(bench: Bench, clock: FakeClock) -> None:
-    bench.statistics.want("c", 1, Sampling(5, CPU))
+    bench.statistics.watch("c", 1, Sampling(5, CPU))
     await until(lambda: bench.statistics.history(KEY, 0))
     bench.cache.apply([Drop(KEY)])
     assert bench.statistics.history(KEY, 0) == []

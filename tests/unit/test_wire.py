@@ -208,7 +208,7 @@ def test_an_oversized_call_is_handed_out_at_once_and_its_body_never_kept() -> No
     found = []
     for at in range(3000, len(big), 65536):
         found += splitter.feed(big[at : at + 65536])
-        assert len(splitter._rest) < 65536
+        assert len(splitter._incomplete) < 65536
     assert not found
     assert [m.serial for m in splitter.feed(call_frame(2))] == [2]
 

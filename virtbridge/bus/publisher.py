@@ -56,8 +56,8 @@ class Publisher:
         self._shapes = {kind: shapes[interface] for kind, interface in api.interface_of.items()}
         self._emitted = api.emitted()
         self._metrics = metrics
-        self._touched: OrderedDict[Key, None] = OrderedDict()  # a dict is slow to take its first keys from
-        self._gone: OrderedDict[Key, None] = OrderedDict()  # removals that are still to be told
+        self._changed: OrderedDict[Key, None] = OrderedDict()  # a dict is slow to take its first keys from
+        self._removed: OrderedDict[Key, None] = OrderedDict()  # removals that are still to be announced
         self._signals: deque[Signal] = deque()
         self._scheduled = False
         self._dropping = False
@@ -70,13 +70,13 @@ class Publisher:
         self.tree = Tree()
         self.tree.add(api.root)
         link.on_drained = self._schedule
-        cache.listen(self._shapes.keys(), touched=self._touch, happened=self._happened)
+        cache.listen(self._shapes.keys(), changed=self._note_change, happened=self._happened)
         cache.batch.at_end(self._end_batch)
-        metrics.gauge("queue.touched", lambda: len(self._touched))
+        metrics.gauge("queue.touched", lambda: len(self._changed))
         metrics.gauge("queue.signals", lambda: len(self._signals))
 
-    def _touch(self, key: Key) -> None:
-        self._touched[key] = None
+    def _note_change(self, key: Key) -> None:
+        self._changed[key] = None
         self._schedule()
 
     def _happened(self, signal: Signal) -> None:
@@ -103,17 +103,17 @@ class Publisher:
 
     async def caught_up(self) -> None:
         """Until clients know what the cache held when this was called."""
-        waiting = {*self._touched, *self._gone, *self._cache.removed}
-        while self._is_untold(waiting):  # noqa: ASYNC110 (no event: each turn publishes some)
+        waiting = {*self._changed, *self._removed, *self._cache.pending_removals}
+        while self._is_pending(waiting):  # noqa: ASYNC110 (no event: each turn publishes some)
             await asyncio.sleep(_CONGESTED_S if self._link.congested else 0)
 
-    def _is_untold(self, keys: set[Key]) -> bool:
+    def _is_pending(self, keys: set[Key]) -> bool:
         """Something of any of these."""
-        return not all(map(keys.isdisjoint, (self._touched, self._gone, self._cache.removed)))
+        return not all(map(keys.isdisjoint, (self._changed, self._removed, self._cache.pending_removals)))
 
     def _end_batch(self) -> None:
         """No more comes in this turn of the loop, and the next one is a system call and 50 us away."""
-        if self._touched or self._signals:
+        if self._changed or self._signals:
             self._turn()
 
     def _schedule(self) -> None:
@@ -129,7 +129,7 @@ class Publisher:
         except Exception:  # an edge: one value that cannot travel must not hold back all that can
             log.exception("publishing failed")
         self._link.flush()
-        if (self._touched or self._signals or self._gone) and not self._link.congested:
+        if (self._changed or self._signals or self._removed) and not self._link.congested:
             self._schedule()
 
     def _publish(self) -> None:
@@ -137,18 +137,18 @@ class Publisher:
         to.
         """
         end = monotonic() + _TURN_S
-        while self._touched and not self._link.congested and monotonic() < end:
-            key, _ = self._touched.popitem(last=False)
+        while self._changed and not self._link.congested and monotonic() < end:
+            key, _ = self._changed.popitem(last=False)
             if self._publish_state(key):
-                self._gone.pop(key, None)
+                self._removed.pop(key, None)
             else:
-                self._gone[key] = None
-        while self._signals and not self._touched and not self._link.congested and monotonic() < end:
+                self._removed[key] = None
+        while self._signals and not self._changed and not self._link.congested and monotonic() < end:
             self._publish_signal(self._signals.popleft())
         self._dropping = self._dropping and bool(self._signals)
         # The last signals of an object go first, and thus those of all.
-        while self._gone and not (self._signals or self._link.congested) and monotonic() < end:
-            key, _ = self._gone.popitem(last=False)
+        while self._removed and not (self._signals or self._link.congested) and monotonic() < end:
+            key, _ = self._removed.popitem(last=False)
             if self._cache.get(key) is None:  # else it is back, and touched for that
                 self._publish_removal(key)
 

@@ -67,9 +67,9 @@ class StatsWatches:
 
     def _changed(self, connection: str, sampling: Sampling | None) -> None:
         if sampling is None:
-            self._statistics.unwant(connection, self)
+            self._statistics.end_watch(connection, self)
         else:
-            self._statistics.want(connection, self, sampling)
+            self._statistics.watch(connection, self, sampling)
 
     # -- a listener of Statistics ---------------------------------------------------------------------------
 

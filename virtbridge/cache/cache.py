@@ -1,9 +1,10 @@
-"""The cache: every record by its key, and who is told when one changes.
+"""The cache holds every record by its key and announces each change to its listeners.
 
-It applies a source's changes in their order, keeps the indexes right, and tells its listeners which keys to
-look at again, each of the kinds that it asked for. It never asks libvirt, and nothing here waits. Where
-thousands of objects go in one change (a pool of 10,000 volumes stops), their records go at once, but the
-indexes and the listeners follow in steps: they would hold the main loop for 0.15 s. Main thread only.
+It applies a source's changes in their order, keeps the indexes right, and calls its listeners with the keys
+that changed, of the kinds for which they are registered. It never calls libvirt and never blocks. One change
+may remove thousands of objects (a pool of 10,000 volumes stops), and announcing all of these removals at once
+would block the main loop for 0.15 s. So the records are removed at once, and the indexes and the listeners
+follow in steps. Main thread only.
 """
 
 import asyncio
@@ -24,31 +25,31 @@ from virtbridge.model.keys import (
 )
 from virtbridge.model.records import Record
 
-Touched = Callable[[Key], None]
-Happened = Callable[[Signal], None]
+KeyListener = Callable[[Key], None]
+SignalListener = Callable[[Signal], None]
 
-REMOVED_AT_ONCE = 256  # objects: three milliseconds
+REMOVED_AT_ONCE = 256  # objects; announcing so many takes three milliseconds
 
 
 class Batch:
-    """`with cache.batch:` changes that come together. Who passes them on may wait for its end instead of the
-    loop's next turn.
+    """Changes that come together are applied inside `with cache.batch:`. A listener that passes changes on
+    may do so at the end of the batch instead of in the loop's next turn.
     """
 
     def __init__(self) -> None:
         self.is_open = False
         self._at_end: list[Callable[[], None]] = []
 
-    def at_end(self, tell: Callable[[], None]) -> None:
-        self._at_end.append(tell)
+    def at_end(self, listener: Callable[[], None]) -> None:
+        self._at_end.append(listener)
 
     def __enter__(self) -> None:
         self.is_open = True
 
     def __exit__(self, *_: object) -> None:
         self.is_open = False
-        for tell in self._at_end:
-            tell()
+        for listener in self._at_end:
+            listener()
 
 
 class Cache:
@@ -57,12 +58,12 @@ class Cache:
         self._records: dict[Key, Record] = {}
         self._groups: dict[tuple[str, Kind], dict[Key, None]] = {}
         self._children: dict[Key, dict[Key, None]] = {}
-        self._removed: dict[Key, Record] = {}  # whose listeners have not been told, in their order
-        self._telling = False
+        self._pending_removals: dict[Key, Record] = {}  # in the order in which they are announced
+        self._is_announcing = False
         self._indexes = Indexes()
-        self._touched: dict[Kind, list[Touched]] = {kind: [] for kind in Kind}
-        self._dropped: dict[Kind, list[Touched]] = {kind: [] for kind in Kind}
-        self._happened: dict[Kind, list[Happened]] = {kind: [] for kind in Kind}
+        self._changed: dict[Kind, list[KeyListener]] = {kind: [] for kind in Kind}
+        self._dropped: dict[Kind, list[KeyListener]] = {kind: [] for kind in Kind}
+        self._happened: dict[Kind, list[SignalListener]] = {kind: [] for kind in Kind}
         self._appliers: dict[type, Callable[[Any], None]] = {
             Put: self._apply_put,
             Patch: self._apply_patch,
@@ -76,27 +77,27 @@ class Cache:
         self,
         kinds: Collection[Kind] = tuple(Kind),
         *,
-        touched: Touched | None = None,
-        dropped: Touched | None = None,
-        happened: Happened | None = None,
+        changed: KeyListener | None = None,
+        dropped: KeyListener | None = None,
+        happened: SignalListener | None = None,
     ) -> None:
-        """Have these called for keys of these kinds, after the cache holds the new state, so that who hears
-        of it finds at least that.
+        """Register listeners for keys of these kinds. They are called after the cache holds the new state, so
+        that a listener that reads the cache finds at least this state.
 
-        touched: the record is new, differs, or is gone. dropped: it is gone. happened: something to pass on,
-        after the states that were touched before it.
+        changed: the record is new, differs, or was removed. dropped: the record was removed. happened: a
+        signal to pass on; it comes after the changes that were applied before it.
         """
         for kind in kinds:
-            for hooks, hook in ((self._touched, touched), (self._dropped, dropped)):
-                if hook is not None:
-                    hooks[kind].append(hook)
+            for listeners, listener in ((self._changed, changed), (self._dropped, dropped)):
+                if listener is not None:
+                    listeners[kind].append(listener)
             if happened is not None:
                 self._happened[kind].append(happened)
 
     @property
-    def removed(self) -> Collection[Key]:
-        """The keys of which nobody has been told yet that they are gone."""
-        return self._removed.keys()
+    def pending_removals(self) -> Collection[Key]:
+        """The keys whose records are removed, while their listeners have not been called yet."""
+        return self._pending_removals.keys()
 
     def apply(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -109,13 +110,13 @@ class Cache:
         return [connection for connection, kind in self._groups if kind is Kind.CONNECTION]
 
     def keys(self, kind: Kind, connection: str | None = None) -> Iterator[Key]:
-        """All keys of a kind, of one connection or of all."""
+        """Return all keys of a kind, of one connection or of all connections."""
         for group, keys in self._groups.items():
             if group[1] is kind and connection in (None, group[0]):
                 yield from keys
 
     def children(self, parent: Key, kind: Kind) -> Iterator[Key]:
-        """The keys of a kind that are in this object."""
+        """Return the keys of a kind whose parent is this object."""
         return (key for key in self._children.get(parent, ()) if key.kind is kind)
 
     def records(self, kind: Kind, connection: str | None = None) -> Iterator[tuple[Key, Record]]:
@@ -123,7 +124,7 @@ class Cache:
             yield key, self._records[key]
 
     def find(self, index: str, term: object) -> Iterable[Key]:
-        """Keys that an index holds under a term; the indexes are listed in indexes.py."""
+        """Return the keys that an index holds under a term. The indexes are listed in indexes.py."""
         return self._indexes.find(index, term)
 
     def __len__(self) -> int:
@@ -142,7 +143,7 @@ class Cache:
         if known is None:
             return
         news = {name: value for name, value in change.fields.items() if getattr(known, name) != value}
-        if news:  # of an audit's patches hardly any has
+        if news:  # hardly any patch of an audit changes something
             self._replace(change.key, known, replace(known, **news))
 
     def _apply_drop(self, change: Drop) -> None:
@@ -150,17 +151,17 @@ class Cache:
 
     def _remove(self, keys: Iterable[Key]) -> None:
         for key in keys:
-            self._take_out(key)
-        if len(self._removed) <= REMOVED_AT_ONCE:
-            self._tell_removed()
-        elif not self._telling:
-            self._telling = True
-            asyncio.get_running_loop().call_soon(self._go_on_telling)
+            self._remove_one(key)
+        if len(self._pending_removals) <= REMOVED_AT_ONCE:
+            self._announce_removals()
+        elif not self._is_announcing:
+            self._is_announcing = True
+            asyncio.get_running_loop().call_soon(self._continue_removals)
 
-    def _take_out(self, key: Key) -> None:
-        """The record, after those of what is in it."""
+    def _remove_one(self, key: Key) -> None:
+        """Remove the record after those of its children."""
         for child in list(self._children.get(key, ())):
-            self._take_out(child)
+            self._remove_one(child)
         known = self._records.pop(key, None)
         if known is None:
             return
@@ -170,32 +171,34 @@ class Cache:
         del group[key]
         if not group:
             del self._groups[key[:2]]
-        self._removed[key] = known
+        self._pending_removals[key] = known
 
-    def _go_on_telling(self) -> None:
-        self._telling = False
-        self._tell_removed()
-        if self._removed:
-            self._telling = True
-            asyncio.get_running_loop().call_soon(self._go_on_telling)
+    def _continue_removals(self) -> None:
+        self._is_announcing = False
+        self._announce_removals()
+        if self._pending_removals:
+            self._is_announcing = True
+            asyncio.get_running_loop().call_soon(self._continue_removals)
 
-    def _tell_removed(self) -> None:
-        for key, known in list(islice(self._removed.items(), REMOVED_AT_ONCE)):
-            self._tell_of_removal(key, known)
+    def _announce_removals(self) -> None:
+        for key, known in list(islice(self._pending_removals.items(), REMOVED_AT_ONCE)):
+            self._announce_removal(key, known)
 
-    def _tell_of_removal(self, key: Key, known: Record) -> None:
-        if self._removed.pop(key, None) is None:
-            return  # it is back, and was told of for that
+    def _announce_removal(self, key: Key, known: Record) -> None:
+        if self._pending_removals.pop(key, None) is None:
+            return  # the object appeared again, and its removal was announced then
         self._indexes.update(key, known, None)
-        self._touch(key)
-        for tell in self._dropped[key.kind]:
-            tell(key)
+        self._announce_change(key)
+        for listener in self._dropped[key.kind]:
+            listener(key)
 
     def _apply_listing(self, change: Listing) -> None:
         self._remove([key for key in self._listed(change) if key.id not in change.ids])
 
     def _listed(self, change: Listing) -> Iterator[Key]:
-        """The known keys that a listing should have: of the connection's kind, or of that in one parent."""
+        """Yield the known keys that a listing covers: of the kind on the connection, or of the kind in one
+        parent.
+        """
         if not change.parent:
             return self.keys(change.kind, change.connection)
         parent = parent_key(Key(change.connection, change.kind, "", change.parent))
@@ -207,30 +210,30 @@ class Cache:
         self._remove([*keys, connection_key(change.connection)])
 
     def _apply_signal(self, change: Signal) -> None:
-        for tell in self._happened[change.key.kind]:
-            tell(change)
+        for listener in self._happened[change.key.kind]:
+            listener(change)
 
     def _add(self, key: Key, record: Record) -> None:
         if (parent := parent_key(key)) is not None:
             if parent not in self._records:
-                return  # its parent went while it was being read
+                return  # the parent was removed while the child was being read
             self._children.setdefault(parent, {})[key] = None
-        if (known := self._removed.get(key)) is not None:
-            self._tell_of_removal(key, known)  # first: what its listeners kept of it is of the old one
+        if (known := self._pending_removals.get(key)) is not None:
+            self._announce_removal(key, known)  # listeners still keep the old record
         self._records[key] = record
         self._groups.setdefault(key[:2], {})[key] = None
         self._indexes.update(key, None, record)
-        self._touch(key)
+        self._announce_change(key)
 
     def _replace(self, key: Key, known: Record, record: Record) -> None:
         self._records[key] = record
         self._indexes.update(key, known, record)
         if getattr(known, "active", False) and not getattr(record, "active", False):
-            self._empty(key)
-        self._touch(key)
+            self._remove_inactive_children(key)
+        self._announce_change(key)
 
-    def _empty(self, parent: Key) -> None:
-        """It is not active any more, and some of what was in it is not there without that."""
+    def _remove_inactive_children(self, parent: Key) -> None:
+        """The parent became inactive, and children of some kinds exist only while it is active."""
         children = self._children.get(parent, ())
         self._remove([key for key in children if key.kind in ONLY_WHILE_PARENT_ACTIVE])
 
@@ -240,6 +243,6 @@ class Cache:
         if not siblings:
             del self._children[parent]
 
-    def _touch(self, key: Key) -> None:
-        for tell in self._touched[key.kind]:
-            tell(key)
+    def _announce_change(self, key: Key) -> None:
+        for listener in self._changed[key.kind]:
+            listener(key)

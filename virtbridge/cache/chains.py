@@ -1,8 +1,8 @@
-"""The backing chains of storage volumes: libvirt tells of each one only what is directly below it.
+"""The backing chains of storage volumes. libvirt shows for each volume only the volume directly below it.
 
-A chain is followed through whatever volumes of the connection are cached, in any pool, and is made anew when
-one of them comes, changes or goes: it never depends on the order in which they were read. Asks nobody. Main
-thread only.
+Volumes are read in any order, so a chain cannot be built once: it is followed through the cached volumes of
+the connection, in any pool, and is built again when one of these volumes appears, changes or is removed.
+Nothing here calls libvirt. Main thread only.
 """
 
 from virtbridge.cache.cache import Cache
@@ -20,11 +20,11 @@ class Chains:
         self._cache = cache
         self._links: dict[Key, VolumeLink] = {}
         self._chains: dict[Key, tuple[BackingVolume, ...]] = {}
-        self._at: dict[_Place, set[Key]] = {}  # who is there
-        self._above: dict[_Place, set[Key]] = {}  # whose chain leads there
-        cache.listen([Kind.VOLUME], touched=self._touched)
+        self._at: dict[_Place, set[Key]] = {}  # the volumes at this path
+        self._above: dict[_Place, set[Key]] = {}  # the volumes whose chain contains this path
+        cache.listen([Kind.VOLUME], changed=self._changed)
 
-    def _touched(self, key: Key) -> None:
+    def _changed(self, key: Key) -> None:
         record = self._cache.get(key)
         known = self._links.get(key)
         link = link_of(record.definition) if isinstance(record, VolumeRecord) else None
@@ -48,7 +48,7 @@ class Chains:
             self._follow(each)
 
     def _follow(self, key: Key) -> None:
-        """Make its chain anew."""
+        """Build the volume's chain again."""
         known, chain = self._chains.pop(key, ()), self._chain(key)
         if chain:
             self._chains[key] = chain
@@ -64,7 +64,7 @@ class Chains:
             self._show(key)
 
     def _show(self, key: Key) -> None:
-        """In its record, which comes without whenever it was read."""
+        """Put the chain into the volume's record, since a record that was just read has none."""
         record, chain = self._cache.get(key), self._chains.get(key, ())
         if isinstance(record, VolumeRecord) and record.chain != chain:
             self._cache.apply([Patch(key, {"chain": chain})])

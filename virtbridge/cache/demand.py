@@ -1,12 +1,12 @@
-"""What is read on demand: how old each answer is, and one reading for all who ask at the same time.
+"""Objects and answers that are read on demand: their age, and one reading for all callers at the same time.
 
-max_age_s decides whether what is known may answer, or a reading that is under way: an age counts from when
-the reading began, so 0 asks for one that begins after the question. A reading that failed leaves what is
-known, and its age, as they were; every waiter gets the same error, and objects say that they are stale. Asks
-nobody itself: the work comes with the question. Main thread only.
+max_age_s decides whether a known value, or a reading in flight, may serve as the answer. The age counts from
+when the reading began, so max-age 0 asks for a reading that begins after the question. A reading that failed
+leaves the known values and their age unchanged; every waiter gets the same error, and the objects are marked
+stale. Nothing here calls libvirt: the caller passes the work. Main thread only.
 
-Who polls a kind is content with less than who asks for it: which objects there are, and some of what they
-are. Both share a reading wherever it is enough for both.
+A poll needs less than a client's read: it must know which objects exist and some of their properties. Both
+share a reading when it serves both.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from virtbridge.model.keys import ONLY_WHILE_PARENT_ACTIVE, Key, Kind, connectio
 from virtbridge.model.records import OnDemand
 from virtbridge.pauses import Pauses
 
-# Anyone may ask as often as they like. Between two readings of the same thing libvirt is left alone for PAUSE
-# times as long as the last one took, at most PAUSE_MAX_S.
+# A client may ask without a pause, which would keep libvirt busy. So between two readings of the same thing
+# there is a pause of PAUSE times what the last one took, at most PAUSE_MAX_S.
 PAUSE, PAUSE_MAX_S = 3, 1.0
-MAX_ANSWERS = 64  # of one object: who asks decides how many questions there are; the oldest goes first
+MAX_ANSWERS = 64  # of one object; clients could ask any number of questions, so the oldest answer is removed
 
 Work = Callable[[], Coroutine[Any, Any, Any]]
-# Reads all of it, or less where False will do; returns whether all was read.
+# With True it must read everything, with False it may read less. It returns whether everything was read.
 LoadWork = Callable[[bool], Coroutine[Any, Any, bool]]
 
 
@@ -42,36 +42,36 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """The last reading of which objects there are, from when to when, and when the last one of everything
-    about them began.
+    """When the last reading of the list of objects began and ended, and when the last complete reading began,
+    which is one that read all their properties.
     """
 
     began_s: float
     ended_s: float
-    whole_s: float
+    complete_s: float
 
 
 @dataclass(slots=True, eq=False)
 class _Reading:
-    """One that is under way, or about to begin: then it can still become a whole one."""
+    """A reading that is in flight or about to begin. Until it begins it can still become a complete one."""
 
-    fly: Callable[["_Reading"], Coroutine[Any, Any, Any]]
-    whole: bool
+    read: Callable[["_Reading"], Coroutine[Any, Any, Any]]
+    complete: bool
     began_s: float | None = None
 
     def __call__(self) -> Coroutine[Any, Any, Any]:
-        return self.fly(self)
+        return self.read(self)
 
-    def serves(self, since_s: float, whole: bool) -> bool:
-        """Whether it answers a question to which nothing that began before since_s will do."""
+    def serves(self, since_s: float, complete: bool) -> bool:
+        """Return whether it serves a question that needs a reading that began after since_s."""
         if self.began_s is None:
-            self.whole = self.whole or whole
+            self.complete = self.complete or complete
             return True
-        return self.began_s > since_s and (self.whole or not whole)
+        return self.began_s > since_s and (self.complete or not complete)
 
 
 class Demand:
-    """When an object is dropped, what was read of it is forgotten."""
+    """The registry of readings. When an object is removed, the readings about it are removed too."""
 
     def __init__(self, cache: Cache, flights: SingleFlight, metrics: Metrics) -> None:
         self._cache = cache
@@ -84,51 +84,61 @@ class Demand:
         cache.listen(dropped=self._dropped)
 
     async def answer(self, about: Key, question: Hashable, max_age_s: float, work: Work) -> Any:
-        """What is known of an object, no older than this; else what work brings."""
+        """Return the known answer if it is no older than max_age_s; otherwise do the work and return its
+        result.
+        """
         known = self._answers.get(about, {}).get(question)
         if known is not None and _now_s() - known.began_s < max_age_s:
             self._metrics.add("cache.fresh")
             return known.value
-        return await self._fly((about, question), max_age_s, lambda _: self._ask(about, question, work))
+        return await self._share_reading(
+            (about, question), max_age_s, lambda _: self._ask(about, question, work)
+        )
 
     async def load(self, about: Key, kind: Kind, max_age_s: float, work: LoadWork) -> None:
-        """Have the objects of a kind, of a connection or in one object, no older than this in the cache."""
+        """Bring the objects of a kind, of a connection or of one parent, into the cache, no older than
+        max_age_s.
+        """
         max_age_s = min(max_age_s, self._useful_s(about, kind))
         if self._age_s(about, kind) < max_age_s:
             self._metrics.add("cache.fresh")
             return
-        await self._fly((about, kind), max_age_s, lambda whole: self._load(about, kind, whole, work))
+        await self._share_reading(
+            (about, kind), max_age_s, lambda complete: self._load(about, kind, complete, work)
+        )
 
     async def poll(self, about: Key, kind: Kind, max_age_s: float, work: LoadWork) -> tuple[float, float]:
-        """For whoever polls: as load(), but it is enough that it is known which objects there are.
+        """Bring the list of objects into the cache as load() does, with some of their properties.
 
-        Returns when the reading began and when it ended, in the loop's time. A reading that nobody else waits
-        for ends when this is cancelled.
+        Returns when the reading began and when it ended, in the loop's time. When the caller is cancelled and
+        nobody else waits for the reading, the reading ends too.
         """
         max_age_s = min(max_age_s, self._useful_s(about, kind))
         known = self._loaded.get(about, {}).get(kind)
         if known is None or _now_s() - known.began_s >= max_age_s:
-            known = await self._fly(
+            known = await self._share_reading(
                 (about, kind),
                 max_age_s,
-                lambda whole: self._load(about, kind, whole, work),
-                whole=False,
+                lambda complete: self._load(about, kind, complete, work),
+                complete=False,
             )
         return known.began_s, known.ended_s
 
     def was_asked(self, about: Key, kind: Kind) -> bool:
-        """Whether somebody has had these read, or all of the connection, or is having it done."""
+        """Return whether a caller has loaded, or is loading, these objects or
+        those of the entire connection.
+        """
         places = (about, connection_key(about.connection))
         return any(
             kind in self._loaded.get(each, ()) or self._flights.under_way((each, kind)) for each in places
         )
 
     def outdate(self, about: Key, kind: Kind) -> None:
-        """What was read until now says nothing any more, at any max-age."""
+        """Make every earlier reading too old, at any max-age."""
         self._outdated.setdefault(about, {})[kind] = _now_s()
 
     def loaded(self, connection: str) -> frozenset[Kind]:
-        """The kinds of a connection of which somebody has asked for some objects."""
+        """Return the kinds of a connection of which some objects were loaded."""
         return frozenset(
             kind for about, kinds in self._loaded.items() if about.connection == connection for kind in kinds
         )
@@ -139,56 +149,62 @@ class Demand:
         self._outdated.pop(key, None)
 
     def _age_s(self, about: Key, kind: Kind) -> float:
-        """Those in one object are read with those of the whole connection, too."""
+        """Return the age of the last complete reading. Objects of one parent are also read with those of the
+        connection.
+        """
         known = (self._loaded.get(key, {}).get(kind) for key in (about, connection_key(about.connection)))
-        return _now_s() - max((each.whole_s for each in known if each is not None), default=float("-inf"))
+        return _now_s() - max((each.complete_s for each in known if each is not None), default=float("-inf"))
 
     def _useful_s(self, about: Key, kind: Kind) -> float:
-        """How old a reading may be at most. Of what is not active libvirt says so, and nothing is kept."""
+        """Return the highest useful age. Nothing is kept for an inactive parent, since libvirt itself refuses
+        the call.
+        """
         if kind in ONLY_WHILE_PARENT_ACTIVE and not getattr(self._cache.get(about), "active", True):
             return 0
         since = (
             kinds[kind]
             for each, kinds in self._outdated.items()
-            if kind in kinds and (each == about or self._is_outdated_part(each, about, kind))
+            if kind in kinds and (each == about or self._is_outdated_child(each, about, kind))
         )
         return _now_s() - max(since, default=float("-inf"))
 
-    def _is_outdated_part(self, part: Key, whole: Key, kind: Kind) -> bool:
-        """Of a connection: an object whose own objects have not been read anew yet."""
+    def _is_outdated_child(self, part: Key, about: Key, kind: Kind) -> bool:
+        """Return whether part is an object of the connection `about` whose
+        children have not been reread yet.
+        """
         read = self._loaded.get(part, {}).get(kind)
-        is_read = read is not None and read.whole_s >= self._outdated[part][kind]
-        return whole == connection_key(part.connection) and not is_read
+        is_read = read is not None and read.complete_s >= self._outdated[part][kind]
+        return about == connection_key(part.connection) and not is_read
 
-    async def _fly(
+    async def _share_reading(
         self,
         what: What,
         max_age_s: float,
         work: Callable[[bool], Coroutine[Any, Any, Any]],
         *,
-        whole: bool = True,
+        complete: bool = True,
     ) -> Any:
         since_s = _now_s() - max_age_s
 
-        async def fly(reading: _Reading) -> Any:
-            if whole:  # else who polls keeps to an interval already
+        async def read(reading: _Reading) -> Any:
+            if complete:  # a poll has an interval of its own
                 await self._pauses.over(what)
             began_s = reading.began_s = _now_s()
             try:
-                return await work(reading.whole)
+                return await work(reading.complete)
             finally:
                 self._pauses.begin(what, _now_s() - began_s)
 
         while isinstance(reading := self._flights.under_way(what), _Reading):
-            if reading.serves(since_s, whole):
+            if reading.serves(since_s, complete):
                 break
-            await self._flights.landing(what)
-        return await self._flights.run(what, reading or _Reading(fly, whole), stays=whole)
+            await self._flights.wait_for_end(what)
+        return await self._flights.run(what, reading or _Reading(read, complete), stays=complete)
 
     async def _ask(self, about: Key, question: Hashable, work: Work) -> Any:
         began_s = _now_s()
         value = await work()
-        if self._cache.get(about) is not None:  # else it went meanwhile, and nobody would forget this
+        if self._cache.get(about) is not None:  # otherwise nothing would ever remove this answer
             answers = self._answers.setdefault(about, {})
             answers.pop(question, None)
             answers[question] = _Known(value, began_s)
@@ -196,23 +212,23 @@ class Demand:
                 del answers[next(iter(answers))]
         return value
 
-    async def _load(self, about: Key, kind: Kind, whole: bool, work: LoadWork) -> _Loaded:
+    async def _load(self, about: Key, kind: Kind, complete: bool, work: LoadWork) -> _Loaded:
         began_s, began_us = _now_s(), moment_us()
         try:
-            is_whole = await work(whole)
+            is_complete = await work(complete)
         except BridgeError:
             self._mark_stale(about, kind, began_us)
             raise
         before = self._loaded.get(about, {}).get(kind)
-        whole_s = began_s if is_whole else before.whole_s if before else float("-inf")
-        loaded = _Loaded(began_s, _now_s(), whole_s)
+        complete_s = began_s if is_complete else before.complete_s if before else float("-inf")
+        loaded = _Loaded(began_s, _now_s(), complete_s)
         if self._cache.get(about) is not None:
             self._loaded.setdefault(about, {})[kind] = loaded
         return loaded
 
     def _mark_stale(self, about: Key, kind: Kind, began_us: int) -> None:
-        """What the failed reading has not brought: with one pool that hangs, the volumes of all others are
-        fresh.
+        """Mark the objects that the failed reading did not bring. When one pool hangs, the volumes of all
+        other pools are fresh.
         """
         keys = (
             self._cache.keys(kind, about.connection)

@@ -1,6 +1,6 @@
-"""One XPath expression over many documents.
+"""Evaluation of one XPath expression over many documents.
 
-Pure, and without a bound in time: it is made for a process of its own that can be killed (xpath.py).
+Evaluation has no bound in time, so it runs in a process of its own that can be killed (xpath.py). Pure.
 """
 
 import math
@@ -26,15 +26,17 @@ _TOO_MUCH = frozenset((_NO_MEMORY, 1215, 1223, 1225, 1226))
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """tag: of every root element. namespaces: by the prefixes that stand for them in the expression."""
+    """tag: the tag of every root element. namespaces: URI by prefix, for the prefixes in the expression."""
 
     tag: str
     expression: str
     namespaces: Mapping[str, str] = field(default_factory=dict)
 
     def compiled(self) -> etree.XPath:
-        """Raises InvalidArgument: too long, not XPath 1.0, or a function that is not XPath's own. The last is
-        found before lxml has seen the expression.
+        """Compile the expression.
+
+        Raises InvalidArgument when it is too long, is not XPath 1.0, or calls a function that XPath 1.0 does
+        not define. The functions are checked before lxml sees the expression.
         """
         _check_size("an expression", EXPRESSION_BYTES_MAX, self.expression)
         _check_size("namespaces", NAMESPACES_BYTES_MAX, *self.namespaces, *self.namespaces.values())
@@ -48,10 +50,10 @@ class Query:
 
 
 def evaluate(query: Query, documents: Iterable[tuple[str, str]]) -> Iterator[tuple[str, Iterator[str]]]:
-    """The matches of each document that can be read, by the documents' own keys; one document at a time is in
-    memory.
+    """Return the matches of each document that can be read, by the documents' keys. Only one document at a
+    time is in memory.
 
-    Raises InvalidArgument, and LimitExceeded when memory or libxml2's own limits end it.
+    Raises InvalidArgument, and LimitExceeded when memory or a limit of libxml2 ends the evaluation.
     """
     expression = query.compiled()
     for key, xml in documents:
@@ -87,7 +89,9 @@ def _value(expression: etree.XPath, root: Element) -> Any:
 
 
 def _strings(result: Any) -> Iterator[str]:
-    """XPath's four types: a node set, a boolean, a number (as XPath's string() writes it) or a string."""
+    """Convert XPath's four types: a node set, a boolean, a number (written as XPath's string() does) or a
+    string.
+    """
     if isinstance(result, bool):
         yield "true" if result else "false"
     elif isinstance(result, float):
@@ -100,7 +104,7 @@ def _strings(result: Any) -> Iterator[str]:
 
 
 def _number(value: float) -> str:
-    """XPath knows no exponents."""
+    """Write a number without an exponent, which XPath does not know."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
     return str(int(value)) if value.is_integer() else format(Decimal(repr(value)), "f")

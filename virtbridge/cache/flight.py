@@ -1,6 +1,7 @@
-"""Single flight: those who ask for the same thing at the same time share one asking.
+"""Single flight: callers that ask for the same thing at the same time share one piece of work.
 
-The work goes on for those who still wait when one of them leaves, the first one included. Main thread only.
+The work goes on for the remaining waiters when one of them leaves, even when that is the one who started it.
+Main thread only.
 """
 
 import asyncio
@@ -16,12 +17,12 @@ from virtbridge.tasks import end_all
 T = TypeVar("T")
 
 Work = Callable[[], Coroutine[Any, Any, T]]
-What = tuple[Key, Hashable]  # an object, and what is asked of it
+What = tuple[Key, Hashable]  # an object, and the question about it
 
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """stays: it goes to its end though nobody waits any more."""
+    """stays: the flight runs to its end even when nobody waits for it any more."""
 
     work: Work[Any]
     task: asyncio.Task[Any]
@@ -36,14 +37,16 @@ class SingleFlight:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def under_way(self, what: What) -> Work[Any] | None:
-        """The work of the flight for `what`."""
+        """Return the work of the flight for `what`; None when there is no such flight."""
         flight = self._flights.get(what)
         return None if flight is None else flight.work
 
     async def run(self, what: What, work: Work[T], *, stays: bool = True) -> T:
-        """The result, or the exception, of the flight for `what` that is under way, else of a new one.
+        """Return the result, or raise the exception, of the flight for `what`; start one when none is under
+        way.
 
-        stays: it goes to its end though nobody waits any more; False, of all who wait, ends it with them.
+        stays: the flight runs to its end even when nobody waits for it any more. When all waiters pass False,
+        it is cancelled with the last of them.
         """
         flight = self._flights.get(what)
         if flight is None:
@@ -61,28 +64,29 @@ class SingleFlight:
         finally:
             flight.waiters -= 1
             if not flight.waiters and not flight.stays:
-                self._remove(what, flight)  # at once: nobody may join what is ending
+                self._remove(what, flight)  # at once: nobody may join a flight that is ending
                 flight.task.cancel()
-            # An error's traceback holds this frame, and the flight the error: that circle would keep whatever
-            # the work held, a libvirt handle for one, until the garbage collector comes.
+            # An error's traceback refers to this frame, and the flight to the error. That cycle would keep
+            # the work's objects, such as a libvirt handle, alive until the garbage collector runs.
             del flight
 
     async def run_anew(self, what: What, work: Work[T]) -> T:
-        """As run(), of a flight that begins after this call: one under way may have seen too little already.
+        """Do as run(), with a flight that begins after this call. One that is under way may have read its
+        data before the change that the caller wants to see.
 
-        All who come while one is under way share the next.
+        All callers that come while a flight is under way share the next one.
         """
-        await self.landing(what)
+        await self.wait_for_end(what)
         return await self.run(what, work)
 
-    async def landing(self, what: What) -> None:
-        """Until the flight for `what` is over, if there is one."""
+    async def wait_for_end(self, what: What) -> None:
+        """Wait until the flight for `what` has ended; return at once when there is none."""
         if (flight := self._flights.get(what)) is not None:
             await asyncio.wait([flight.task])
 
     def disown(self, connection: str) -> None:
-        """Nobody joins its flights any more: the next one of this name has nothing to do with them. Who waits
-        already gets what they bring.
+        """Let nobody join the connection's flights any more, since the next connection of this name is
+        another one. Callers that already wait still get the results.
         """
         self._flights = {
             what: flight for what, flight in self._flights.items() if what[0].connection != connection
@@ -96,7 +100,7 @@ class SingleFlight:
         self._remove(what, flight)
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # seen: every waiter may have left
+            task.exception()  # marks it as retrieved, since every waiter may have left
 
     async def stop(self) -> None:
         await end_all(self._tasks)

@@ -1,5 +1,5 @@
-"""The service's side of a program that forks a process for each task (forking.py): starting it, handing tasks
-over, and ending those that nobody waits for. Main thread only.
+"""The service's side of a program that forks a process for each task (forking.py). It starts the program,
+sends it tasks, and ends the tasks for which nobody waits any more. Main thread only.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 
 
 class ForkServer:
-    """module: what to run as the program. It is started for the first task, and anew when it has died."""
+    """module: the program to run. It is started for the first task, and again when it has died."""
 
     def __init__(self, module: str) -> None:
         self._module = module
@@ -24,10 +24,11 @@ class ForkServer:
         self._control: socket.socket | None = None
 
     async def run(self, seconds: int, given: BinaryIO, made: BinaryIO) -> bytes:
-        """The task's last word; nothing when its process died before. Cancelled, that process is ended.
+        """Return the task's last message; it is empty when the task's process died before it sent one. When
+        the caller is cancelled, that process is killed.
 
-        seconds: of a processor. Raises OSError when the system has no process or no descriptor left, and
-        OperationFailed when the program does not even start.
+        seconds: the processor time that the task may use. Raises OSError when the system has no process or
+        descriptor left, and OperationFailed when the program does not start.
         """
         link, theirs = socket.socketpair()
         with link:
@@ -42,7 +43,7 @@ class ForkServer:
         return word
 
     def close(self) -> None:
-        """Tasks must have ended."""
+        """Stop the program. All tasks must have ended before."""
         if self._control is not None:
             self._control.close()
             self._control = None
@@ -53,7 +54,7 @@ class ForkServer:
 
     def _send(self, seconds: int, fds: Sequence[int]) -> None:
         message = [str(seconds).encode()]
-        with contextlib.suppress(ConnectionError):  # it has died
+        with contextlib.suppress(ConnectionError):  # the program has died
             if self._control is not None:
                 socket.send_fds(self._control, message, fds)
                 return
@@ -66,7 +67,7 @@ class ForkServer:
         try:
             with theirs:
                 self._process = subprocess.Popen(
-                    # -P: no module from the working directory, whoever may write there.
+                    # -P: import no module from the working directory, where others may write.
                     (sys.executable, "-P", "-m", self._module),
                     env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                     stdin=theirs.fileno(),
@@ -81,7 +82,7 @@ class ForkServer:
 
 
 async def _end_of(link: socket.socket) -> bytes:
-    """The bytes before the link's end."""
+    """Return the bytes that arrive until the other side closes the link."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[bytes] = loop.create_future()
     said = bytearray()
@@ -100,7 +101,7 @@ async def _end_of(link: socket.socket) -> bytes:
     try:
         return await asyncio.shield(ended)
     except asyncio.CancelledError:
-        # The kernel ends the process; a place is free for another one when it has.
+        # The kernel kills the process. Another task may start only when it has ended.
         link.shutdown(socket.SHUT_WR)
         await ended
         raise

@@ -1,9 +1,9 @@
-"""The program that forks: a process for each task that the service sends, with everything imported already.
+"""The program that forks a process for each task that the service sends, with all modules imported already.
 
-The service itself must not fork: the call stops its main thread until the child has had a processor, which
-took up to 180 ms on a busy machine; and a new interpreter for each task would need 0.1 s of a processor only
-to start. This is the side of that program; fork_server.py is the service's. Not a module of the service:
-nothing here knows asyncio.
+The service itself must not fork: fork() stops its main thread until the child has had a processor, which took
+up to 180 ms on a busy machine. A new interpreter for each task would need 0.1 s of processor time to start.
+This is that program's side; fork_server.py is the service's side. It is a program of its own, so nothing here
+knows asyncio.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ TAKEN = b"taken "
 DONE, REFUSED = b"done", b"refused"
 MESSAGE_BYTES_MAX = 64
 _NICENESS = 5  # a third of the service's weight where processors are short; where they are idle, no less
-_OOM_SCORE = "1000"  # the first to go when the machine has no memory left
+_OOM_SCORE = "1000"  # the kernel kills it first when memory is short
 
 # seconds of processor, input, output -> DONE or REFUSED
 Task = Callable[[int, BinaryIO, BinaryIO], bytes]
@@ -32,7 +32,7 @@ def serve(control: socket.socket, task: Task) -> None:
     """Fork for each message from the service until it closes the socket."""
     _stand_back()
     gc.freeze()  # what is here already is never collected, so that the children share its pages
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the children
     while True:
         message, fds, _, _ = socket.recv_fds(control, MESSAGE_BYTES_MAX, 3)
         if not message:
@@ -40,7 +40,7 @@ def serve(control: socket.socket, task: Task) -> None:
         try:
             if len(fds) == 3:
                 fork_for(control, task, int(message), *fds)
-        except ConnectionError:  # nobody waits for it any more
+        except ConnectionError:  # nobody waits for the task any more
             pass
         finally:
             for fd in fds:
@@ -58,7 +58,9 @@ def _stand_back() -> None:
 def fork_for(
     control: socket.socket, task: Task, seconds: int, source: int, target: int, link_fd: int
 ) -> None:
-    """The link tells the service how it ended: by its last bytes, and by its end in any case."""
+    """Fork a process for the task. The link shows the service how the task ended: by its last bytes, and in
+    any case by its end.
+    """
     link = socket.socket(fileno=os.dup(link_fd))
     with link:
         link.send(TAKEN)
@@ -81,10 +83,10 @@ def fork_for(
 
 
 def _end_with(link: socket.socket) -> None:
-    """Have the kernel end this process as soon as the service closes its side, or is no more: it sends SIGIO
-    then, in the midst of whatever C code.
+    """Let the kernel kill this process as soon as the service closes its side or dies: the kernel then sends
+    SIGIO, which ends the process even inside C code.
     """
     fcntl.fcntl(link, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(link, fcntl.F_SETFL, fcntl.fcntl(link, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([link], [], [], 0)[0]:  # it did so before
+    if select.select([link], [], [], 0)[0]:  # the service closed its side before this
         os._exit(1)

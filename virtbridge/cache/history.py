@@ -1,7 +1,8 @@
-"""The ring of recent samples of each domain: what a new graph starts with. Pure but for being mutable.
+"""A ring of recent samples for each domain, so that a new graph starts with past values.
 
-A row is a moment (virtbridge.clock) and the domain's own figures (model.statistics.HISTORY) as doubles, NaN
-for what was not told: 8 bytes a figure, whatever else a sample holds.
+A row is a moment (virtbridge.clock) and the domain's own statistics (model.statistics.HISTORY) as doubles;
+NaN stands for a value that libvirt did not report. A value takes 8 bytes, however much else a sample
+contains. It calls nothing outside this process.
 """
 
 from array import array
@@ -15,12 +16,12 @@ _ROW = 1 + len(HISTORY)
 
 
 class History:
-    """length: rows kept of each domain; 0 keeps none."""
+    """length: the rows kept for each domain; 0 keeps none."""
 
     def __init__(self, length: int) -> None:
         self._length = length
         self._rings: dict[Key, array[float]] = {}
-        self._next: dict[Key, int] = {}  # where the oldest row of a full ring stands
+        self._next: dict[Key, int] = {}  # the position of the oldest row in a full ring
 
     def __len__(self) -> int:
         return len(self._rings)
@@ -38,7 +39,7 @@ class History:
         self._next[key] = (at + 1) % self._length
 
     def rows(self, key: Key) -> Iterator[tuple[int, Values]]:
-        """Moments and figures, the oldest first."""
+        """Yield moments and values, the oldest first."""
         ring = self._rings.get(key, array("d"))
         count = len(ring) // _ROW
         first = self._next.get(key, 0)

@@ -1,6 +1,6 @@
-"""Indexes over the cached records: which keys answer to a term. One table says what is found by what.
+"""Indexes over the cached records. One table lists which field of which record each index covers.
 
-Kept up to date record by record, so a question costs the same with 10 domains and with 10,000.
+The indexes are updated with every record, so a query costs the same with 10 domains and with 10,000.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
@@ -29,8 +29,7 @@ def _mac_terms(interfaces: tuple[Interface, ...]) -> Terms:
     return (interface.mac for interface in interfaces if interface.mac)
 
 
-# record type -> index -> the field that it looks at, and the terms that the record is found under for its
-# value
+# record type -> index -> the field that it covers, and the terms of a value of this field
 _TERMS: Mapping[type, Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Terms]]]] = {
     DomainRecord: {
         "name": (attrgetter("name"), _itself),
@@ -46,7 +45,7 @@ _TERMS: Mapping[type, Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], T
 
 
 # Most terms have one key: a tuple is a quarter of a dict's size, which 10,000 domains notice. And what has
-# many, such as the image that 10,000 domains are built on, must lose one without looking at all.
+# many, such as the image that 10,000 domains are built on, must lose one of them without a search.
 _Keys = tuple[Key] | dict[Key, None]
 
 

@@ -1,10 +1,10 @@
-"""When the kinds that no event announces are listed again: at the shortest interval that any client watches
-with, and never while nobody does.
+"""Polls list the kinds again that no event announces, at the shortest interval of all clients' watches. A
+kind without a watch is not polled.
 
-What is watched outlives a connection's sessions; polls are made while the connection is ready. A failure is
-shown once, and again when a poll succeeds; what was known stays. Kinds that are listed in bulk are polled one
-after the other. Kinds that are read on demand may take long, so each has a task of its own; their readings
-are shared with those who ask. Main thread.
+A watch outlives a session of the connection; polls run while the connection is ready. A failure is shown
+once, and the recovery is shown when a poll succeeds again; the known records stay. Kinds that are listed in
+bulk are polled one after the other. A kind that is read on demand may take long, so each of these has a task
+of its own, and its readings are shared with clients' reads. Main thread.
 """
 
 import asyncio
@@ -27,21 +27,21 @@ Intervals = Mapping[Kind, float]  # seconds
 
 
 class Times(NamedTuple):
-    """When a poll began and ended, in the loop's time."""
+    """When a poll began and when it ended, in the loop's time."""
 
     began_s: float
     ended_s: float
 
 
 class Polled(Protocol):
-    """What is polled. list_again raises BridgeError."""
+    """The source that is polled. list_again raises BridgeError."""
 
     async def list_again(self, connection: str, kind: Kind) -> None: ...
 
     def show_poll_failure(self, connection: str, failure: BridgeError | None) -> None: ...
 
 
-# Has a kind of a connection that is read on demand no older than so many seconds. Raises BridgeError.
+# Loads an on-demand kind of a connection, no older than so many seconds. Raises BridgeError.
 Load = Callable[[str, Kind, float], Awaitable[tuple[float, float]]]
 
 
@@ -53,11 +53,11 @@ class Polling:
         self._load = load
         self._connections: dict[str, _ConnectionPolls] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        cache.listen([Kind.CONNECTION], touched=self._changed, dropped=self._dropped)
+        cache.listen([Kind.CONNECTION], changed=self._changed, dropped=self._dropped)
 
     def watch(self, connection: str, intervals: Intervals) -> None:
-        """The shortest intervals by kind; kinds that are not in it are polled no more from this moment on.
-        Ignored when the connection is gone.
+        """Poll these kinds from now on, each at the given interval, and no other kinds. Ignored when the
+        connection was removed.
         """
         polls = self._connections.get(connection)
         if polls is None and self._cache.get(connection_key(connection)) is not None:
@@ -93,7 +93,7 @@ class Polling:
 
 
 class _ConnectionPolls:
-    """start: makes a task of a job."""
+    """The polls of one connection. start: makes a task of a coroutine."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class _ConnectionPolls:
         self._intervals_changed = asyncio.Event()
         self._last: dict[Kind, Times] = {}
         self._failures: dict[Kind, BridgeError] = {}
-        # While the connection is ready: what polls in bulk, and what polls each kind that is read on demand.
+        # The tasks while the connection is ready: one for all bulk kinds, and one for each on-demand kind.
         self._round: asyncio.Task[None] | None = None
         self._on_demand: dict[Kind, asyncio.Task[None]] = {}
 
@@ -128,14 +128,14 @@ class _ConnectionPolls:
             self._show_failure()
 
     def follow_state(self) -> None:
-        """The connection's record has changed."""
+        """Begin or end polling when the connection's record has changed."""
         if not self._is_ready():
             self.end()
         elif self._round is None:
             self._failures.clear()
             now_s = asyncio.get_running_loop().time()
             self._last = {kind: Times(now_s, now_s) for kind in self._kinds() - ON_DEMAND}
-            self._round = self._start(self._go_round())
+            self._round = self._start(self._poll_in_bulk())
             self._begin_and_end()
 
     def end(self) -> None:
@@ -151,21 +151,21 @@ class _ConnectionPolls:
         return isinstance(record, ConnectionRecord) and record.state == "ready"
 
     def _kinds(self) -> frozenset[Kind]:
-        """The kinds that no event announces here."""
+        """Return the kinds that no event announces on this connection."""
         record = self._cache.get(connection_key(self._name))
         words = record.demand_kinds if isinstance(record, ConnectionRecord) else ()
         return frozenset(map(Kind, words))
 
     def _begin_and_end(self) -> None:
-        """The tasks of the kinds that are read on demand."""
+        """Start and cancel the tasks of the kinds that are read on demand."""
         for kind in self._on_demand.keys() - self._intervals.keys():
             self._on_demand.pop(kind).cancel()
         if self._round is not None:
             for kind in (ON_DEMAND & self._intervals.keys()) - self._on_demand.keys():
-                self._on_demand[kind] = self._start(self._keep_fresh(kind))
+                self._on_demand[kind] = self._start(self._poll_on_demand(kind))
 
-    async def _go_round(self) -> None:
-        """The kinds that are listed in bulk, one after the other."""
+    async def _poll_in_bulk(self) -> None:
+        """Poll the kinds that are listed in bulk, one after the other."""
         while True:
             due = {kind: self._due_s(kind) for kind in (self._kinds() - ON_DEMAND) & self._intervals.keys()}
             await self._sleep_until(min(due.values(), default=None))
@@ -173,8 +173,10 @@ class _ConnectionPolls:
                 if kind in self._intervals and self._due_s(kind) <= asyncio.get_running_loop().time():
                     await self._poll(kind, partial(self._list_again, kind))
 
-    async def _keep_fresh(self, kind: Kind) -> None:
-        """A kind that is read on demand; cancelled when nobody watches it any more."""
+    async def _poll_on_demand(self, kind: Kind) -> None:
+        """Poll one kind that is read on demand. The task is cancelled when
+        nobody watches the kind any more.
+        """
         while kind in self._kinds():
             due_s = self._due_s(kind)
             await self._sleep_until(due_s)
@@ -182,14 +184,18 @@ class _ConnectionPolls:
                 await self._poll(kind, partial(self._load, self._name, kind, self._intervals[kind]))
 
     def _due_s(self, kind: Kind) -> float:
-        """A host that takes longer than the interval gets as long a pause."""
+        """Return when the next poll is due. A poll that took longer than the interval is followed by a pause
+        of equal length, so that a slow host gets time for other calls.
+        """
         last = self._last.get(kind)
         if last is None:
             return 0.0
         return max(last.began_s + self._intervals[kind], last.ended_s + (last.ended_s - last.began_s))
 
     async def _sleep_until(self, due_s: float | None) -> None:
-        """None: until something is watched. Ends early when the intervals change."""
+        """Sleep until due_s, or without end when it is None. The sleep ends
+        early when the intervals change.
+        """
         self._intervals_changed.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(due_s):
@@ -209,7 +215,7 @@ class _ConnectionPolls:
             self._last[kind] = Times(*await poll())
         except BridgeError as error:
             self._last[kind] = Times(began_s, loop.time())
-            # A lost connection says so itself, and a driver that has no such kind need not be asked again.
+            # A lost connection is shown by its state. A driver without this kind is not polled again.
             if error.kind is not ErrorKind.NOT_CONNECTED and not self._is_missing(kind):
                 self._failed(kind, error)
         else:

@@ -1,5 +1,5 @@
-"""Questions that the cache answers over many objects without a libvirt call. Main thread only; nothing
-waits.
+"""Queries that the cache answers over many objects without a libvirt call. They never block. Main thread
+only.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,9 @@ from virtbridge.model.records import DomainRecord, NetworkRecord
 
 
 def find_domains(cache: Cache, text: str) -> set[Key]:
-    """Domains whose name, UUID (any case, dashes or not) or id is exactly this text."""
+    """Return the domains whose name, UUID (in any case, with or without dashes)
+    or id is exactly this text.
+    """
     found = set(cache.find("name", text))
     found.update(cache.find("uuid", _normal_uuid(text)))
     # libvirt's ids are 32-bit; Python refuses to convert thousands of digits.
@@ -22,8 +24,8 @@ def find_domains(cache: Cache, text: str) -> set[Key]:
 
 
 def find_disk_users(cache: Cache, source: str) -> Iterator[tuple[Key, str, str]]:
-    """(domain, target device, `rw`, `ro` or `shared`) for each disk that uses the source, at the top or
-    below.
+    """Yield (domain, target device, `rw`, `ro` or `shared`) for each disk that uses the source, at the top of
+    its chain or below.
     """
     wanted = normal_source(source)
     for key in cache.find("disk", wanted):
@@ -33,7 +35,7 @@ def find_disk_users(cache: Cache, source: str) -> Iterator[tuple[Key, str, str]]
 
 
 def find_mac_users(cache: Cache, mac: str) -> Iterator[tuple[Key, str]]:
-    """(domain or network, its device) for each interface or bridge with this normal MAC address."""
+    """Yield (domain or network, its device) for each interface or bridge with this normal MAC address."""
     for key in cache.find("mac", mac):
         record = cache.get(key)
         if isinstance(record, DomainRecord):
@@ -47,7 +49,7 @@ def _users(disks: Iterable[Disk], source: str) -> Iterator[tuple[str, str]]:
         if source in disk_sources(disk):
             yield disk.target, _access(disk)
         elif source in backing_sources(disk):
-            yield disk.target, "ro"  # a guest writes the top of its chain only
+            yield disk.target, "ro"  # a guest writes only to the top of its chain
 
 
 def _access(disk: Disk) -> str:

@@ -1,4 +1,4 @@
-"""What one query may take, as the kernel sees to it in the process that evaluates it."""
+"""The resource limits of one query. The kernel enforces them in the process that evaluates it."""
 
 import resource
 
@@ -7,9 +7,9 @@ MEMORY_BYTES_MAX = 256 << 20  # of addresses, some 40 MiB of which are the inter
 
 
 def confine(cpu_seconds: int) -> None:
-    """The calling process, for good: what it may have holds even when whoever waits for it has died.
+    """Limit the calling process for good. The limits hold even when the waiting service has died.
 
-    An answer beyond its bound is an OSError there, as Python ignores the signal.
+    An answer that exceeds its limit raises OSError in that process, since Python ignores the signal.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))

@@ -1,8 +1,8 @@
-"""What a query's process reads and writes: files in memory between it and the service.
+"""Files in memory between the service and a query's process.
 
-The work is one line of JSON, the query, then each document as two lengths, its key and its XML. Both sides
-take one document at a time: all of them together are in memory once, in the file. The answer is the program's
-own, or an error as JSON.
+The work file holds one line of JSON, which is the query, and then each document: two lengths, its key and its
+XML. All documents together are in memory once, in the file; each side reads or writes one document at a time.
+The answer file holds the program's own format, or an error as JSON.
 """
 
 import json
@@ -20,7 +20,7 @@ _ERROR_BYTES_MAX = 64 << 10
 
 
 def write_work(file: BinaryIO, query: Query, documents: Mapping[str, str]) -> None:
-    """Leave the file at its beginning. Any thread: no step keeps the interpreter's lock for long."""
+    """Write the work and rewind the file. Any thread: no step keeps the interpreter's lock for long."""
     file.write(json.dumps(asdict(query)).encode() + b"\n")
     for key, xml in documents.items():
         name, text = key.encode(), xml.encode("utf-8", _SURROGATES)
@@ -30,7 +30,9 @@ def write_work(file: BinaryIO, query: Query, documents: Mapping[str, str]) -> No
 
 
 def read_work(file: BinaryIO) -> tuple[Query, Iterator[tuple[str, str]]]:
-    """The query, and its documents by their keys, read as they are asked for."""
+    """Return the query and an iterator over its documents by key, which reads each document when it is
+    needed.
+    """
     return Query(**json.loads(file.readline())), _documents(file)
 
 
@@ -42,7 +44,7 @@ def _documents(file: BinaryIO) -> Iterator[tuple[str, str]]:
 
 
 def write_error(file: BinaryIO, error: BridgeError) -> None:
-    """In place of whatever the answer's file holds already."""
+    """Replace the contents of the answer file by an error."""
     file.seek(0)
     file.truncate()
     file.write(json.dumps([error.kind.value, error.message]).encode())

@@ -1,7 +1,7 @@
-"""Events of an object that change what is in it: the objects in it are then read again, once.
+"""Some events of an object change its children: the children are then reread once.
 
-Only where somebody has asked for it before: a pool that is refreshed costs nothing while nobody knows its
-volumes. Events that come meanwhile are worth one reading more, however many they are. Main thread only.
+They are reread only if a client has asked for them before, so that the refresh of a pool costs nothing while
+nobody reads its volumes. Any number of events during a reread leads to one more reread. Main thread only.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)
 
-# (kind, signal, its first word) -> the kind of objects in it that may be others now. A pool's refresh looks
-# its volumes up, and so does its start.
+# (kind, signal, its first word) -> the kind of children that may have changed. The refresh of a pool reads
+# its volumes from storage, and so does its start.
 _RELATED: Mapping[tuple[Kind, str, str], Kind] = {
     (Kind.POOL, EVENT, "refresh"): Kind.VOLUME,
     (Kind.POOL, LIFECYCLE, "started"): Kind.VOLUME,
@@ -28,12 +28,12 @@ Load = Callable[[Key, Kind, float], Awaitable[None]]
 
 
 class Related:
-    """load: has the objects of a kind in one object read, no older than this."""
+    """load: reads the children of a kind of one object, no older than max_age_s."""
 
     def __init__(self, cache: Cache, demand: Demand, load: Load) -> None:
         self._demand = demand
         self._load = load
-        self._again: dict[tuple[Key, Kind], bool] = {}  # of those that are being read
+        self._again: dict[tuple[Key, Kind], bool] = {}  # in flight; True: reread once more after it
         self._tasks: set[asyncio.Task[None]] = set()
         cache.listen({kind for kind, _, _ in _RELATED}, happened=self._happened)
 
@@ -61,7 +61,7 @@ class Related:
                 await self._load(about, kind, 0)
                 if not self._again[about, kind]:
                     return
-        except BridgeError as error:  # the objects say that they are stale; whoever asks next tries again
-            log.debug("not read again conn=%s kind=%s parent=%s error=%s", about[0], kind, about.id, error)
+        except BridgeError as error:  # the objects are marked stale, and the next read tries again
+            log.debug("reread failed conn=%s kind=%s parent=%s error=%s", about[0], kind, about.id, error)
         finally:
             del self._again[about, kind]

@@ -1,8 +1,8 @@
-"""Statistics for everyone who wants them: one sampling at a time for each connection, at the shortest
-interval and with all groups that anyone asked for.
+"""Statistics for all clients: each connection has one sampling, at the shortest interval and with all groups
+that a watch has asked for.
 
-Holds the last samples and the history; asks the source that it is given. Nothing is sampled while nobody
-wants it, unless the configuration says so. Main thread only.
+It keeps the last samples and the history, and asks the source that it is given. A connection without a watch
+is not sampled, unless the configuration demands it. Main thread only.
 """
 
 import asyncio
@@ -24,37 +24,37 @@ from virtbridge.model.statistics import USUAL_GROUPS, Sample
 log = logging.getLogger(__name__)
 
 _SLICE = 250  # domains whose sample is kept in one turn of the loop
-_ANSWERS = 4  # kept of a domain, of different groups
-_ALWAYS = "always"  # who wants statistics because the configuration says so
+_ANSWERS = 4  # samples kept of a domain, each of other groups
+_ALWAYS = "always"  # the watch that the configuration demands
 
 Samples = Mapping[str, Sample]
 
 
 class Listener(Protocol):
-    """Told on the main thread."""
+    """Both methods are called on the main thread."""
 
     def sampled(self, connection: str, samples: Samples) -> None:
-        """One round of a connection, by UUID."""
+        """One round of a connection was sampled. samples: by the domain's UUID."""
 
     def forgotten(self, connection: str) -> None:
         """The connection was closed for good."""
 
 
 class SampleSource(Protocol):
-    """What asks libvirt. Raises BridgeError and never blocks the loop."""
+    """The side that calls libvirt. It raises BridgeError and never blocks the loop."""
 
     async def sample(self, connection: str, groups: frozenset[str], only: str | None) -> Samples: ...
 
 
 class Sampling(NamedTuple):
-    """How often which groups are sampled."""
+    """The interval, and the groups of statistics to sample."""
 
     interval_ms: int
     groups: frozenset[str]
 
 
 def joined(samplings: Iterable[Sampling]) -> Sampling | None:
-    """One sampling that serves all of these; None when there are none."""
+    """Return one sampling that serves all of these; None when there are none."""
     every = list(samplings)
     if not every:
         return None
@@ -85,7 +85,7 @@ class Statistics:
         cache.listen([Kind.DOMAIN], dropped=self._domain_dropped)
         cache.listen([Kind.CONNECTION], dropped=lambda key: self._forget(key.connection))
         if config.always_interval_ms:
-            cache.listen([Kind.CONNECTION], touched=self._connection_touched)
+            cache.listen([Kind.CONNECTION], changed=self._connection_changed)
         metrics.gauge("queue.stats-history", lambda: len(self._history))
 
     def listen(self, listener: Listener) -> None:
@@ -93,17 +93,17 @@ class Statistics:
 
     # -- watches --------------------------------------------------------------------------------------------
 
-    def want(self, connection: str, who: Hashable, sampling: Sampling) -> None:
-        """Have the connection sampled from now on, whether it is ready or not."""
+    def watch(self, connection: str, who: Hashable, sampling: Sampling) -> None:
+        """Sample the connection from now on, whether it is ready or not."""
         rounds = self._rounds.get(connection)
         if rounds is None:
             rounds = self._rounds[connection] = _Rounds(connection, self._sample)
-        rounds.want(who, sampling)
+        rounds.watch(who, sampling)
 
-    def unwant(self, connection: str, who: Hashable) -> None:
-        """Sampling ends at once when nobody is left."""
+    def end_watch(self, connection: str, who: Hashable) -> None:
+        """End this watch. Sampling ends at once with the last watch."""
         rounds = self._rounds.get(connection)
-        if rounds is None or not rounds.unwant(who):
+        if rounds is None or not rounds.end_watch(who):
             return
         del self._rounds[connection]
         for key in [key for key in self._last if key.connection == connection]:
@@ -112,15 +112,17 @@ class Statistics:
     # -- questions ------------------------------------------------------------------------------------------
 
     def known(self, key: Key, groups: frozenset[str], max_age_ms: int) -> Sample | None:
-        """What was sampled less than so long ago and holds these groups."""
+        """Return the newest sample that is younger than max_age_ms and has these groups; None when there is
+        none.
+        """
         since_ns = monotonic_ns() - max_age_ms * 1_000_000
         candidates = [*self._answers.get(key, {}).values(), *([self._last[key]] if key in self._last else [])]
         fits = [each for each in candidates if each.at_ns > since_ns and groups <= each.groups]
         return max(fits, key=lambda each: each.at_ns, default=None)
 
     async def read(self, key: Key, groups: frozenset[str], max_age_ms: int = 0) -> Sample:
-        """A new sample of one domain; who asks the same meanwhile shares it, unless it was taken too long
-        before they asked. Raises BridgeError.
+        """Read a new sample of one domain. Callers that ask for the same at the same time share it, unless it
+        was taken too long before they asked. Raises BridgeError.
         """
         since_ns = monotonic_ns() - max_age_ms * 1_000_000
         sample = await self._flights.run((key, groups), lambda: self._read(key, groups))
@@ -142,9 +144,10 @@ class Statistics:
         return sample
 
     def history(self, key: Key, since_us: int) -> list[tuple[int, Mapping[str, object]]]:
-        """Times in microseconds since the epoch, after since_us, and what the ring keeps; oldest first.
+        """Return the ring's values after since_us, the oldest first. Times are microseconds since the epoch.
 
-        A since_us later than now was read before the clock was set back: nobody knows what it was after.
+        A since_us later than now was read before the clock was set back. Which samples came after it is
+        unknown, so all are returned.
         """
         distance_us = self.calendar.distance_us()
         if since_us > self.calendar.now_us():
@@ -152,16 +155,16 @@ class Statistics:
         rows = ((moment_us + distance_us, values) for moment_us, values in self._history.rows(key))
         return [row for row in rows if row[0] > since_us]
 
-    # -- what the cache tells of ----------------------------------------------------------------------------
+    # -- changes in the cache -------------------------------------------------------------------------------
 
     def _domain_dropped(self, key: Key) -> None:
         self._history.drop(key)
         self._last.pop(key, None)
         self._answers.pop(key, None)
 
-    def _connection_touched(self, key: Key) -> None:
+    def _connection_changed(self, key: Key) -> None:
         if self._cache.get(key) is not None:
-            self.want(key.connection, _ALWAYS, Sampling(self._config.always_interval_ms, USUAL_GROUPS))
+            self.watch(key.connection, _ALWAYS, Sampling(self._config.always_interval_ms, USUAL_GROUPS))
 
     def _forget(self, connection: str) -> None:
         rounds = self._rounds.pop(connection, None)
@@ -181,7 +184,7 @@ class Statistics:
         self._metrics.add("cache.stats-rounds")
         for place, (key_id, sample) in enumerate(samples.items()):
             if place % _SLICE == _SLICE - 1:
-                await asyncio.sleep(0)  # others get their turn
+                await asyncio.sleep(0)  # the loop serves others between two slices
             key = Key(connection, Kind.DOMAIN, key_id)
             if self._cache.get(key) is not None:
                 self._last[key] = sample
@@ -191,7 +194,7 @@ class Statistics:
 
 
 class _Rounds:
-    """The samplings of one connection, for as long as someone wants them."""
+    """The samplings of one connection, while there is a watch of it."""
 
     def __init__(
         self, connection: str, sample: Callable[[str, frozenset[str]], Coroutine[Any, Any, None]]
@@ -203,7 +206,7 @@ class _Rounds:
         self._failing = ""
         self._task: asyncio.Task[None] | None = None
 
-    def want(self, who: Hashable, sampling: Sampling) -> None:
+    def watch(self, who: Hashable, sampling: Sampling) -> None:
         if self._wanted.get(who) == sampling:
             return
         self._wanted[who] = sampling
@@ -211,8 +214,8 @@ class _Rounds:
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"statistics of {self._connection}")
 
-    def unwant(self, who: Hashable) -> bool:
-        """True when nobody is left."""
+    def end_watch(self, who: Hashable) -> bool:
+        """Return True when no watch is left."""
         self._wanted.pop(who, None)
         self._changed.set()
         if not self._wanted:
@@ -226,14 +229,14 @@ class _Rounds:
 
     def _sampling(self) -> Sampling:
         sampling = joined(self._wanted.values())
-        assert sampling is not None  # else this would have been stopped
+        assert sampling is not None  # the rounds stop with the last watch
         return sampling
 
     async def _run(self) -> None:
         began = monotonic()
         while True:
             await self._sample_once()
-            # From beginning to beginning; a round that took longer is followed at once, not by several.
+            # The interval counts from beginning to beginning. After a longer round the next begins at once.
             while (left_s := began + self._sampling().interval_ms / 1000 - monotonic()) > 0:
                 self._changed.clear()
                 try:
@@ -247,14 +250,14 @@ class _Rounds:
         try:
             await self._sample(self._connection, self._sampling().groups)
         except BridgeError as error:
-            self._tell(error.message)
-        except Exception:  # an edge: the top of a task, and the next round may go well
+            self._log_failure(error.message)
+        except Exception:  # an edge: the top of a task, and the next round may succeed
             log.exception("statistics failed conn=%s", self._connection)
         else:
-            self._tell("")
+            self._log_failure("")
 
-    def _tell(self, failing: str) -> None:
-        """What repeats is told when it begins and when it ends."""
+    def _log_failure(self, failing: str) -> None:
+        """Log a failure once when it begins and once when it ends, since every round may repeat it."""
         if failing and not self._failing:
             log.info("no statistics conn=%s error=%s", self._connection, failing)
         elif self._failing and not failing:

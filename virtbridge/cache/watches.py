@@ -1,8 +1,8 @@
-"""Watches: what clients want kept fresh, and what the watches of one connection come to together.
+"""Watches: what clients want kept fresh, and the total of all watches of one connection.
 
-The registry is the same for watches of kinds and of statistics. It only keeps books: the sum is handed on
-whenever it changes, so that fifty clients ask the source for what one of them asks. Main thread only; nothing
-waits.
+The registry is the same for watches of kinds and of statistics. It only counts and combines: the total is
+passed on whenever it changes, so that fifty equal watches cost the source as much as one. Main thread only;
+nothing blocks.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.limiter import Bounds, Limiter
 from virtbridge.model.keys import Kind
 
-_LAST_NUMBER = (1 << 32) - 1  # of a D-Bus u
+_LAST_NUMBER = (1 << 32) - 1  # the largest value of D-Bus's type u
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -30,8 +30,9 @@ class Watch(Generic[T]):
 
 
 class Watches(Generic[T, S]):
-    """what: the watches' name in errors. bounds: how many there may be. total: what several come to, and what
-    none come to. changed: called with the total of a connection when it differs from before.
+    """what: the name of the watches in errors. bounds: how many there may be. total: combines the wanted
+    values of several watches, or of none. changed: called with the new total of a connection when it differs
+    from the last.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Watches(Generic[T, S]):
         return len(self._watches)
 
     def add(self, watch: Watch[T]) -> int:
-        """The watch's number, never 0. Raises LimitExceeded."""
+        """Return the watch's number, which is never 0. Raises LimitExceeded."""
         if problem := self._limiter.problem(watch.user, watch.client):
             raise BridgeError(ErrorKind.LIMIT_EXCEEDED, f"this is above {problem}")
         self._limiter.count(watch.user, watch.client)
@@ -65,22 +66,22 @@ class Watches(Generic[T, S]):
         return number
 
     def end(self, client: str, connection: str, number: int) -> None:
-        """Raises NoSuchObject, also for a watch of another client."""
+        """End one watch. Raises NoSuchObject, also for a watch of another client."""
         watch = self._watches.get(number)
         if watch is None or (watch.client, watch.connection) != (client, connection):
             raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"this client has no watch {number} here")
         self._end({number})
 
     def end_client(self, client: str) -> None:
-        """All watches of a client that left the bus."""
+        """End all watches of a client that left the bus."""
         self._end(set(self._of_client.get(client, ())))
 
     def end_connection(self, connection: str) -> None:
-        """All watches of a connection that was closed."""
+        """End all watches of a connection that was closed."""
         self._end({number for number, watch in self._watches.items() if watch.connection == connection})
 
     def clients(self, connection: str) -> list[str]:
-        """The clients that have a watch of this connection, each once."""
+        """Return the clients that have a watch of this connection, each once."""
         found = (watch.client for watch in self._watches.values() if watch.connection == connection)
         return list(dict.fromkeys(found))
 
@@ -107,7 +108,9 @@ class Watches(Generic[T, S]):
             self._changed(connection, total)
 
     def _free_number(self) -> int:
-        """The next one, so that an ended watch's number is not another's soon."""
+        """Return the next free number. Numbers go up, so that the number of an ended watch is not used again
+        soon.
+        """
         while True:
             self._number = self._number % _LAST_NUMBER + 1
             if self._number not in self._watches:
@@ -120,7 +123,7 @@ class KindsWanted(NamedTuple):
 
 
 def shortest_intervals(wanted: Iterable[KindsWanted]) -> Mapping[Kind, float]:
-    """In seconds, by kind; a kind that nobody watches is not in them."""
+    """Return the shortest interval of each kind in seconds, without the kinds that nobody watches."""
     shortest: dict[Kind, float] = {}
     for kinds, interval_s in wanted:
         for kind in kinds:

@@ -1,8 +1,8 @@
-"""XPath over many documents, each query in a process of its own: how many there are, and who has one.
+"""XPath queries over many documents, each in a process of its own, and the limits on these processes.
 
-A thread would do for the main loop's sake, but nothing can stop an expression that takes for ever, and any
-local user may send one. Documents go to the process, and its answer comes back, in files in memory: whatever
-the answer's size, this process only maps it. Main thread only.
+An expression may run without end, any local user may send one, and a thread cannot be stopped; so each query
+has a process that can be killed. The documents and the answer travel in files in memory: whatever the
+answer's size, the service only maps it. Main thread only.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from virtbridge.turns import Turns, grant, turn
 
 
 class Queries:
-    """The processes of queries are bounded in all, for each user and for each client: otherwise the endless
-    queries of one client would take all of them.
+    """Processes are limited in total, for each user and for each client. Otherwise one client's endless
+    queries would take all of them.
 
-    program: the module that evaluates; the answer's format is its own.
+    program: the module that evaluates; the format of the answer is its own.
     """
 
     def __init__(self, bounds: Bounds, program: str) -> None:
@@ -40,11 +40,11 @@ class Queries:
         documents: Callable[[], Mapping[str, str]],
         timeout_s: float,
     ) -> memoryview:
-        """The program's answer. Who comes later waits, within the same timeout.
+        """Return the program's answer. A query that has no process yet waits, within the same timeout.
 
-        documents: asked for when it is this query's turn, as thousands may wait. Raises Timeout,
-        LimitExceeded (too much found, or too much memory) and InvalidArgument (what only evaluation shows);
-        OSError when the system has no process left.
+        documents: called when the query gets its process, since thousands of queries may wait. Raises
+        Timeout, LimitExceeded (too large an answer, or too little memory) and InvalidArgument (found only by
+        evaluation); OSError when the system has no process left.
         """
         try:
             async with asyncio.timeout(timeout_s), turn(self._turns, user, client):
@@ -57,7 +57,7 @@ class Queries:
             raise BridgeError(ErrorKind.TIMEOUT, f"the query took longer than {timeout_s:g} s") from None
 
     def close(self) -> None:
-        """Queries must have ended."""
+        """Close the program. All queries must have ended before."""
         self._server.close()
 
 
@@ -66,7 +66,7 @@ def _file_in_memory() -> BinaryIO:
 
 
 def _answer_of(ended: bytes, answer: BinaryIO) -> memoryview:
-    """ended: what the process said last."""
+    """ended: the last message of the process."""
     if ended == DONE:
         return memoryview(mmap.mmap(answer.fileno(), 0, prot=mmap.PROT_READ))
     if ended == REFUSED:

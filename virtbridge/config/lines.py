@@ -16,7 +16,7 @@ _KEY_PART = re.compile(rf"{_STRING}|[A-Za-z0-9_-]+", re.DOTALL)
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _TEXT = re.compile(_STRING, re.DOTALL)
 _SCALAR = re.compile(r"[^,\]}\n#]*")
-_ARRAY_PIECE = re.compile(rf"{_STRING}|#[^\n]*|[^\[\]\"'#]+|[\[\]]", re.DOTALL)
+_ARRAY_TOKEN = re.compile(rf"{_STRING}|#[^\n]*|[^\[\]\"'#]+|[\[\]]", re.DOTALL)
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:
@@ -109,9 +109,9 @@ class _Scan:
 
     def _skip_array(self) -> None:
         depth = 0
-        while piece := _ARRAY_PIECE.match(self._text, self._at):
-            self._at = piece.end()
-            depth += {"[": 1, "]": -1}.get(piece.group(), 0)
+        while token := _ARRAY_TOKEN.match(self._text, self._at):
+            self._at = token.end()
+            depth += {"[": 1, "]": -1}.get(token.group(), 0)
             if not depth:
                 return
 

@@ -59,26 +59,26 @@ class Narrator:
     def _properties_changed(self, path: str, _member: str, values: list[Any]) -> None:
         interface, changed, _invalidated = values
         self._learn(path, {interface: changed})
-        self._tell(path, ", ".join(f"{name} = {_short(value)}" for name, value in changed.items()))
+        self._report(path, ", ".join(f"{name} = {_short(value)}" for name, value in changed.items()))
 
     def _objects_changed(self, _path: str, member: str, values: list[Any]) -> None:
         path, interfaces = values
         if member == "InterfacesAdded":
             self._learn(path, interfaces)
-            self._tell(path, "appears")
+            self._report(path, "appears")
         else:
-            self._tell(path, "goes away")
+            self._report(path, "goes away")
             self._labels.pop(path, None)
 
     def _event(self, path: str, member: str, values: list[Any]) -> None:
-        self._tell(path, f"{member} {' '.join(map(_short, values))}")
+        self._report(path, f"{member} {' '.join(map(_short, values))}")
 
     def _learn(self, path: str, interfaces: Mapping[str, Mapping[str, Any]]) -> None:
         for interface, properties in interfaces.items():
             if name := properties.get("Name"):
                 self._labels[path] = f"{interface.rpartition('.')[2]} {name}"
 
-    def _tell(self, path: str, what: str) -> None:
+    def _report(self, path: str, what: str) -> None:
         self._say(f"{time.strftime('%H:%M:%S')}  {self._labels.get(path, path):<18} {what}")
 
 

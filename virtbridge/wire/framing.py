@@ -240,8 +240,8 @@ class Splitter:
 
     def __init__(self, max_call_bytes: int = 64 * 1024) -> None:
         self.max_call_bytes = max_call_bytes
-        self._rest = bytearray()  # the beginning of a message whose end has not come yet
-        self._need = 16  # how long _rest must be before looking again
+        self._incomplete = bytearray()  # the beginning of a message whose end has not come yet
+        self._needed_bytes = 16  # how long _incomplete must be before looking again
         self._skip = 0  # bytes of a refused body still to come
         self._fds: list[int] = []
 
@@ -253,16 +253,16 @@ class Splitter:
             skipped = min(self._skip, len(data))
             self._skip -= skipped
             data = data[skipped:]
-        if self._rest:
-            self._rest += data
-            if len(self._rest) < self._need:
+        if self._incomplete:
+            self._incomplete += data
+            if len(self._incomplete) < self._needed_bytes:
                 return []
-            data = bytes(self._rest)
-            self._rest.clear()
+            data = bytes(self._incomplete)
+            self._incomplete.clear()
         found: list[Incoming] = []
         used = self._cut(data, found)
         if used < len(data):
-            self._rest += data[used:] if used else data
+            self._incomplete += data[used:] if used else data
         elif self._fds and not self._skip:
             # At the end of a message nothing can be left over for a message to come.
             self.close()
@@ -294,7 +294,7 @@ class Splitter:
                 raise WireError(f"not a D-Bus message: {data[at : at + 16].hex(' ')}")
             oversized = kind == METHOD_CALL and (body_len > limit or fields_len > limit)
             if size < (body_at if oversized else end):
-                self._need = (body_at if oversized else end) - at
+                self._needed_bytes = (body_at if oversized else end) - at
                 return at
             body = b"" if oversized or not body_len else data[body_at:end]
             try:
@@ -320,7 +320,7 @@ class Splitter:
                 self._skip = end - size
                 return size
             at = end
-        self._need = 16
+        self._needed_bytes = 16
         return at
 
     def _take_fds(self, count: int) -> tuple[int, ...]:

@@ -127,12 +127,12 @@ class Headers:
         if first is None:
             first = self._remember(self._paths, path, _join_fields([_field(PATH, "o", path)]))
         key = (interface, member, destination, signature, fds)
-        rest = self._messages.get(key)
-        if rest is None:
+        tail = self._messages.get(key)
+        if tail is None:
             fields = [_field(INTERFACE, "s", interface)] if interface else []
             fields += [_field(MEMBER, "s", member), *self._ends(destination, signature, fds)]
-            rest = self._remember(self._messages, key, _join_fields(fields))
-        return first[0] + rest[0], len(first[0]) + rest[1]
+            tail = self._remember(self._messages, key, _join_fields(fields))
+        return first[0] + tail[0], len(first[0]) + tail[1]
 
     def _reply_tail(self, destination: str, signature: str, fds: int) -> _Tail:
         """What follows REPLY_SERIAL, and the length of all fields from REPLY_SERIAL on."""

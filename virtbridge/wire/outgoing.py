@@ -129,13 +129,13 @@ class Outgoing:
         if len(frames) == 1:
             return frames[0]
         first = self._pushed - len(frames)
-        pieces: list[bytes | memoryview] = []
+        gathered: list[bytes | memoryview] = []
         size = 0
         for frame in frames:
-            if pieces and (
-                size + len(frame) > _GATHER_BYTES or (self._fds and first + len(pieces) in self._fds)
+            if gathered and (
+                size + len(frame) > _GATHER_BYTES or (self._fds and first + len(gathered) in self._fds)
             ):
                 break
-            pieces.append(frame)
+            gathered.append(frame)
             size += len(frame)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return gathered[0] if len(gathered) == 1 else b"".join(gathered)

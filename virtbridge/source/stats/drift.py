@@ -37,7 +37,7 @@ _SAME: Mapping[str, str] = {
     "vcpus_current": "vcpus-current",
 }
 
-Told = tuple[int | None, ...]  # in the order of _SAME, None for what is not told
+Figures = tuple[int | None, ...]  # in the order of _SAME, None for what libvirt does not report
 
 
 class Drift:
@@ -49,12 +49,12 @@ class Drift:
         self._session = session
         self._lookup = lookup
         self._sample = sample
-        self._told: dict[Key, Told] = {}  # at the last look
+        self._last_figures: dict[Key, Figures] = {}  # at the last look
         self._has_them = True  # of domains that are off
 
     async def fetch_doubtful(self) -> list[Key]:
         """The domains whose definition should be read again. Raises BridgeError when the host is lost."""
-        told: dict[Key, Told] = {}
+        figures: dict[Key, Figures] = {}
         for fetch in (self._fetch_off, self._fetch_active):
             try:
                 answer = await fetch()
@@ -64,54 +64,56 @@ class Drift:
                 log.debug("figures not known conn=%s error=%s", self._session.name, error)
                 self._has_them = self._has_them and not is_unsupported(error)
             else:
-                told |= {
+                figures |= {
                     Key(self._session.name, Kind.DOMAIN, key_id): each for key_id, each in answer.items()
                 }
         found: list[Key] = []
-        async for some in in_steps(told.items(), COMPARED_AT_ONCE):
+        async for some in in_steps(figures.items(), COMPARED_AT_ONCE):
             found += [key for key, each in some if self._is_doubtful(key, each)]
-        self._told = {key: each for key, each in (self._told | told).items() if key in self._session.handles}
+        self._last_figures = {
+            key: each for key, each in (self._last_figures | figures).items() if key in self._session.handles
+        }
         return found
 
-    def _is_doubtful(self, key: Key, told: Told) -> bool:
+    def _is_doubtful(self, key: Key, figures: Figures) -> bool:
         """Whether the figures differ from the definition's, and in another way than at the last look: some
         differ for ever, such as the current memory of a domain without a balloon.
         """
         record = self._lookup(key)
-        if not isinstance(record, DomainRecord) or not record.xml or self._told.get(key) == told:
+        if not isinstance(record, DomainRecord) or not record.xml or self._last_figures.get(key) == figures:
             return False
-        pairs = zip(told, _known(record.definition), strict=True)
+        pairs = zip(figures, _known(record.definition), strict=True)
         return any(each not in (None, known) for each, known in pairs)
 
-    async def _fetch_active(self) -> Mapping[str, Told]:
+    async def _fetch_active(self) -> Mapping[str, Figures]:
         samples = await self._sample(GROUPS)
-        return {key_id: _told(sample.values) for key_id, sample in samples.items()}
+        return {key_id: _figures(sample.values) for key_id, sample in samples.items()}
 
-    async def _fetch_off(self) -> Mapping[str, Told]:
+    async def _fetch_off(self) -> Mapping[str, Figures]:
         if not self._has_them:
             return {}
         raws = [handle.raw for key, handle in self._session.handles.items() if self._is_off(key)]
-        told = await fetch_in_chunks(self._session, raws, group_flags(GROUPS), _NOWAIT, _read)
+        figures = await fetch_in_chunks(self._session, raws, group_flags(GROUPS), _NOWAIT, _read)
         # The test driver has the call, and none of these in it.
-        self._has_them = not told or any(each != _NOTHING for each in told.values())
-        return told
+        self._has_them = not figures or any(each != _NOTHING for each in figures.values())
+        return figures
 
     def _is_off(self, key: Key) -> bool:
         record = self._lookup(key)
         return isinstance(record, DomainRecord) and not record.active
 
 
-def _known(definition: DomainDefinition) -> Told:
+def _known(definition: DomainDefinition) -> Figures:
     return tuple(getattr(definition, field) for field in _SAME)
 
 
-def _told(values: Mapping[str, Any]) -> Told:
+def _figures(values: Mapping[str, Any]) -> Figures:
     return tuple(values.get(name) for name in _SAME.values())
 
 
-_NOTHING = _told({})
+_NOTHING = _figures({})
 
 
-def _read(answer: list[tuple[Any, dict[str, Any]]]) -> Mapping[str, Told]:
+def _read(answer: list[tuple[Any, dict[str, Any]]]) -> Mapping[str, Figures]:
     """In a worker."""
-    return {raw.UUIDString(): _told(flatten(numbers)) for raw, numbers in answer}
+    return {raw.UUIDString(): _figures(flatten(numbers)) for raw, numbers in answer}

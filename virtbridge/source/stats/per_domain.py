@@ -50,7 +50,7 @@ class PerDomain:
     # -- in a worker ----------------------------------------------------------------------------------------
 
     def _read(self, raw: Any, record: DomainRecord, groups: frozenset[str], info: list[Any]) -> Numbers:
-        if_told = partial(self._if_told, raw)
+        if_supported = partial(self._if_supported, raw)
         _state, maximum, memory, vcpus, cpu_time = info
         numbers: Numbers = {}
         if "state" in groups:
@@ -64,19 +64,21 @@ class PerDomain:
         if "cpu-total" in groups:
             numbers["cpu.time"] = cpu_time
         if "vcpu" in groups:
-            numbers |= _vcpus(if_told("vcpus"))
+            numbers |= _vcpus(if_supported("vcpus"))
         if "balloon" in groups:
-            told = if_told("memoryStats") or {}
-            numbers |= {f"balloon.{_MEMORY[name]}": value for name, value in told.items() if name in _MEMORY}
+            answer = if_supported("memoryStats") or {}
+            numbers |= {
+                f"balloon.{_MEMORY[name]}": value for name, value in answer.items() if name in _MEMORY
+            }
         if "block" in groups:
             disks = [(disk.target, disk.source) for disk in record.definition.disks if disk.target]
-            numbers |= _devices(if_told, "block", "blockStats", disks, _BLOCK)
+            numbers |= _devices(if_supported, "block", "blockStats", disks, _BLOCK)
         if "interface" in groups:
             nics = [(nic.target, "") for nic in record.definition.interfaces if nic.target]
-            numbers |= _devices(if_told, "net", "interfaceStats", nics, _NET)
+            numbers |= _devices(if_supported, "net", "interfaceStats", nics, _NET)
         return numbers
 
-    def _if_told(self, raw: Any, method: str, *args: Any) -> Any:
+    def _if_supported(self, raw: Any, method: str, *args: Any) -> Any:
         """None when this driver, or this device, does not tell."""
         if method in self._lacking:
             return None
@@ -88,16 +90,16 @@ class PerDomain:
             return None  # where it is the connection that is lost, the next domain's first call fails
 
 
-def _vcpus(told: Any) -> Numbers:
-    """told: virDomainGetVcpus() as libvirt-python gives it, the vCPUs and where each may run; or None."""
+def _vcpus(answer: Any) -> Numbers:
+    """answer: virDomainGetVcpus() as libvirt-python gives it, the vCPUs and where each may run; or None."""
     numbers: Numbers = {}
-    for number, state, time_ns, _cpu in told[0] if told else ():
+    for number, state, time_ns, _cpu in answer[0] if answer else ():
         numbers |= {f"vcpu.{number}.state": state, f"vcpu.{number}.time": time_ns}
     return numbers
 
 
 def _devices(
-    if_told: Callable[..., Any],
+    if_supported: Callable[..., Any],
     prefix: str,
     method: str,
     devices: list[tuple[str, str]],
@@ -108,8 +110,8 @@ def _devices(
         numbers[f"{prefix}.{place}.name"] = target
         if path:
             numbers[f"{prefix}.{place}.path"] = path
-        told = if_told(method, target)
+        answer = if_supported(method, target)
         # -1 is libvirt's word for not known.
-        counters = zip(names, told or (), strict=False)
+        counters = zip(names, answer or (), strict=False)
         numbers |= {f"{prefix}.{place}.{name}": value for name, value in counters if value >= 0}
     return numbers

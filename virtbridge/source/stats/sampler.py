@@ -206,11 +206,11 @@ class Sampler:
 
     def _handles(self, only: str | None) -> list[Handle]:
         """The domain's, or those of all active ones."""
-        name, held = self._session.name, self._session.handles
+        name, handles = self._session.name, self._session.handles
         if only is not None:
-            handle = held.get(Key(name, Kind.DOMAIN, only))
+            handle = handles.get(Key(name, Kind.DOMAIN, only))
             return [handle] if handle is not None else []
-        domains = [handle for key, handle in held.items() if key.kind is Kind.DOMAIN]
+        domains = [handle for key, handle in handles.items() if key.kind is Kind.DOMAIN]
         return [handle for handle in domains if (record := self._record(handle)) and record.active]
 
     def _record(self, handle: Handle) -> DomainRecord | None:
