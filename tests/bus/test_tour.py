@@ -1,5 +1,6 @@
 """`make run` as a person sees it: the guide, the changes, and a clean end."""
 
+import asyncio
 import os
 import re
 import signal
@@ -9,6 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.dbus_daemon import BusDaemon
+from virtbridge.tour import __main__ as tour_main
+from virtbridge.wire.link import BusError
 
 WAIT_S = 60
 
@@ -75,6 +80,27 @@ def test_it_ends_with_its_reader(tour: subprocess.Popen[str], tmp_path: Path) ->
     tour.stdout.close()
     assert tour.wait(WAIT_S) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_service_that_ends_before_the_narrator_has_begun_is_no_failure(
+    bus: BusDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody owns the name, as when the reader went away during the guide."""
+    ending = asyncio.Event()
+    service = asyncio.create_task(ends(ending))
+    asyncio.get_running_loop().call_soon(ending.set)
+    await tour_main._show(service, bus.address)
+    assert await service == 0
+    monkeypatch.setattr(tour_main, "_END_S", 0)
+    lasting = asyncio.create_task(ends(asyncio.Event()))
+    with pytest.raises(BusError, match="ServiceUnknown"):
+        await tour_main._show(lasting, bus.address)
+    lasting.cancel()
+
+
+async def ends(when: asyncio.Event) -> int:
+    await when.wait()
+    return 0
 
 
 def test_without_dbus_daemon_it_says_so(tmp_path: Path) -> None:

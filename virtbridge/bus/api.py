@@ -52,12 +52,11 @@ class Api:
             raise BadContract(f"interfaces without an object or a contract: {sorted(odd)}")
         return shapes(self.contract, self.tables)
 
-    def emitted(self) -> dict[tuple[Kind, str], tuple[str, str, Callable[..., bytes]]]:
-        """By kind and the member of the cache's signal: what is emitted, with its signature and body."""
-        found: dict[tuple[Kind, str], tuple[str, str, Callable[..., bytes]]] = {}
-        for kind, interface in self.interface_of.items():
-            known = self.contract[interface].signals
-            for member, row in self.signals.items():
-                if row.member in known:
-                    found[kind, member] = row.member, known[row.member], row.body
-        return found
+    def emitted(self) -> dict[tuple[str, str], tuple[str, str, Callable[..., bytes]]]:
+        """By interface and the member of the cache's signal: what is emitted, with its signature and body."""
+        return {
+            (name, member): (row.member, interface.signals[row.member], row.body)
+            for name, interface in self.contract.items()
+            for member, row in self.signals.items()
+            if row.member in interface.signals
+        }

@@ -203,10 +203,11 @@ class Publisher:
         known = self._objects.get(signal.key)
         if known is None:
             return  # came and went before any client could know it
-        emitted = self._emitted.get((signal.key.kind, signal.member))
+        interface = known.shape.interface
+        emitted = self._emitted.get((interface, signal.member))
         if emitted is not None:
             member, signature, body = emitted
-            self._signal(known.path, known.shape.interface, member, signature, body(*signal.args))
+            self._signal(known.path, interface, member, signature, body(*signal.args))
 
     def _signal(self, path: str, interface: str, member: str, signature: str, body: bytes) -> None:
         self._link.signal(path, interface, member, signature, body)

@@ -19,9 +19,11 @@ from virtbridge.model.keys import Key, Kind
 from virtbridge.source.demonstration import URI, Demonstration
 from virtbridge.tour.narrator import Narrator
 from virtbridge.tour.private_bus import NoBus, private_bus
+from virtbridge.wire.link import BusError
 
 LIBVIRT_SOCKET = "/run/libvirt/libvirt-sock"
 _PAUSE_S = 4.0
+_END_S = 10.0  # a service that leaves the bus has ended by then
 _TEST_UUID = "6695eb01-f6a4-8304-79aa-97f2502e193f"  # of the one domain that every test:///default has
 
 _GUIDE = """
@@ -74,7 +76,14 @@ async def _tour(address: str) -> int:
 
 async def _show(service: "asyncio.Task[int]", address: str) -> None:
     """What happens, until the service ends."""
-    narrator = await Narrator.start(address, _say)
+    try:
+        narrator = await Narrator.start(address, _say)
+    except BusError:
+        # A reader that goes away during the guide ends the service while the narrator still asks it.
+        await asyncio.wait({service}, timeout=_END_S)
+        if not service.done():
+            raise
+        return
     demonstration = Demonstration(lambda words: _say(f"-> {words}"), _PAUSE_S)
     demonstration.start()
     try:

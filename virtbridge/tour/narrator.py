@@ -11,7 +11,7 @@ from virtbridge.bus.names import NAME
 from virtbridge.bus.paths import ROOT
 from virtbridge.wire import transport
 from virtbridge.wire.framing import Incoming
-from virtbridge.wire.link import Link
+from virtbridge.wire.link import BusError, Link
 from virtbridge.wire.names import BUS_NAME, BUS_PATH, OBJECT_MANAGER, PROPERTIES
 
 _MATCH = f"type='signal',sender='{NAME}'"
@@ -33,13 +33,17 @@ class Narrator:
     @classmethod
     async def start(cls, address: str, say: Callable[[str], None]) -> "Narrator":
         """Listens first and reads then, so that nothing is missed between the two; what was heard meanwhile
-        is told with the names that were read.
+        is told with the names that were read. Raises BusError when the service does not answer.
         """
         narrator = cls(await Link.connect(address), say)
         meanwhile: list[Incoming] = []
         narrator._link.on_signal = meanwhile.append
-        await narrator._link.call(BUS_NAME, BUS_PATH, BUS_NAME, "AddMatch", "s", [_MATCH])
-        (objects,) = await narrator._link.call(NAME, ROOT, OBJECT_MANAGER, "GetManagedObjects")
+        try:
+            await narrator._link.call(BUS_NAME, BUS_PATH, BUS_NAME, "AddMatch", "s", [_MATCH])
+            (objects,) = await narrator._link.call(NAME, ROOT, OBJECT_MANAGER, "GetManagedObjects")
+        except BusError:
+            narrator.close()
+            raise
         for path, interfaces in objects.items():
             narrator._learn(path, transport.plain(interfaces))
         narrator._link.on_signal = narrator._heard
