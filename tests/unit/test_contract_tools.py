@@ -23,6 +23,7 @@ def test_arguments_have_names_that_generated_code_can_use() -> None:
 QT_TYPES = {
     "a{sv}": "QVariantMap",
     "aa{sv}": "QList<QVariantMap>",
+    "au": "QList<uint>",
     "a{st}": "QMap<QString,qulonglong>",
     "a{oas}": "QMap<QDBusObjectPath,QStringList>",
     "a{oa{sv}}": "QMap<QDBusObjectPath,QVariantMap>",
@@ -47,7 +48,7 @@ def qt_types(member: etree._Element) -> dict[str, str]:
             for way, all_of in ways.items()
             for place, signature in enumerate(all_of)
         }
-    simple = re.compile("[sobutixd]|as|ao")
+    simple = re.compile("[sobutixd]|as|ao|ay")
     return {name: QT_TYPES[each] for name, each in signatures.items() if not simple.fullmatch(each)}
 
 

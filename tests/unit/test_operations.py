@@ -45,7 +45,21 @@ def test_source_has_what_each_row_names(kind: Kind, row: Operation) -> None:
     if row.call:
         assert callable(getattr(libvirt.virConnect if kind is Kind.CONNECTION else CLASSES[kind], row.call))
     else:
-        assert tuple(inspect.signature(FUNCTIONS[row.name]).parameters)[2:] == row.argument_names
+        names = tuple(name.replace("-", "_") for name in row.argument_names)
+        assert tuple(inspect.signature(FUNCTIONS[row.name]).parameters)[2:] == names
+
+
+@pytest.mark.parametrize(("kind", "row"), ROWS.values(), ids=ROWS)
+def test_libvirt_s_method_takes_the_arguments_of_each_row(kind: Kind, row: Operation) -> None:
+    if not row.call:
+        return
+    method = getattr(libvirt.virConnect if kind is Kind.CONNECTION else CLASSES[kind], row.call)
+    takes = [each for each in inspect.signature(method).parameters.values() if each.name != "self"]
+    needed = [each for each in takes if each.default is inspect.Parameter.empty]
+    given = row.in_call_order(row.argument_names)
+    assert len(needed) <= len(given) <= len(takes)
+    if "flags" in given:
+        assert takes[given.index("flags")].name == "flags"
 
 
 def test_source_has_no_function_without_a_row() -> None:

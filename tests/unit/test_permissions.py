@@ -1,11 +1,17 @@
 """What everybody may do here is what libvirt lets everybody do, and every member says what that is."""
 
+import inspect
+import re
 from pathlib import Path
 
+import libvirt as libvirt_python
 import pytest
 
+from tests.unit.test_kind_rows import CLASSES
 from virtbridge.bus.contract import CONTRACT_FOLDER, STANDARD_FILE, BadContract, load_interfaces
 from virtbridge.bus.permissions import PROPERTIES, Permission, permissions
+from virtbridge.model.keys import Kind
+from virtbridge.model.operations import OPERATIONS
 
 FILES = [*sorted(CONTRACT_FOLDER.glob("org.virtbridge1.*.xml")), STANDARD_FILE]
 ROWS = permissions(FILES)
@@ -24,9 +30,17 @@ def libvirt() -> dict[str, tuple[str, dict[str, str]]]:
     """By call: what a read-only connection may, and its permissions, each with what it depends on."""
     rows = [line.split(" | ") for line in LIBVIRT.read_text().splitlines() if line[:1] not in ("#", "")]
     return {
-        call: (read_only, {":".join(each.split(":")[:2]): each for each in asked.split()})
+        call: (
+            read_only,
+            {":".join(each.split(":")[:2]): each for each in sorted(asked.split(), key=_conditions)},
+        )
         for call, read_only, asked in rows
     }
+
+
+def _conditions(permission: str) -> int:
+    """What is asked always comes last, so that it stands where it is asked for some flags once more."""
+    return -permission.count(":")
 
 
 def name(row: Permission) -> str:
@@ -96,3 +110,20 @@ def test_a_member_that_does_not_say_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(BadContract, match=r"x\.Y\.DoIt has no org\.virtbridge1\.Acl"):
         permissions([file])
+
+
+def test_the_rows_of_operations_have_libvirt_s_permissions() -> None:
+    asked_of = {
+        line.split(" | ")[0]: line.split(" | ")[2].split()
+        for line in LIBVIRT.read_text().splitlines()
+        if line[:1] not in ("#", "")
+    }
+    checked = 0
+    for kind, rows in OPERATIONS.items():
+        for row in rows.values():
+            if row.call:
+                owner = libvirt_python.virConnect if kind is Kind.CONNECTION else CLASSES[kind]
+                (function,) = re.findall(r"libvirtmod\.(\w+)\(", inspect.getsource(getattr(owner, row.call)))
+                assert sorted(row.permissions) == sorted(asked_of[function]), f"{kind}.{row.name}"
+                checked += 1
+    assert checked > 100

@@ -16,6 +16,8 @@ from virtbridge.bus.options import check_words, max_age_s, timeout_s, within
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.values import dictionaries, dictionary, figures, sizes
 from virtbridge.cache.requests import Requests
+from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.model.keys import Key
 from virtbridge.model.operations import OPERATIONS, Caller, Form, Operation, Parameter, Request
 
 # What the caller waits for, whatever the operation.
@@ -26,7 +28,12 @@ _SHOWN: Mapping[Form, Callable[[Any], Any]] = {
     Form.TEXT: str,
     Form.DESCRIPTION: dictionary,
     Form.DESCRIPTIONS: dictionaries,
+    Form.TEXTS: list,
+    Form.NUMBER: int,
+    Form.NUMBERS: list,
+    Form.BYTES: bytes,
     Form.REPORT: figures,
+    Form.REPORTS: lambda reports: [figures(each) for each in reports],
     Form.SIZES: sizes,
 }
 _SIGNATURES = {
@@ -34,7 +41,13 @@ _SIGNATURES = {
     Form.TEXT: "s",
     Form.DESCRIPTION: "a{sv}",
     Form.DESCRIPTIONS: "aa{sv}",
+    Form.TEXTS: "as",
+    Form.NUMBER: "t",
+    Form.NUMBERS: "au",
+    Form.BYTES: "ay",
+    Form.OBJECT: "o",
     Form.REPORT: "a{sv}",
+    Form.REPORTS: "aa{sv}",
     Form.SIZES: "a{sv}",
 }
 
@@ -56,13 +69,24 @@ class Operations:
         """The reply. options: None for the writing of a property, which has no deadline of its own. Raises
         BridgeError. What the operation changed has been announced before it returns.
         """
-        request = Request(call.key, row.name, request_arguments(row, values, options or {}), _caller(call))
+        given = {name: self._found(value) for name, value in (options or {}).items() if _is_path(row, name)}
+        arguments = request_arguments(row, values, {**(options or {}), **given})
+        request = Request(call.key, row.name, arguments, _caller(call))
         age_s = max_age_s(options or {}, row.cached_ms or 0)
         work = partial(self._requests.operate, request, age_s)
         answer = await (work() if options is None else within(timeout_s(options), work))
-        if row.changes:
+        if not row.is_reading:
             await self._publisher.caught_up()
+        if row.makes is not None:
+            return self._publisher.path_of(answer)
         return _SHOWN[row.form](answer)
+
+    def _found(self, path: str) -> Key:
+        """The object that an option names. Raises NoSuchObject."""
+        known = self._publisher.by_path.get(path)
+        if known is None:
+            raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"there is no object at {path}")
+        return known.key
 
     def handlers(self, rows: Mapping[str, Operation]) -> Mapping[str, "RowHandler"]:
         """rows: by member."""
@@ -123,7 +147,18 @@ def request_arguments(row: Operation, values: Sequence[Any], options: Mapping[st
 
 
 def _value(parameter: Parameter, given: Any) -> Any:
-    """What the caller gave, in the request."""
+    """What the caller gave, in the request. Raises InvalidArgument and LimitExceeded."""
+    if hasattr(given, "__len__") and not isinstance(given, Key) and len(given) > parameter.most:
+        raise BridgeError(
+            ErrorKind.LIMIT_EXCEEDED, f"{parameter.name} may have {parameter.most} characters or entries"
+        )
+    if isinstance(given, str) and "\0" in given:
+        raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"{parameter.name} has a NUL in it")
+    if parameter.made is not None:
+        try:
+            return parameter.made(given)
+        except ValueError as error:
+            raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"{parameter.name}: {error}") from None
     if parameter.words is None:
         return parameter.bit * given if parameter.bit else given
     if parameter.type == "as":
@@ -131,6 +166,10 @@ def _value(parameter: Parameter, given: Any) -> Any:
         return sum({parameter.words[word] for word in given})
     check_words([given], parameter.words, f"{parameter.name}s")
     return parameter.words[given]
+
+
+def _is_path(row: Operation, option: str) -> bool:
+    return any(each.name == option and each.type == "o" for each in row.options)
 
 
 def _caller(call: Call) -> Caller:

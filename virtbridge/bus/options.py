@@ -16,6 +16,8 @@ TIMEOUT_MAX_MS = 600_000
 _CHECKS = {
     "s": lambda value: isinstance(value, str),
     "b": lambda value: isinstance(value, bool),
+    "o": lambda value: isinstance(value, str),
+    "i": lambda value: type(value) is int and -(1 << 31) <= value < 1 << 31,
     "u": lambda value: type(value) is int and 0 <= value < 1 << 32,
     "as": lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
     "a{ss}": lambda value: isinstance(value, dict) and all(isinstance(each, str) for each in value.values()),
@@ -24,7 +26,7 @@ _CHECKS = {
 
 
 def checked(options: Mapping[str, Any], known: Mapping[str, str]) -> Mapping[str, Any]:
-    """options, when each is known and of its type. known: name to one of s, b, u, t, as, a{ss}.
+    """options, when each is known and of its type. known: name to one of _CHECKS.
     Raises InvalidArgument.
     """
     for name, value in options.items():

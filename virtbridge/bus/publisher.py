@@ -52,7 +52,7 @@ class Publisher:
     ) -> None:
         self._link = link
         self._cache = cache
-        self._path_of = api.path_of
+        self.path_of = api.path_of
         self._shapes = {kind: shapes[interface] for kind, interface in api.interface_of.items()}
         self._emitted = api.emitted()
         self._metrics = metrics
@@ -159,7 +159,7 @@ class Publisher:
             return False
         known = self._objects.get(key)
         if known is None:
-            path, shape = self._path_of(key), self._shapes[key.kind]
+            path, shape = self.path_of(key), self._shapes[key.kind]
             self._publish_new(Pieces(key, path, shape, record, self._newest.get(key.kind)))
         else:
             self._publish_change(known, known.update(record))

@@ -49,8 +49,11 @@ def virtbridge1() -> Api:
     )
 
 
+_WORDS = {"nwfilter": "NWFilter"}
+
+
 def _member(row: Operation) -> str:
-    return "".join(word.capitalize() for word in row.name.split("-"))
+    return "".join(_WORDS.get(word) or word.capitalize() for word in row.name.split("-"))
 
 
 def handlers(parts: Parts) -> Mapping[str, object]:

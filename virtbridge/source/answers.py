@@ -1,4 +1,4 @@
-"""What takes more than one call of libvirt's: functions by the names of rows of model/operations.py.
+"""What takes more than one call of libvirt's: functions by the names of rows of model/operations/.
 
 Each gets the session, libvirt's object (None for the connection itself) and the request's arguments. Answers
 are plain values and the model's dataclasses, in the contract's units. What waits on a guest or looks at
@@ -150,6 +150,45 @@ async def _job_info(session: Session, raw: Any, completed: bool) -> dict[str, An
     }
 
 
+async def _allocate_pages(
+    session: Session, _raw: Any, size: int, count: int, start_cell: int, cells: int, flags: int
+) -> None:
+    await session.call("allocPages", {size: count}, start_cell, cells, flags)
+
+
+async def _send_keys(
+    session: Session, raw: Any, keys: list[int], codeset: int, hold_time: int, flags: int
+) -> None:
+    await session.on(raw, "sendKey", codeset, hold_time, keys, len(keys), flags)
+
+
+async def _revert(session: Session, raw: Any, flags: int) -> None:
+    await session.on(raw.domain(), "revertToSnapshot", raw, flags)
+
+
+async def _create_volume(session: Session, raw: Any, xml: str, clone_from: Any, flags: int) -> Any:
+    if clone_from is None:
+        return await session.on(raw, "createXML", xml, flags)
+    return await session.on(raw, "createXMLFrom", xml, clone_from, flags)
+
+
+async def _delete_port(session: Session, raw: Any, port: str, flags: int) -> None:
+    found = await session.on(raw, "portLookupByUUIDString", port, short=True)
+    await session.on(found, "delete", flags)
+
+
+async def _port_parameters(session: Session, raw: Any, port: str) -> Any:
+    found = await session.on(raw, "portLookupByUUIDString", port, short=True)
+    return await session.on(found, "parameters", 0, short=True)
+
+
+async def _set_port_parameters(
+    session: Session, raw: Any, port: str, parameters: dict[str, Any], flags: int
+) -> None:
+    found = await session.on(raw, "portLookupByUUIDString", port, short=True)
+    await session.on(found, "setParameters", parameters, flags)
+
+
 FUNCTIONS: Mapping[str, Function] = {
     "get-emulators": _emulators,
     "get-domain-capabilities": _domain_capabilities,
@@ -159,4 +198,11 @@ FUNCTIONS: Mapping[str, Function] = {
     "list-ports": _ports,
     "get-interface-addresses": _addresses,
     "get-job-info": _job_info,
+    "allocate-pages": _allocate_pages,
+    "send-keys": _send_keys,
+    "revert": _revert,
+    "create-volume": _create_volume,
+    "delete-port": _delete_port,
+    "get-port-parameters": _port_parameters,
+    "set-port-parameters": _set_port_parameters,
 }

@@ -26,6 +26,7 @@ from virtbridge.source.calls.opening import HUNG_LIMIT, Opener
 from virtbridge.source.calls.session import Session
 from virtbridge.source.calls.uris import public_uri
 from virtbridge.source.calls.workers import Workers
+from virtbridge.source.effects import settle
 from virtbridge.source.operations import operate
 from virtbridge.source.session_work import SessionWork
 from virtbridge.source.stats.drift import Drift
@@ -166,10 +167,14 @@ class Connection:
     async def operate(self, request: Request) -> Any:
         """What the request's operation changes is published before this returns."""
         session, work = self.ready()
-        answer = await operate(session, work.refresher, request)
-        if fields := operation_of(request).changed_fields(request):
-            work.newer.note(request.key)
-            self._publish([Patch(request.key, fields)])
+        row = operation_of(request)
+        with work.follower.hearings.of(row.events) as heard:
+            answer = await operate(session, work.refresher, request)
+            if fields := row.changed_fields(request):
+                work.newer.note(request.key)
+                self._publish([Patch(request.key, fields)])
+            if not row.is_reading:
+                await settle(work, row, request.key, answer if row.makes else None, heard)
         return answer
 
     async def sample(self, groups: frozenset[str], only: str | None) -> Samples:

@@ -131,7 +131,7 @@ class Connections:
         return await self._named(about.connection).load(about, kind, everything)
 
     async def operate(self, request: Request) -> Any:
-        """What libvirt answers to a request, by its row of model/operations.py; kept nowhere."""
+        """What libvirt answers to a request, by its row of model/operations/; kept nowhere."""
         return await self._named(request.key.connection).operate(request)
 
     async def sample(self, connection: str, groups: frozenset[str], only: str | None) -> Samples:

@@ -19,6 +19,7 @@ from virtbridge.source.callbacks import Lookup, Publish
 from virtbridge.source.calls.errors import problem_of
 from virtbridge.source.calls.session import Happening, Session
 from virtbridge.source.definitions import Definitions
+from virtbridge.source.hearings import Hearings
 from virtbridge.source.kinds.outcomes import FIELDS_BY_METHOD
 from virtbridge.source.kinds.row import Events, Handle
 from virtbridge.source.kinds.table import FOLLOWED, KINDS
@@ -61,6 +62,7 @@ class Follower:
         # Events of objects that are not known yet, until their XML was read.
         self._appeared: dict[Key, list[Happening]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.hearings = Hearings()
 
     def happened(self, happening: Happening) -> None:
         if (pending := self._pending.get(happening.kind)) is not None:
@@ -118,6 +120,11 @@ class Follower:
             self._rereads.want(key)
         for method in outcome.asks:
             self._start(self._ask(key, happening.handle, method))
+        self.hearings.note(key, event)
+
+    async def ask(self, key: Key, method: str) -> None:
+        """Ask what no event has told of this object, and publish it."""
+        await self._ask(key, self._session.handles.get(key), method)
 
     async def _read_later(
         self, key: Key, reading: "asyncio.Future[None]", is_early: Callable[[str], bool]

@@ -1,30 +1,44 @@
 """Requests made to libvirt: the method that the row of the operation names, or its function in answers.py.
 
-Raises BridgeError. Main thread.
+What a success changes is published before operate() returns, see effects.py. Raises BridgeError. Main thread.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from virtbridge.errors import BridgeError, ErrorKind
-from virtbridge.model.keys import Kind
-from virtbridge.model.operations import Request, operation_of
+from virtbridge.model.keys import PARENT_KIND, Key, Kind
+from virtbridge.model.operations import Operation, Request, operation_of
 from virtbridge.source.answers import FUNCTIONS
 from virtbridge.source.calls.errors import problem_of
 from virtbridge.source.calls.session import Session
+from virtbridge.source.kinds.table import KINDS
 from virtbridge.source.refresh import Refresher
 
 
 async def operate(session: Session, refresher: Refresher, request: Request) -> Any:
+    """What libvirt answers; the key of an object that it made."""
     row = operation_of(request)
     raw = None if request.key.kind is Kind.CONNECTION else await refresher.find(request.key)
-    with _only_text():
+    given = [await refresher.find(each) if isinstance(each, Key) else each for each in request.arguments]
+    arguments = row.in_call_order(tuple(given))
+    with _only_text(), _taken_by_libvirt(row):
         if not row.call:
-            return await FUNCTIONS[row.name](session, raw, *request.arguments)
+            answer = await FUNCTIONS[row.name](session, raw, *arguments)
+            return _made(row, request.key, answer) if row.makes else answer
+        then = partial(_made, row, request.key) if row.makes else row.answer
         if raw is None:
-            return await session.call(row.call, *request.arguments, short=row.short)
-        return await session.on(raw, row.call, *request.arguments, short=row.short)
+            return await session.call(row.call, *arguments, short=row.short, then=then)
+        return await session.on(raw, row.call, *arguments, short=row.short, then=then)
+
+
+def _made(row: Operation, where: Key, raw: Any) -> Key:
+    """The key of what libvirt made of this object's connection, or in it."""
+    assert row.makes is not None
+    parent = where.id if PARENT_KIND.get(row.makes) is where.kind else ""
+    return Key(where.connection, row.makes, KINDS[row.makes].handle_of(raw).id, parent)
 
 
 @contextmanager
@@ -34,3 +48,16 @@ def _only_text() -> Iterator[None]:
         yield
     except UnicodeError as error:
         raise BridgeError(ErrorKind.OPERATION_FAILED, f"libvirt's answer: {problem_of(error)}") from error
+
+
+@contextmanager
+def _taken_by_libvirt(row: Operation) -> Iterator[None]:
+    """libvirt-python itself refuses numbers that are too large for C and parameters that libvirt does not
+    know, before it calls libvirt.
+    """
+    try:
+        yield
+    except (OverflowError, LookupError, TypeError) as error:
+        if not (row.arguments or row.options):
+            raise
+        raise BridgeError(ErrorKind.INVALID_ARGUMENT, str(error).strip("'\"")) from None

@@ -164,6 +164,17 @@ class Refresher:
         self._publish([Patch(key, {"stale": False}) for key in depth.recovered])
         return not depth.left_out
 
+    async def reread(self, key: Key) -> None:
+        """One object that is read on demand, and the listing of what it is in. Raises BridgeError."""
+        holder = parent_key(key)
+        parent = None if holder is None else self.handle(holder)
+        await self._load_scope(KINDS[key.kind], parent, Depth(frozenset({key})))
+
+    async def load_again(self, about: Key, kind: Kind) -> None:
+        """The objects of a kind, where they have been read before. Raises BridgeError."""
+        if any(scope.kind is kind and scope.parent == about.id for scope in self._listed):
+            await self.load(about, kind)
+
     def _known(self, kind: Kind) -> Iterator[Key]:
         """All there are in this session, in however many objects they are."""
         name = self._session.name

@@ -96,6 +96,10 @@ class Rereads:
     def is_reading(self, key: Key) -> bool:
         return key in self._running
 
+    async def until_read(self, key: Key) -> None:
+        if (reading := self._running.get(key)) is not None:
+            await asyncio.wait([reading.over])
+
     async def read_all(self, keys: Iterable[Key], wanted: Callable[[], bool] = lambda: True) -> None:
         """wanted: asked before each object, which is left out when it says no."""
         begun: list[Key] = []

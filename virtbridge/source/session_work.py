@@ -166,6 +166,22 @@ class SessionWork:
         if (failure := self.kinds.failure(wanted)) is not None:
             raise failure
 
+    async def list_for(self, kind: Kind, keys: Iterable[Key]) -> None:
+        """List a kind that is followed or polled, to find what an operation made of some of its objects."""
+        async with self._one_at_a_time:
+            unread = await self._list_again(FOLLOWED[kind]) or []
+        there = [key for key in keys if key in self._session.handles]
+        await self._rereads.read_all(dict.fromkeys([*unread, *there]))
+
+    async def read_again(self, key: Key) -> None:
+        """Read the definition of an object that is followed or polled."""
+        if key in self._session.handles:
+            await asyncio.wait([self._rereads.want(key)])
+
+    async def until_read(self, key: Key) -> None:
+        """Until no reading of this object's definition is in flight."""
+        await self._rereads.until_read(key)
+
     async def stop(self) -> None:
         await self.follower.stop()
         await self._rereads.stop()
