@@ -5,10 +5,12 @@ door. Main thread.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from virtbridge.bus.audit import audited
 from virtbridge.bus.call import Call
 from virtbridge.bus.contract import Method, Property
 from virtbridge.bus.guards import Harmless, no_flags_but, one_of
@@ -74,9 +76,10 @@ class Operations:
         request = Request(call.key, row.name, arguments, _caller(call))
         age_s = max_age_s(options or {}, row.cached_ms or 0)
         work = partial(self._requests.operate, request, age_s)
-        answer = await (work() if options is None else within(timeout_s(options), work))
-        if not row.is_reading:
-            await self._publisher.caught_up()
+        with nullcontext() if row.is_reading else audited(call, row.name):
+            answer = await (work() if options is None else within(timeout_s(options), work))
+            if not row.is_reading:
+                await self._publisher.caught_up()
         if row.makes is not None:
             return self._publisher.path_of(answer)
         return _SHOWN[row.form](answer)

@@ -1,0 +1,28 @@
+"""Each operation leaves one line that says who did what, and with what result."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from virtbridge.bus.audit import audited
+from virtbridge.bus.call import Call
+from virtbridge.errors import BridgeError, ErrorKind
+
+NOBODY: Any = None
+CALL = Call("/org/virtbridge1/lab/domain/_1", None, ":1.7", 1000, NOBODY)
+
+
+def test_a_success_and_a_failure_are_lines(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with audited(CALL, "start"):
+        pass
+    with pytest.raises(BridgeError), audited(CALL, "set-value"):
+        raise BridgeError(ErrorKind.BUSY, "secret words of libvirt")
+    began, failed = caplog.messages
+    assert began.startswith(
+        "operation name=start object=/org/virtbridge1/lab/domain/_1 uid=1000 sender=:1.7 result=success"
+    )
+    assert "name=set-value" in failed
+    assert "result=busy" in failed
+    assert "secret words" not in failed
