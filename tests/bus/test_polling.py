@@ -16,7 +16,7 @@ from tests.support.followed import Followed
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import ON_DEMAND, Kind
 from virtbridge.source.calls.session import Session
-from virtbridge.source.reread_turns import SHARE_MIN
+from virtbridge.source.reread_turns import PER_ROUND_MIN
 
 URI = "test:///default"
 EXTRA = "<domain type='test'><name>{name}</name><memory>1024</memory><os><type>hvm</type></os></domain>"
@@ -85,7 +85,7 @@ async def test_a_quiet_poll_is_one_listing_and_one_state_read(other: Any) -> Non
             await idle(source)
             done = polls(source) - count
             cost = Counter(source.calls()) - Counter(before)
-            assert cost.pop("XMLDesc") <= done * SHARE_MIN
+            assert cost.pop("XMLDesc") <= done * PER_ROUND_MIN
             assert cost == {name: times * done for name, times in bulk.items()}
 
 

@@ -245,7 +245,7 @@ async def test_a_listing_that_was_published_keeps_no_handle(
     assert not [record for record in caplog.records if "closed connection" in record.message]
 
 
-@pytest.mark.parametrize("times", [2, rereads.AGAIN_TIMES + 1])
+@pytest.mark.parametrize("times", [2, rereads.RETRIES + 1])
 async def test_a_definition_that_could_not_be_read_is_tried_again_and_not_for_ever(
     other: Any, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
@@ -257,11 +257,11 @@ async def test_a_definition_that_could_not_be_read_is_tried_again_and_not_for_ev
             return real(domain, flags)
         raise libvirt.libvirtError("busy")
 
-    monkeypatch.setattr(rereads, "AGAIN_S", 0.001)
+    monkeypatch.setattr(rereads, "RETRY_S", 0.001)
     monkeypatch.setattr(libvirt.virDomain, "XMLDesc", refuse)
     async with Followed() as source:
         await source.ready(URI)
-        if times > rereads.AGAIN_TIMES:
+        if times > rereads.RETRIES:
             await until(lambda: len(calls) == times)
             await asyncio.sleep(0.2)
             assert len(calls) == times
@@ -400,7 +400,7 @@ async def test_what_a_read_finds_gone_is_dropped_unless_it_was_defined_anew(
             raise error
         return real(domain, flags)
 
-    monkeypatch.setattr(rereads, "GONE_S", 0.05)
+    monkeypatch.setattr(rereads, "REMOVED_S", 0.05)
     async with Followed() as source:
         await source.ready(URI)
         domain = await replaced_while_it_is_read(source, other, monkeypatch, read, blocked)

@@ -17,7 +17,7 @@ from tests.support.followed import Followed
 from tests.support.libvirtd import Libvirtd, is_available, own_domain, qemu_xml
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import Key, Kind
-from virtbridge.source.reread_turns import SHARE_MIN
+from virtbridge.source.reread_turns import PER_ROUND_MIN
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="a private libvirtd needs root")
 
@@ -139,7 +139,7 @@ async def test_volumes_of_another_client_come_grow_and_go(host: Libvirtd, source
     await source.until(lambda: shown(source, pool) == pool.figures())
     watch(source)
     count, spent = await cost(source, Kind.VOLUME, 4)
-    assert spent.pop("XMLDesc") <= count * SHARE_MIN
+    assert spent.pop("XMLDesc") <= count * PER_ROUND_MIN
     assert spent.keys() == {"listAllStoragePools", "listAllVolumes"}
     pool.raw.destroy()
     pool.raw.undefine()
@@ -158,7 +158,7 @@ async def test_a_quiet_poll_is_a_listing_and_the_xml_of_a_few(source: Followed, 
         (Kind.INTERFACE, {"listAllInterfaces": 2}, "XMLDesc"),
     ):
         count, spent = await cost(source, kind, 4)
-        assert spent.pop(xml) <= count * SHARE_MIN
+        assert spent.pop(xml) <= count * PER_ROUND_MIN
         # The last poll may not have got as far as its first call, nor the first have had anything to do.
         assert all(times * (count - 2) <= spent[name] <= times * count for name, times in listing.items())
         assert spent.keys() == listing.keys()
@@ -246,7 +246,7 @@ async def test_a_failing_poll_makes_stale_and_says_so_until_one_succeeds(
         before = source.calls()
     await source.until(lambda: source.connection().last_error == ("", ""))
     assert stale() == {False}
-    assert source.calls()["XMLDesc"] - before["XMLDesc"] <= 3 * SHARE_MIN
+    assert source.calls()["XMLDesc"] - before["XMLDesc"] <= 3 * PER_ROUND_MIN
     told = [record.getMessage() for record in caplog.records if "poll" in record.getMessage()]
     assert [line.split(" error=")[0] for line in told] == [
         "poll failed conn=c kind=nwfilter",
@@ -291,8 +291,8 @@ async def test_one_domain_that_fails_again_and_again_does_not_stir_up_the_others
         before = stale()
         await polled(source, 1)
         stirred.append(abs(stale() - before))
-        assert stale() >= 13 - 2 * SHARE_MIN
-    assert max(stirred) <= SHARE_MIN
+        assert stale() >= 13 - 2 * PER_ROUND_MIN
+    assert max(stirred) <= PER_ROUND_MIN
     monkeypatch.undo()
     await source.until(lambda: source.connection().last_error == ("", "") and not stale())
     broken.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)

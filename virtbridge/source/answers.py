@@ -13,8 +13,8 @@ import libvirt
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.answers import DhcpLease, GuestAddress, GuestInterface, NodeInfo, parse_port
 from virtbridge.model.capabilities import parse_emulators
+from virtbridge.model.enum_names import name_of
 from virtbridge.model.macs import shown_mac
-from virtbridge.model.names import name_of
 from virtbridge.model.xml import BadXml
 from virtbridge.source.calls.errors import is_unsupported
 from virtbridge.source.calls.session import Session

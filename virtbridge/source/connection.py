@@ -33,7 +33,7 @@ from virtbridge.source.stats.sampler import Sampler, Samples
 
 log = logging.getLogger(__name__)
 
-_SOON_S = 10.0  # after a new connection to a host that was lost
+_FIRST_AUDIT_S = 10.0  # after a new connection to a host that was lost
 
 # Of each connection, as `queue.<connection>.<gauge>`.
 _GAUGES: Mapping[str, Callable[[Workers], int]] = {
@@ -135,7 +135,7 @@ class Connection:
         """The kinds that any client watches; now and after each reconnect."""
         self._watched_kinds = kinds
 
-    async def list_again(self, kind: Kind) -> None:
+    async def poll(self, kind: Kind) -> None:
         """For a poll of a kind whose events are missing. Ends early when nobody watches it any more."""
         _, work = self.ready()
         await work.poll(kind, lambda: kind in self._watched_kinds)
@@ -225,8 +225,8 @@ class Connection:
         del raw
         sampler = Sampler(session, self._lookup, self._stats.deadline_ms / 1000)
         drift = Drift(session, self._lookup, sampler.sample_in_bulk)
-        work = SessionWork(session, self._publish, self._lookup, self._problems, drift.fetch_doubtful)
-        session.on_happening = work.follower.happened
+        work = SessionWork(session, self._publish, self._lookup, self._problems, drift.fetch_outdated)
+        session.on_event = work.follower.follow
         self._session, self._work, self._sampler = session, work, sampler
         task = asyncio.create_task(self._sync_and_serve(work))
         try:
@@ -242,7 +242,7 @@ class Connection:
         finally:
             self._ready = False
             self._session = self._work = self._sampler = None
-            session.on_happening = lambda _happening: None
+            session.on_event = lambda _event: None
             task.cancel()
             await work.stop()
             await asyncio.gather(task, return_exceptions=True)
@@ -259,25 +259,26 @@ class Connection:
     async def _sync_and_serve(self, work: SessionWork) -> None:
         await work.sync(self.config)
         again = self._attempts > 0
-        self._be_ready()
+        self._become_ready()
         self._show_failures(work)
         async with asyncio.TaskGroup() as group:
             group.create_task(work.announce_version())
             if self._refresh.audit_interval_s > 0:
-                group.create_task(self._audit_now_and_then(work, soon=again))
+                group.create_task(self._audit_at_intervals(work, soon=again))
 
-    async def _audit_now_and_then(self, work: SessionWork, *, soon: bool) -> None:
+    async def _audit_at_intervals(self, work: SessionWork, *, soon: bool) -> None:
         """soon: a libvirtd that has started anew takes clients before it has found its guests again, and says
         nothing of those that it then gives up.
         """
-        pause_s = min(_SOON_S, self._refresh.audit_interval_s) if soon else self._refresh.audit_interval_s
+        interval_s = self._refresh.audit_interval_s
+        pause_s = min(_FIRST_AUDIT_S, interval_s) if soon else interval_s
         while True:
             await asyncio.sleep(pause_s)
-            pause_s = self._refresh.audit_interval_s
+            pause_s = interval_s
             if self._watched() and work.has_to_be_audited(self._watched_kinds):
                 await self._audit(work)
 
-    def _be_ready(self) -> None:
+    def _become_ready(self) -> None:
         log.info(
             "connection ready conn=%s uri=%s attempts=%d",
             self.config.name, public_uri(self.config.uri), self._attempts,

@@ -16,7 +16,7 @@ from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.operations import Request
 from virtbridge.source.callbacks import Lookup, Publish
-from virtbridge.source.calls.eventloop import BEAT_S, EventLoop
+from virtbridge.source.calls.eventloop import HEARTBEAT_S, EventLoop
 from virtbridge.source.calls.inbox import Inbox
 from virtbridge.source.connection import Connection
 from virtbridge.source.stats.sampler import Samples
@@ -25,9 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class Connections:
-    """publish, lookup, watched: called on the main thread. watched: whether any client would notice a change.
-    batch: entered around all events that have come by now, while they are published. beat_s: how often at
-    least libvirt's loop shows that it turns.
+    """publish, lookup, watched: called on the main thread.
+
+    watched: says whether any client would notice a change. batch: is entered while the events that have
+    arrived by now are published. heartbeat_s: the longest time between two turns of libvirt's event loop.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Connections:
         refresh: RefreshConfig | None = None,
         stats: StatsConfig | None = None,
         batch: AbstractContextManager[object] | None = None,
-        beat_s: float = BEAT_S,
+        heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self._batch = batch
         self._stats = stats or StatsConfig()
@@ -51,7 +52,7 @@ class Connections:
         self._refresh = refresh or RefreshConfig()
         self._connections: dict[str, Connection] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._events = EventLoop(beat_s)
+        self._events = EventLoop(heartbeat_s)
         self._inbox: Inbox | None = None
         self._started = False
 
@@ -109,9 +110,9 @@ class Connections:
         if (known := self._connections.get(connection)) is not None:
             known.watch(kinds)
 
-    async def list_again(self, connection: str, kind: Kind) -> None:
+    async def poll(self, connection: str, kind: Kind) -> None:
         """For a poll of a kind whose events are missing: publish the differences."""
-        await self._named(connection).list_again(kind)
+        await self._named(connection).poll(kind)
 
     def show_poll_failure(self, connection: str, failure: BridgeError | None) -> None:
         """Ignored when the connection is gone. None: polls succeed again."""
@@ -125,7 +126,7 @@ class Connections:
     async def load(self, about: Key, kind: Kind, everything: bool) -> bool:
         """Read and publish the objects of a kind that no event announces: a connection's, or those in one.
 
-        everything: all definitions, else those that are new, doubtful or in turn. Returns whether all were
+        everything: all definitions, else those that are new, outdated or in turn. Returns whether all were
         read.
         """
         return await self._named(about.connection).load(about, kind, everything)
@@ -138,9 +139,9 @@ class Connections:
         """Statistics of each active domain by UUID, or of one domain, active or not."""
         return await self._named(connection).sample(groups, only)
 
-    def beat(self) -> float:
-        """Monotonic time of the libvirt loop's last turn, at most beat_s ago while it is well."""
-        return self._events.beat()
+    def last_turn_s(self) -> float:
+        """Monotonic time of the libvirt loop's last turn, at most heartbeat_s ago while it is well."""
+        return self._events.last_turn_s()
 
     async def stop(self, timeout_s: float) -> bool:
         """Close everything. False when something hangs: then only leaving the process at once ends it."""

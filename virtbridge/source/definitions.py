@@ -21,7 +21,8 @@ from virtbridge.source.kinds.table import KINDS
 
 log = logging.getLogger(__name__)
 
-# A record's definition, its xml, its problem, and what row.asks names; the problem alone of unreadable XML.
+# Fields of a record: definition, xml, problem, and those that row.getters names. When the XML cannot be read,
+# only problem.
 Fields = dict[str, Any]
 Settle = Callable[[Key, Fields, BridgeError | None], None]
 
@@ -72,7 +73,7 @@ class Definitions:
         await self._session.workers.read_many(method, reads, settled)
 
     def needs_completion(self, key: Key, fields: Fields) -> bool:
-        return "definition" in fields and bool(KINDS[key.kind].asks(fields["definition"]))
+        return "definition" in fields and bool(KINDS[key.kind].getters(fields["definition"]))
 
     async def completed(self, key: Key, handle: Handle, fields: Fields) -> Fields:
         """With the answers to what the definition leaves open; those that the host does not have, or does not
@@ -80,7 +81,7 @@ class Definitions:
         definition is good without. Raises BridgeError.
         """
         answers: Fields = {}
-        for field, method in KINDS[key.kind].asks(fields["definition"]).items():
+        for field, method in KINDS[key.kind].getters(fields["definition"]).items():
             try:
                 answers[field] = await self._session.on(handle.raw, method, short=True, then=bool)
             except BridgeError as error:

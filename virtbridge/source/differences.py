@@ -17,10 +17,10 @@ from virtbridge.source.callbacks import Lookup, Publish
 from virtbridge.source.calls.session import Session
 from virtbridge.source.definitions import Fields
 from virtbridge.source.kind_states import KindStates
-from virtbridge.source.kinds.derived import derived, may_read_differently
+from virtbridge.source.kinds.derived_events import derived_events, xml_may_differ
 from virtbridge.source.kinds.table import KINDS
 from virtbridge.source.listing import Listed
-from virtbridge.source.newer import Newer
+from virtbridge.source.newer_keys import NewerKeys
 
 SLICE = 128  # objects of a listing that are published in one step: a few milliseconds
 
@@ -31,7 +31,7 @@ class Differences:
     """skipped: the kinds whose last listing left some objects as they were, since an event was newer."""
 
     def __init__(
-        self, session: Session, publish: Publish, lookup: Lookup, states: KindStates, newer: Newer
+        self, session: Session, publish: Publish, lookup: Lookup, states: KindStates, newer: NewerKeys
     ) -> None:
         self._session = session
         self._publish = publish
@@ -96,7 +96,7 @@ class Differences:
         without id). exist: whether libvirt has listed any. check: called after each slice; raises when
         nothing more may be published.
         """
-        changes = self._of_records(scope, records, exist)
+        changes = self._record_changes(scope, records, exist)
         while some := list(islice(changes, SLICE)):
             self._publish(some)
             await asyncio.sleep(0)  # the bus has its turns, and anything may happen in them
@@ -104,9 +104,9 @@ class Differences:
 
     def publish_none(self, scopes: Iterable[Key]) -> None:
         """That there are no objects in these parents."""
-        self._publish([change for scope in scopes for change in self._of_records(scope, {}, exist=False)])
+        self._publish([change for scope in scopes for change in self._record_changes(scope, {}, exist=False)])
 
-    def _of_records(self, scope: Key, records: Mapping[str, Any], exist: bool) -> Iterator[Change]:
+    def _record_changes(self, scope: Key, records: Mapping[str, Any], exist: bool) -> Iterator[Change]:
         row = KINDS[scope.kind]
         name, kind, _, parent = scope
         yield Listing(name, kind, records.keys(), parent)
@@ -129,8 +129,8 @@ class Differences:
         changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
         if signals := _signals(changed):
             self._publish(signals)
-        return [key for key, pair in changed.items() if None not in pair and may_read_differently(*pair)]
+        return [key for key, pair in changed.items() if None not in pair and xml_may_differ(*pair)]
 
 
 def _signals(changed: Mapping[Key, Pair]) -> list[Change]:
-    return [Signal(key, LIFECYCLE, words) for key, pair in changed.items() for words in derived(*pair)]
+    return [Signal(key, LIFECYCLE, words) for key, pair in changed.items() for words in derived_events(*pair)]

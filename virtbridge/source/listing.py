@@ -33,7 +33,7 @@ from virtbridge.tasks import all_of, in_steps
 
 log = logging.getLogger(__name__)
 
-COMPARED_AT_ONCE = 512  # records compared with what is known in one turn of the loop: a few milliseconds
+COMPARED_PER_STEP = 512  # records compared with what is known in one turn of the loop: a few milliseconds
 
 _PERSISTENT, _ACTIVE = "persistent", "active"  # the flags, as records' fields, that a poll lists
 _PAUSED = "paused"  # no flag of a record
@@ -85,7 +85,7 @@ class Listed:
         The loop gets its turns meanwhile.
         """
         found: dict[Key, tuple[Record | None, Record]] = {}
-        async for some in in_steps(self.handles, COMPARED_AT_ONCE):
+        async for some in in_steps(self.handles, COMPARED_PER_STEP):
             for key_id in some:
                 key = Key(connection, self.row.kind, key_id)
                 known: Any = lookup(key)
@@ -119,7 +119,7 @@ async def fetch_current(session: Session, row: KindRow, parent: Handle) -> Colle
     try:
         return {await session.on(parent.raw, row.parent.current, 0, short=True, then=row.id_of)}
     except BridgeError as error:
-        if error.code != row.gone:
+        if error.code != row.not_found_code:
             raise
     except UnicodeError:
         pass
@@ -203,12 +203,12 @@ async def _fetch_plain_poll_listing(session: Session, row: KindRow, lookup: Look
     if row.bulk_states:
         known: dict[str, Any] = {each: lookup(Key(session.name, row.kind, each)) for each in handles}
         # Chunks of bulk statistics cost less than finding out; without them only what may differ is asked.
-        doubtful = [
+        outdated = [
             handle
             for key_id, handle in handles.items()
             if session.bulk_states or _may_differ(known[key_id], handle, paused)
         ]
-        states = await fetch_states_slowly(session, doubtful)
+        states = await fetch_states_slowly(session, outdated)
     return Listed(row, handles, dict(zip(selected, ids, strict=True)), states, unnamed)
 
 

@@ -1,7 +1,8 @@
-"""The records of a kind that is read on demand: what a listing shows, joined with definitions.
+"""The records of a kind that is read on demand: a listing joined with definitions.
 
-Which definitions are read is said by a Depth. One object that cannot be read is left out, or stays as it was
-known, marked stale; it is logged once and spoils nothing. Main thread; no libvirt here.
+A Selection says which definitions are read. An object that cannot be read is left out of the result; if it was
+known before, its old record stays and is marked stale. Such an object is logged once and does not make the
+others fail. Runs on the main thread and does not call libvirt itself.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Set
@@ -21,11 +22,11 @@ from virtbridge.source.kinds.table import KINDS
 from virtbridge.source.listing import Listed, fetch_current
 from virtbridge.tasks import all_of, in_steps
 
-AT_ONCE = 1000  # objects that are compared or completed in one turn of the loop: a few milliseconds
+PER_STEP = 1000  # objects that are compared or completed in one turn of the loop: a few milliseconds
 
 
 @dataclass(slots=True)
-class Depth:
+class Selection:
     """How much of a kind that is read on demand one refresh reads, and what came of it."""
 
     # The objects whose turn it is to be read again; None: every definition is read.
@@ -52,7 +53,7 @@ class OnDemandRecords:
         parent: Handle | None,
         listed: Listed,
         before: Collection[str],
-        depth: Depth,
+        selection: Selection,
     ) -> dict[str, OnDemand]:
         """The records by id, sorted; without those that cannot be read and were not known. Raises
         BridgeError.
@@ -63,15 +64,15 @@ class OnDemandRecords:
         name, kind, _, outer = scope
         to_read: dict[Key, Handle] = {}
         left_out: list[Key] = []
-        async for some in in_steps(listed.handles.items(), AT_ONCE):
+        async for some in in_steps(listed.handles.items(), PER_STEP):
             for key_id, handle in some:
                 key = Key(name, kind, key_id, outer)
                 # What is new to this session may have changed while there was no connection.
-                if depth.includes(key) or key_id not in before or self._is_doubtful(key, listed):
+                if selection.includes(key) or key_id not in before or self._may_be_outdated(key, listed):
                     to_read[key] = handle
                 else:
                     left_out.append(key)
-        depth.left_out += len(left_out)
+        selection.left_out += len(left_out)
         reading = self._read_many(listed.row, to_read)
         current: Collection[str] | None = None
         if parent and listed.handles and listed.row.parent and listed.row.parent.current:
@@ -79,14 +80,14 @@ class OnDemandRecords:
             records, current = answers
         else:
             records = await reading
-        async for unread in in_steps(left_out, AT_ONCE):
+        async for unread in in_steps(left_out, PER_STEP):
             for key in unread:
                 if isinstance(known := self._lookup(key), OnDemand):
                     records[key.id] = known
                     if known.stale and not self._definitions.is_unreadable(key):
-                        depth.recovered.append(key)
+                        selection.recovered.append(key)
         complete: dict[str, OnDemand] = {}
-        async for ids in in_steps(sorted(records), AT_ONCE):
+        async for ids in in_steps(sorted(records), PER_STEP):
             for key_id in ids:
                 fields = listed.fields(key_id)
                 if current is not None:
@@ -94,7 +95,7 @@ class OnDemandRecords:
                 complete[key_id] = _with(records[key_id], fields)
         return listed.row.parent.finish(complete) if listed.row.parent else complete
 
-    def _is_doubtful(self, key: Key, listed: Listed) -> bool:
+    def _may_be_outdated(self, key: Key, listed: Listed) -> bool:
         """Whether the definition may differ from what is known."""
         known: Any = self._lookup(key)
         if known is None:
@@ -102,7 +103,7 @@ class OnDemandRecords:
         if listed.differs(key.id, known):
             return True
         parent = listed.row.parent
-        return parent is not None and parent.is_doubtful(known.definition, listed.handles.keys())
+        return parent is not None and parent.may_be_outdated(known.definition, listed.handles.keys())
 
     async def _read_many(self, row: KindRow, handles: Mapping[Key, Handle]) -> dict[str, OnDemand]:
         """The records by id, of the objects that can be read or were known; what cannot be read is stale.
@@ -123,7 +124,7 @@ class OnDemandRecords:
                 records[key.id] = row.record(**fields, **now)
             elif error is not None and self._concerns_all(row, error):
                 failures.append(error)
-            elif error is None or error.code != row.gone:
+            elif error is None or error.code != row.not_found_code:
                 problem = (
                     fields["problem"]
                     if error is None
@@ -141,15 +142,15 @@ class OnDemandRecords:
     def _concerns_all(self, row: KindRow, error: BridgeError) -> bool:
         if self._session.lost.done() or error.kind in (ErrorKind.NOT_CONNECTED, ErrorKind.TIMEOUT):
             return True
-        return is_parent_gone(row, error)
+        return is_parent_removed(row, error)
 
 
-def is_parent_gone(row: KindRow, error: BridgeError) -> bool:
+def is_parent_removed(row: KindRow, error: BridgeError) -> bool:
     """Whether the parent was removed or stopped, and its objects with it."""
     if row.parent is None:
         return False
     stopped = row.kind in ONLY_WHILE_PARENT_ACTIVE and error.kind is ErrorKind.OPERATION_INVALID
-    return stopped or error.code == KINDS[PARENT_KIND[row.kind]].gone
+    return stopped or error.code == KINDS[PARENT_KIND[row.kind]].not_found_code
 
 
 def _with(record: OnDemand, fields: Mapping[str, Any]) -> OnDemand:

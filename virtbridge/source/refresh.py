@@ -2,7 +2,7 @@
 
 The steps are the same for all kinds; the order of the last two is not. A kind that is followed appears at
 once and its definitions follow. One that no event announces appears whole: what is new is read first, and of
-a kind that is read on demand everything that is to be read. A definition is read when it is new, doubtful or
+a kind that is read on demand everything that is to be read. A definition is read when it is new, outdated or
 in turn, or when everything was asked for.
 
 A listing that failed raises and publishes nothing. Who asks, how often, and who shares an answer is the
@@ -19,13 +19,13 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Patch
 from virtbridge.model.keys import ONLY_WHILE_PARENT_ACTIVE, PARENT_KIND, Key, Kind, connection_key, parent_key
 from virtbridge.source.callbacks import Lookup, Publish
-from virtbridge.source.calls.batch import IN_TURN
+from virtbridge.source.calls.batch import READS_AHEAD
 from virtbridge.source.calls.errors import is_unsupported
 from virtbridge.source.calls.session import Session
 from virtbridge.source.definitions import Definitions, Fields
 from virtbridge.source.differences import Differences
 from virtbridge.source.kind_states import KindStates
-from virtbridge.source.kinds.derived import may_read_differently
+from virtbridge.source.kinds.derived_events import xml_may_differ
 from virtbridge.source.kinds.row import Handle, KindRow
 from virtbridge.source.kinds.table import KINDS
 from virtbridge.source.listing import (
@@ -35,8 +35,8 @@ from virtbridge.source.listing import (
     fetch_other_flags,
     fetch_poll_listing,
 )
-from virtbridge.source.newer import Newer
-from virtbridge.source.on_demand_records import Depth, OnDemandRecords, is_parent_gone
+from virtbridge.source.newer_keys import NewerKeys
+from virtbridge.source.on_demand_records import OnDemandRecords, Selection, is_parent_removed
 from virtbridge.source.reread_turns import RereadTurns
 from virtbridge.tasks import all_in_turn
 
@@ -50,7 +50,7 @@ class Refresher:
         publish: Publish,
         lookup: Lookup,
         states: KindStates,
-        newer: Newer,
+        newer: NewerKeys,
         definitions: Definitions,
     ) -> None:
         self._session = session
@@ -102,22 +102,22 @@ class Refresher:
             self._states.note_listed(row.kind)
             return unread
 
-    async def poll_kind(self, row: KindRow, wanted: Callable[[], bool]) -> list[Key]:
-        """The same from the listing of a poll, and from more only where that shows a difference. wanted:
+    async def poll_kind(self, row: KindRow, goes_on: Callable[[], bool]) -> list[Key]:
+        """The same from the listing of a poll, and from more only where that shows a difference. goes_on:
         asked before each step.
         """
         with self._newer.since_now() as newer:
             listed = await fetch_poll_listing(self._session, row, self._lookup)
             changed = await listed.changed(self._session.name, self._lookup)
             missing = {key.id for key in self.keys(row.kind)} - listed.handles.keys()
-            if not missing and not any(may_read_differently(*pair) for pair in changed.values()):
+            if not missing and not any(xml_may_differ(*pair) for pair in changed.values()):
                 states = {key: pair for key, pair in changed.items() if key not in newer}
                 self._differences.publish_states(states)
                 return []
-            if not wanted():
+            if not goes_on():
                 return []
             listed, there = await fetch_other_flags(self._session, listed, bool(missing))
-            if not wanted():
+            if not goes_on():
                 return []
             appeared = await self._read_appeared(listed)
             newer.update(self._key(row.kind, key_id) for key_id in missing.intersection(there))
@@ -135,11 +135,11 @@ class Refresher:
             try:
                 return key.id, await self._definitions.read(key, handle)
             except BridgeError as error:  # one that cannot be read does not spoil the listing
-                return key.id, None if error.code == row.gone else {}
+                return key.id, None if error.code == row.not_found_code else {}
 
         keys = {self._key(row.kind, key_id): handle for key_id, handle in listed.handles.items()}
         new = [each for each in keys.items() if self._lookup(each[0]) is None]
-        return dict(await all_in_turn((read(*each) for each in new), IN_TURN))
+        return dict(await all_in_turn((read(*each) for each in new), READS_AHEAD))
 
     # -- kinds that are read on demand ---------------------------------------------------------------------
 
@@ -149,20 +149,20 @@ class Refresher:
         """
         row = KINDS[kind]
         in_turn = None if everything else frozenset(self._reread_turns.take(kind, self._known(kind)))
-        depth = Depth(in_turn)
+        selection = Selection(in_turn)
         try:
             if about.kind is not Kind.CONNECTION:
-                await self._load_scope(row, self.handle(about), depth)
+                await self._load_scope(row, self.handle(about), selection)
             elif row.parent is not None:
-                await self._load_all_children(row, depth)
+                await self._load_all_children(row, selection)
             else:
-                await self._load_scope(row, None, depth)
+                await self._load_scope(row, None, selection)
         except BridgeError as error:
             if is_unsupported(error) and about.kind is Kind.CONNECTION and kind in self._states.on_demand:
                 self._states.note_missing(kind)
             raise
-        self._publish([Patch(key, {"stale": False}) for key in depth.recovered])
-        return not depth.left_out
+        self._publish([Patch(key, {"stale": False}) for key in selection.recovered])
+        return not selection.left_out
 
     def _known(self, kind: Kind) -> Iterator[Key]:
         """All there are in this session, in however many objects they are."""
@@ -170,7 +170,7 @@ class Refresher:
         scopes = ((scope.parent, ids) for scope, ids in self._listed.items() if scope.kind is kind)
         return (Key(name, kind, key_id, parent) for parent, ids in scopes for key_id in ids)
 
-    async def _load_all_children(self, row: KindRow, depth: Depth) -> None:
+    async def _load_all_children(self, row: KindRow, selection: Selection) -> None:
         """Of the objects that may hold any; those of all others are gone."""
         reading = next(self._readings)
         parents = {key.id: self._session.handles[key] for key in self.keys(PARENT_KIND[row.kind])}
@@ -178,15 +178,15 @@ class Refresher:
         for scope in [each for each in self._listed if each.kind is row.kind and each.parent not in parents]:
             del self._listed[scope]
         empty = [self._scope(row.kind, parent) for parent in parents.keys() - holders.keys()]
-        if depth.in_turn is not None:  # else there is nothing to say of them, every few seconds
+        if selection.in_turn is not None:  # else there is nothing to say of them, every few seconds
             empty = [scope for scope in empty if self._listed.get(scope, ("unknown",))]
         async with self._publishing:
             empty = [scope for scope in empty if self._is_newest(scope, reading, ())]
             self._differences.publish_none(empty)
             for scope in empty:
                 self._publish_left_out(scope, {})
-        jobs = (self._load_if_there(row, handle, depth) for handle in holders.values())
-        await all_in_turn(jobs, min(IN_TURN, len(holders)))
+        jobs = (self._load_if_there(row, handle, selection) for handle in holders.values())
+        await all_in_turn(jobs, min(READS_AHEAD, len(holders)))
 
     async def _holders(self, row: KindRow, parents: Mapping[str, Handle]) -> Mapping[str, Handle]:
         """The objects that may hold any; all that are known where the driver cannot select them."""
@@ -199,21 +199,21 @@ class Refresher:
                 raise
             return parents
 
-    async def _load_if_there(self, row: KindRow, parent: Handle, depth: Depth) -> None:
+    async def _load_if_there(self, row: KindRow, parent: Handle, selection: Selection) -> None:
         try:
-            await self._load_scope(row, parent, depth)
+            await self._load_scope(row, parent, selection)
         except BridgeError as error:
-            if not is_parent_gone(row, error):
+            if not is_parent_removed(row, error):
                 raise
 
-    async def _load_scope(self, row: KindRow, parent: Handle | None, depth: Depth) -> None:
+    async def _load_scope(self, row: KindRow, parent: Handle | None, selection: Selection) -> None:
         """parent: None for the connection."""
         reading = next(self._readings)
         scope = self._scope(row.kind, parent.id if parent else "")
         with self._while_active(scope) as check:
             listed = await fetch_listing(self._session, row, parent)
             self._definitions.note_unnamed(scope, listed.unnamed)
-            records = await self._records.read(scope, parent, listed, self._listed.get(scope, ()), depth)
+            records = await self._records.read(scope, parent, listed, self._listed.get(scope, ()), selection)
             async with self._publishing:
                 check()
                 if self._is_newest(scope, reading, frozenset(listed.handles)):  # no handle is kept

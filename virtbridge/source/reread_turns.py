@@ -9,8 +9,8 @@ from typing import Any
 
 from virtbridge.model.keys import Key, Kind
 
-SHARE = 64  # of so many objects one is read again each time, and of any number at least SHARE_MIN
-SHARE_MIN = 4
+ROUNDS = 64  # of so many objects one is read again each time, and of any number at least PER_ROUND_MIN
+PER_ROUND_MIN = 4
 
 
 class RereadTurns:
@@ -29,6 +29,6 @@ class RereadTurns:
 
 def next_in_turn(ids: Sequence[Any], last: Any) -> list[Any]:
     """Those that come after last in the sorted ids, and again from the start after the end."""
-    size = min(max(SHARE_MIN, len(ids) // SHARE), len(ids))
+    size = min(max(PER_ROUND_MIN, len(ids) // ROUNDS), len(ids))
     start = bisect_right(ids, last)
     return [*ids[start : start + size], *ids][:size]

@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 
 # What could not be read is tried again after this, and twice that, and so on, each at random up to twice as
 # long: a host that stalls refuses a thousand at a time. Then the audit's round robin has to find it.
-AGAIN_S, AGAIN_TIMES = 5.0, 5
+RETRY_S, RETRIES = 5.0, 5
 # When a read finds the object gone, the event that says so is on its way, or none is: of a domain that was
 # undefined by its migration libvirt only says that it stopped.
-GONE_S = 1.0
+REMOVED_S = 1.0
 _FOR_GOOD = (ErrorKind.NOT_AUTHORIZED, ErrorKind.NOT_SUPPORTED)
 
 _METHOD = "XMLDesc"  # row.read_xml of all kinds that are followed
@@ -70,7 +70,7 @@ class Rereads:
         self._running: dict[Key, _Reading] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
 
-    def want(self, key: Key, *, stale: bool = False) -> "asyncio.Future[None]":
+    def reread(self, key: Key, *, stale: bool = False) -> "asyncio.Future[None]":
         """Have the XML read; a read that has begun is followed by another. stale: do not publish that first
         one. Resolved at the end.
         """
@@ -79,16 +79,16 @@ class Rereads:
         reading = self._running.get(key)
         if reading is None:
             reading = self._begin(key)
-            self._go_on(key, reading)
+            self._start_task(key, reading)
         else:
             reading.again = True
             reading.stale = reading.stale or stale
         return reading.over
 
-    def want_later(self, key: Key, delay_s: float) -> None:
+    def reread_later(self, key: Key, delay_s: float) -> None:
         """The same after a while, once, however often it is asked for; what is being read now is stale."""
         if key in self._running:
-            self.want(key, stale=True)
+            self.reread(key, stale=True)
         elif key not in self._timers:
             loop = asyncio.get_running_loop()
             self._timers[key] = loop.call_later(delay_s, self._due, key)
@@ -96,17 +96,17 @@ class Rereads:
     def is_reading(self, key: Key) -> bool:
         return key in self._running
 
-    async def read_all(self, keys: Iterable[Key], wanted: Callable[[], bool] = lambda: True) -> None:
-        """wanted: asked before each object, which is left out when it says no."""
+    async def read_all(self, keys: Iterable[Key], goes_on: Callable[[], bool] = lambda: True) -> None:
+        """goes_on: asked before each object, which is left out when it says no."""
         begun: list[Key] = []
         followed: list[asyncio.Future[None]] = []
 
         def handles() -> Iterator[tuple[Key, Handle]]:
             for key in keys:
-                if not wanted():
+                if not goes_on():
                     continue
                 if key in self._running:
-                    followed.append(self.want(key))
+                    followed.append(self.reread(key))
                 elif (handle := self._session.handles.get(key)) is not None:
                     self._begin(key).handle = handle
                     begun.append(key)
@@ -115,11 +115,11 @@ class Rereads:
         def settle(key: Key, fields: Fields, error: BridgeError | None) -> None:
             reading = self._running[key]
             if reading.again:
-                self._go_on(key, reading)
+                self._start_task(key, reading)
             elif error is not None:
                 self._failed(key, error)
             elif self._definitions.needs_completion(key, fields):
-                self._go_on(key, reading, fields)
+                self._start_task(key, reading, fields)
             else:
                 self._succeeded(key, fields)
             if reading.task is None:
@@ -149,17 +149,17 @@ class Rereads:
     def _due(self, key: Key) -> None:
         del self._timers[key]
         if key in self._failures and self._session.workers.hung() >= HUNG_LIMIT:
-            self._try_later(key)  # one more try would only be one more call that hangs
+            self._retry_later(key)  # one more try would only be one more call that hangs
         else:
-            self.want(key)
+            self.reread(key)
 
-    def _try_later(self, key: Key) -> None:
+    def _retry_later(self, key: Key) -> None:
         failures = self._failures.get(key, 0)
-        if failures >= AGAIN_TIMES:
+        if failures >= RETRIES:
             del self._failures[key]
         elif key not in self._timers:
             self._failures[key] = failures + 1
-            pause_s = AGAIN_S * 2**failures * random.uniform(1.0, 2.0)
+            pause_s = RETRY_S * 2**failures * random.uniform(1.0, 2.0)
             self._timers[key] = asyncio.get_running_loop().call_later(pause_s, self._due, key)
 
     def _begin(self, key: Key) -> _Reading:
@@ -171,7 +171,7 @@ class Rereads:
         if not reading.over.done():  # whoever waited may have been cancelled
             reading.over.set_result(None)
 
-    def _go_on(self, key: Key, reading: _Reading, fields: Fields | None = None) -> None:
+    def _start_task(self, key: Key, reading: _Reading, fields: Fields | None = None) -> None:
         reading.task = asyncio.create_task(self._run(key, reading, fields))
 
     async def _run(self, key: Key, reading: _Reading, fields: Fields | None) -> None:
@@ -207,30 +207,30 @@ class Rereads:
         self._failing = False
         if self._failures.pop(key, None) is not None and (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
-        self._show(key, fields)
+        self._publish_fields(key, fields)
 
     def _failed(self, key: Key, error: BridgeError) -> None:
         if self._session.lost.done():
             return
-        if error.code == KINDS[key.kind].gone:
-            self._found_gone(key, self._running[key].handle)
+        if error.code == KINDS[key.kind].not_found_code:
+            self._found_removed(key, self._running[key].handle)
         else:
             # A host that refuses one usually refuses a thousand: logged once.
             level = logging.DEBUG if self._failing else logging.WARNING
             log.log(level, "XML not read conn=%s kind=%s id=%s error=%s", *key[:3], str(error))
             self._failing = True
-            self._show(key, {"problem": problem_of(error)})
+            self._publish_fields(key, {"problem": problem_of(error)})
             if error.kind not in _FOR_GOOD:
-                self._try_later(key)
+                self._retry_later(key)
 
-    def _show(self, key: Key, fields: Fields) -> None:
+    def _publish_fields(self, key: Key, fields: Fields) -> None:
         if fields and key in self._session.handles:
             self._publish([Patch(key, fields)])
 
-    def _found_gone(self, key: Key, handle: Handle | None) -> None:
+    def _found_removed(self, key: Key, handle: Handle | None) -> None:
         if key not in self._timers and not self._is_polled(key.kind):
             loop = asyncio.get_running_loop()
-            self._timers[key] = loop.call_later(GONE_S, self._drop, key, handle)
+            self._timers[key] = loop.call_later(REMOVED_S, self._drop, key, handle)
 
     def _drop(self, key: Key, handle: Handle | None) -> None:
         """Unless something was heard of it since the read began, which came with another handle."""

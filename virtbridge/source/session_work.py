@@ -23,7 +23,7 @@ from virtbridge.source.host_facts import fetch_info, fetch_version
 from virtbridge.source.kind_states import KindStates
 from virtbridge.source.kinds.row import KindRow
 from virtbridge.source.kinds.table import FOLLOWED
-from virtbridge.source.newer import Newer
+from virtbridge.source.newer_keys import NewerKeys
 from virtbridge.source.refresh import Refresher
 from virtbridge.source.rereads import Rereads
 from virtbridge.tasks import all_of, end_all
@@ -32,7 +32,7 @@ LISTINGS = 4  # that a refresh makes at most, where events of what they list com
 
 
 class SessionWork:
-    """problems: of the objects that could not be read, logged once; kept by the connection. fetch_doubtful:
+    """problems: of the objects that could not be read, logged once; kept by the connection. fetch_outdated:
     gives the domains whose definition, by their bulk statistics, has changed.
     """
 
@@ -42,12 +42,12 @@ class SessionWork:
         publish: Publish,
         lookup: Lookup,
         problems: Problems,
-        fetch_doubtful: Callable[[], Coroutine[Any, Any, list[Key]]],
+        fetch_outdated: Callable[[], Coroutine[Any, Any, list[Key]]],
     ) -> None:
         self._session = session
-        self._fetch_doubtful = fetch_doubtful
+        self._fetch_outdated = fetch_outdated
         self._publish = publish
-        self.newer = Newer()
+        self.newer = NewerKeys()
         self.kinds = KindStates(session.name, self._announce)
         definitions = Definitions(session, problems)
         self._rereads = Rereads(session, definitions, publish, self.kinds.is_polled)
@@ -116,9 +116,9 @@ class SessionWork:
         async with self._one_at_a_time:
             for kind in sorted(self.kinds.event_kinds | self.kinds.polled_kinds):
                 wanted = partial(self._is_wanted, kind, is_watched)
-                if wanted() and (unread := await self._list_again(FOLLOWED[kind])) is not None:
-                    doubtful = await self._fetch_doubtful() if kind is Kind.DOMAIN else []
-                    keys = dict.fromkeys([*unread, *doubtful, *self.refresher.in_turn(kind)])
+                if wanted() and (unread := await self._relist(FOLLOWED[kind])) is not None:
+                    outdated = await self._fetch_outdated() if kind is Kind.DOMAIN else []
+                    keys = dict.fromkeys([*unread, *outdated, *self.refresher.in_turn(kind)])
                     await self._rereads.read_all(keys, wanted)
         if (failure := self.kinds.failure()) is not None:
             raise failure
@@ -137,7 +137,7 @@ class SessionWork:
                 return
             if kind not in self.kinds.failures:
                 unread = await self.refresher.poll_kind(FOLLOWED[kind], wanted)
-            elif (found := await self._list_again(FOLLOWED[kind])) is not None:
+            elif (found := await self._relist(FOLLOWED[kind])) is not None:
                 unread = found
             else:
                 failure = self.kinds.failure([kind])
@@ -155,7 +155,7 @@ class SessionWork:
         async with self._one_at_a_time:
             left = wanted
             for _ in range(LISTINGS):
-                await all_of(self._list_again(FOLLOWED[kind]) for kind in left)
+                await all_of(self._relist(FOLLOWED[kind]) for kind in left)
                 # An event says nothing of autostart, which may have changed before this refresh.
                 left = [
                     kind
@@ -170,7 +170,7 @@ class SessionWork:
         await self.follower.stop()
         await self._rereads.stop()
 
-    async def _list_again(self, row: KindRow) -> list[Key] | None:
+    async def _relist(self, row: KindRow) -> list[Key] | None:
         """The keys whose XML is to be read, of a kind that may have failed before; None when it fails now."""
         kind = row.kind
         if kind in self.kinds.failures and self._session.workers.hung() >= HUNG_LIMIT:

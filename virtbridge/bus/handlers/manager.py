@@ -25,7 +25,7 @@ from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind, connection_key, xml_root
 from virtbridge.model.macs import normal_mac
 from virtbridge.model.records import ConnectionRecord
-from virtbridge.uris import client_uri_problem
+from virtbridge.uri_checks import client_uri_problem
 
 _QUERY_MS = 5000
 _QUERY_MAX_MS = 30_000

@@ -17,8 +17,8 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.memory import end_if_exhausted, need_room
 from virtbridge.source.calls.window import LARGEST
 
-IN_TURN = 2 * LARGEST  # reads that are queued or under way
-SHORT = 16_384  # characters: two milliseconds of parsing at most
+READS_AHEAD = 2 * LARGEST  # reads that are queued or under way
+SHORT_CHARACTERS = 16_384  # characters: two milliseconds of parsing at most
 
 
 class Read(NamedTuple):
@@ -43,12 +43,12 @@ class Item:
 
     def done(self) -> bool:
         """Whether nobody waits for it any more. Any thread."""
-        return self not in self._batch.under_way
+        return self not in self._batch.in_flight
 
     def work(self) -> tuple[bool, Any]:
         """In a worker: whether it is parsed already, and the answer or its text."""
         text = self._read.call()
-        return (False, text) if len(text) <= SHORT else (True, self._read.parse(text))
+        return (False, text) if len(text) <= SHORT_CHARACTERS else (True, self._read.parse(text))
 
     def set_result(self, worked: tuple[bool, Any]) -> None:
         is_parsed, value = worked
@@ -80,7 +80,7 @@ class Batch:
         self._submit = submit
         self._settle = settle
         self._settled = 0
-        self.under_way: set[Item] = set()
+        self.in_flight: set[Item] = set()
         self._over = over
 
     async def run(self, timeout_s: float) -> None:
@@ -95,15 +95,15 @@ class Batch:
             self._over.result()
         finally:
             self._over.cancel()
-            self.under_way.clear()
+            self.in_flight.clear()
 
     def settled(self, item: Item, key: Hashable, value: Any, error: Exception | None) -> None:
-        self.under_way.discard(item)
+        self.in_flight.discard(item)
         self._settled += 1
         try:
             self._settle(key, value, error)
         finally:
-            if len(self.under_way) <= IN_TURN // 2:
+            if len(self.in_flight) <= READS_AHEAD // 2:
                 self._fill()
 
     def _fill(self) -> None:
@@ -114,10 +114,10 @@ class Batch:
         more: list[Item] = []
         for read in self._reads:
             more.append(Item(self, read))
-            self.under_way.add(more[-1])
-            if len(self.under_way) >= IN_TURN:
+            self.in_flight.add(more[-1])
+            if len(self.in_flight) >= READS_AHEAD:
                 break
         if more:
             self._submit(more)
-        elif not self.under_way:
+        elif not self.in_flight:
             self._over.set_result(None)

@@ -86,7 +86,7 @@ def is_unsupported(error: BridgeError) -> bool:
     return error.code in _UNSUPPORTED
 
 
-def lost(text: str) -> BridgeError:
+def not_connected(text: str) -> BridgeError:
     return BridgeError(ErrorKind.NOT_CONNECTED, text)
 
 

@@ -18,8 +18,8 @@ from virtbridge.source.calls.registering import guard_registrations
 
 log = logging.getLogger(__name__)
 
-BEAT_S = 5.0
-SOURCES_SAFE = 10_004_000  # of libvirt; see event_source_guard.c
+HEARTBEAT_S = 5.0
+EVENT_SOURCES_FIXED = 10_004_000  # of libvirt; see event_source_guard.c
 
 
 @cache
@@ -29,7 +29,7 @@ def install() -> None:
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     libvirt.virEventRegisterDefaultImpl()
     guard_registrations()
-    if libvirt.getVersion() < SOURCES_SAFE and not load_guard():
+    if libvirt.getVersion() < EVENT_SOURCES_FIXED and not load_guard():
         log.warning(
             "%s is missing: when a host is lost during calls, this version of libvirt may crash", LIBRARY.name
         )
@@ -38,9 +38,9 @@ def install() -> None:
 class EventLoop:
     """start and stop on the main thread; beat from any."""
 
-    def __init__(self, beat_s: float = BEAT_S) -> None:
-        self._beat_s = beat_s
-        self._beat = monotonic()
+    def __init__(self, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._heartbeat_s = heartbeat_s
+        self._last_turn_s = monotonic()
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._timer = -1
@@ -51,16 +51,16 @@ class EventLoop:
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         self._stopping = False
-        self._beat = monotonic()
-        self._timer = libvirt.virEventAddTimeout(int(self._beat_s * 1000), self._on_beat, None)
+        self._last_turn_s = monotonic()
+        self._timer = libvirt.virEventAddTimeout(int(self._heartbeat_s * 1000), self._on_heartbeat, None)
         self._thread = threading.Thread(
             target=self._run, args=(loop, self._ended), name="vb-events", daemon=True
         )
         self._thread.start()
 
-    def beat(self) -> float:
+    def last_turn_s(self) -> float:
         """Monotonic time of the loop's last turn; older than two beats means that it is stuck."""
-        return self._beat
+        return self._last_turn_s
 
     async def stop(self, timeout_s: float) -> bool:
         """Whether the thread ended in time."""
@@ -77,12 +77,12 @@ class EventLoop:
         self._thread = None
         return True
 
-    def _on_beat(self, _timer: int, _opaque: Any) -> None:
-        self._beat = monotonic()
+    def _on_heartbeat(self, _timer: int, _opaque: Any) -> None:
+        self._last_turn_s = monotonic()
 
     def _run(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]") -> None:
         while not self._stopping:
-            self._beat = monotonic()
+            self._last_turn_s = monotonic()
             try:
                 libvirt.virEventRunDefaultImpl()
             except libvirt.libvirtError as error:

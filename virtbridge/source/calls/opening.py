@@ -24,7 +24,7 @@ from virtbridge.source.calls.uris import public_uri, unattended_uri
 
 log = logging.getLogger(__name__)
 
-_AGAIN_S = 1.0  # until another attempt to get a thread
+_RETRY_S = 1.0  # until another attempt to get a thread
 HUNG_LIMIT = 4  # opens of one connection that never came back; then no more until one does
 
 _CREDENTIALS = [
@@ -130,14 +130,14 @@ class Closer:
             threading.Thread(target=self._close, args=(self._handle,), name=name, daemon=True).start()
         except RuntimeError as error:  # the system gives us no more: a handle that stays would be a leak
             log.warning("a connection is closed later conn=%s: %s", self._name, bridge_error(error).message)
-            asyncio.get_running_loop().call_later(_AGAIN_S, self._start)
+            asyncio.get_running_loop().call_later(_RETRY_S, self._start)
         else:
             self._handle = None
 
     def _close(self, handle: Any) -> None:
         for method, args in self._callbacks:
-            self._count_and(method, handle, *args)
-        left = self._count_and("close", handle)
+            self._counted_call(method, handle, *args)
+        left = self._counted_call("close", handle)
         if left:
             log.warning(
                 "something still refers to a closed connection conn=%s references=%d", self._name, left
@@ -148,7 +148,7 @@ class Closer:
         del handle
         self._inbox.post(self._finished)
 
-    def _count_and(self, method: str, handle: Any, *args: int) -> int:
+    def _counted_call(self, method: str, handle: Any, *args: int) -> int:
         self._metrics.add(f"libvirt.{method}")
         try:
             return getattr(handle, method)(*args) or 0

@@ -19,9 +19,9 @@ from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import EVENT, LIFECYCLE
+from virtbridge.model.enum_names import name_of
 from virtbridge.model.keys import Key, Kind
-from virtbridge.model.names import name_of
-from virtbridge.source.calls.errors import is_unsupported, lost
+from virtbridge.source.calls.errors import is_unsupported, not_connected
 from virtbridge.source.calls.inbox import Inbox
 from virtbridge.source.calls.opening import Closer
 from virtbridge.source.calls.workers import Workers
@@ -43,7 +43,7 @@ END_S = 2.0  # for each of deregistering and closing, as the host may hang
 # (CVE-2024-4418). A socket that is lost does so rarely, once in about a thousand times, and
 # event_source_guard.c prevents it; where that is missing, keepalive would do it nearly every time. So we ask
 # a silent host ourselves, and close nothing while calls wait.
-KEEPALIVE_SAFE = 10_004_000
+KEEPALIVE_FIXED = 10_004_000
 
 _CLOSE_TEXTS = {
     "error": "the connection failed",
@@ -53,7 +53,7 @@ _CLOSE_TEXTS = {
 }
 
 
-class Happening(NamedTuple):
+class LibvirtEvent(NamedTuple):
     """One event, as plain values and the handle that came with it."""
 
     kind: Kind
@@ -67,7 +67,7 @@ class Happening(NamedTuple):
 
 
 class Session:
-    """lost: resolved with the reason when the host is gone. on_happening: told of each event, in libvirt's
+    """lost: resolved with the reason when the host is gone. on_event: told of each event, in libvirt's
     order.
     """
 
@@ -83,12 +83,12 @@ class Session:
         self._raw = raw
         self._inbox = inbox
         self._metrics = metrics
-        self.on_happening: Callable[[Happening], None] = lambda _happening: None
+        self.on_event: Callable[[LibvirtEvent], None] = lambda _event: None
         self._callbacks: list[tuple[str, tuple[int, ...]]] = []
         self._registered: dict[tuple[str, int], bool] = {}  # False while libvirt is at it
         self._ended = False
         self._closer: Closer | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._keepalive: asyncio.Task[None] | None = None
         self.lost: asyncio.Future[BridgeError] = asyncio.get_running_loop().create_future()
         self.workers = Workers(
             config.name, inbox, metrics, timeout_s, alive=lambda: raw.isAlive() == 1, on_lost=self._lose
@@ -112,26 +112,26 @@ class Session:
         then: Callable[[Any], T] | None = None,
         timeout_s: float | None = None,
         urgent: bool = False,
-        over: Callable[[], None] | None = None,
+        on_returned: Callable[[], None] | None = None,
     ) -> Any:
         """A method of any libvirt object of this connection, in a worker. over: told there when libvirt has
         returned, however late.
         """
         if self._ended:
-            raise lost("the connection was closed")
+            raise not_connected("the connection was closed")
         method = getattr(target, name)
 
         def function() -> Any:
             try:
                 result = method(*args)
             finally:
-                if over:
-                    over()
+                if on_returned:
+                    on_returned()
             return then(result) if then else result
 
         return await self.workers.call(name, function, short=short, urgent=urgent, timeout_s=timeout_s)
 
-    def counted(self, target: Any, name: str, *args: Any) -> Any:
+    def call_from_worker(self, target: Any, name: str, *args: Any) -> Any:
         """In a worker that is at work on a call: one more call. Raises libvirtError."""
         self._metrics.add(f"libvirt.{name}")
         return getattr(target, name)(*args)
@@ -181,14 +181,14 @@ class Session:
         interval_s, count = config.keepalive_interval_s, config.keepalive_count
         if interval_s <= 0:
             return False
-        ours = libvirt.getVersion() < KEEPALIVE_SAFE
+        ours = libvirt.getVersion() < KEEPALIVE_FIXED
         interval = 0 if ours else interval_s
         supported = await self._if_supported(self.call("setKeepAlive", interval, count, short=True))
         if supported and ours:
-            self._keeper = asyncio.create_task(self._keep_asking(interval_s, count))
+            self._keepalive = asyncio.create_task(self._probe_silent_host(interval_s, count))
         return supported
 
-    async def _keep_asking(self, interval_s: float, count: int) -> None:
+    async def _probe_silent_host(self, interval_s: float, count: int) -> None:
         """Ask something small when the host has been silent, and take it for lost when it stays so."""
         method = self._raw.getLibVersion
         while not self.lost.done():
@@ -197,7 +197,7 @@ class Session:
             if monotonic() - self.workers.answered_at < interval_s:
                 continue
             if not await self.workers.probe("getLibVersion", method, interval_s * count):
-                self._lose(lost(_CLOSE_TEXTS["keepalive"]))
+                self._lose(not_connected(_CLOSE_TEXTS["keepalive"]))
 
     async def _register_close(self) -> bool:
         keep = partial(self._keep_callback, "unregisterCloseCallback")
@@ -233,7 +233,7 @@ class Session:
                 raise BridgeError(ErrorKind.TIMEOUT, f"{events.register} has not come back yet")
             return
         if self._ended:
-            raise lost("the connection was closed")
+            raise not_connected("the connection was closed")
         method = getattr(self._raw, events.register)
 
         def register() -> None:
@@ -267,8 +267,8 @@ class Session:
     ) -> None:
         try:
             words = events.words(event, detail)
-            happening = Happening(row.kind, events, row.handle_of(raw), LIFECYCLE, words)
-            self._inbox.post(self._happened, happening)
+            received = LibvirtEvent(row.kind, events, row.handle_of(raw), LIFECYCLE, words)
+            self._inbox.post(self._deliver, received)
         except Exception:
             log.exception("a lifecycle event was lost conn=%s kind=%s", self.name, row.kind)
 
@@ -277,25 +277,26 @@ class Session:
     ) -> None:
         try:
             details = event.decode(args[:-1])
-            happening = Happening(
+            received = LibvirtEvent(
                 row.kind, events, row.handle_of(raw), EVENT, (event.name, details), event.row.rereads
             )
-            self._inbox.post(self._happened, happening)
+            self._inbox.post(self._deliver, received)
         except Exception:
             log.exception("an event was lost conn=%s event=%s", self.name, event.name)
 
     def closed(self, reason: int) -> None:
         word = name_of(CLOSE_REASON, reason)
-        self._inbox.post(self._lose, lost(_CLOSE_TEXTS.get(word, f"the connection was closed ({word})")))
+        text = _CLOSE_TEXTS.get(word, f"the connection was closed ({word})")
+        self._inbox.post(self._lose, not_connected(text))
 
     # main thread again
 
-    def _happened(self, happening: Happening) -> None:
+    def _deliver(self, event: LibvirtEvent) -> None:
         if self._ended:
             return
-        lifecycle = happening.member == LIFECYCLE
-        self._metrics.add(f"event.{'lifecycle' if lifecycle else happening.args[0]}")
-        self.on_happening(happening)
+        lifecycle = event.member == LIFECYCLE
+        self._metrics.add(f"event.{'lifecycle' if lifecycle else event.args[0]}")
+        self.on_event(event)
 
     def _lose(self, error: BridgeError) -> None:
         if not self.lost.done():
@@ -305,8 +306,8 @@ class Session:
         """Deregister, then close, in that order and bounded; what hangs is left to its own threads."""
         if self._ended:
             return
-        if self._keeper is not None:
-            await end_all([self._keeper])
+        if self._keepalive is not None:
+            await end_all([self._keepalive])
         if not self.lost.done():
             await self._deregister()
         self._ended = True
@@ -314,7 +315,7 @@ class Session:
         self._closer = closer = Closer(self.name, self._inbox, self._metrics, self._raw, self._callbacks)
         self._raw = None
         # A call keeps no reference to libvirt's connection: closing would free it under those that still run.
-        self.workers.abandon(over=closer.start)
+        self.workers.abandon(on_ended=closer.start)
         await asyncio.wait([closer.done], timeout=END_S)
 
     def hangs(self) -> bool:

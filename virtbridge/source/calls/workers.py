@@ -3,7 +3,7 @@
 A group belongs to one opened connection and is given up with it: a host that hangs holds up these threads,
 never the process's end nor another connection, as they are daemon threads of our own. Short reads go through
 the adaptive window, in which single ones and those of a batch take turns; everything else goes through a
-narrow lane. Must not know what a call means. Threads: `call` and `abandon` on the main thread; the workers
+narrow queue. Must not know what a call means. Threads: `call` and `abandon` on the main thread; the workers
 `vb-<name>-N` share one condition's lock.
 """
 
@@ -22,7 +22,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.memory import end_if_exhausted, need_room
 from virtbridge.metrics import Metrics
 from virtbridge.source.calls.batch import Batch, Item, Read, Settle
-from virtbridge.source.calls.errors import MAYBE_LOST, bridge_error, lost
+from virtbridge.source.calls.errors import MAYBE_LOST, bridge_error, not_connected
 from virtbridge.source.calls.inbox import Inbox
 from virtbridge.source.calls.window import Window
 
@@ -75,11 +75,11 @@ class Workers:
         self._running: set[_Job] = set()
         self._threads = 0
         self._idle = 0
-        self._numbers = 0
+        self._threads_started = 0
         self._ended = False
-        self._over: Callable[[], None] = lambda: None
+        self._on_ended: Callable[[], None] = lambda: None
         self.answered_at = monotonic()
-        self._open: set[asyncio.Future[Any]] = set()
+        self._answers: set[asyncio.Future[Any]] = set()
         self.window = Window()
 
     def waiting(self) -> int:
@@ -108,8 +108,8 @@ class Workers:
         while it runs there is room for one slow call less. Raises BridgeError; Timeout after timeout_s, when
         the call itself still runs and its thread stays busy with it.
         """
-        lane = self._urgent if urgent else self._short if short else self._slow
-        return cast(T, await self._wait(name, function, lane, short, f"libvirt.{name}", timeout_s))
+        queue = self._urgent if urgent else self._short if short else self._slow
+        return cast(T, await self._wait(name, function, queue, short, f"libvirt.{name}", timeout_s))
 
     async def read_many(self, name: str, reads: Iterator[Read], settle: Settle) -> None:
         """Short reads, as many as there are, all counted under this name; see batch.py. settle: told each
@@ -121,11 +121,11 @@ class Workers:
             self._submit([_Job(name, item.work, item, True, counter) for item in items], self._batch)
 
         over = self._answer()
-        self._open.add(over)
+        self._answers.add(over)
         try:
             await Batch(reads, submit, settle, over).run(self._timeout_s)
         finally:
-            self._open.discard(over)
+            self._answers.discard(over)
 
     async def probe(self, name: str, function: Callable[[], T], timeout_s: float) -> bool:
         """Whether the host answered this call, or any other meanwhile; it waits behind nothing here."""
@@ -138,60 +138,60 @@ class Workers:
 
     def _answer(self) -> "asyncio.Future[Any]":
         if self._ended:
-            raise lost("the connection was closed")
+            raise not_connected("the connection was closed")
         return asyncio.get_running_loop().create_future()
 
     async def _wait(
         self,
         name: str,
         function: Callable[[], Any],
-        lane: deque[_Job],
+        queue: deque[_Job],
         short: bool,
         counter: str,
         timeout_s: float | None,
     ) -> Any:
         """A job's parts: a frame with the job would stand in the traceback that the job's answer keeps."""
         answer = self._answer()
-        self._open.add(answer)
+        self._answers.add(answer)
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                self._submit([_Job(name, function, answer, short, counter)], lane)
+                self._submit([_Job(name, function, answer, short, counter)], queue)
                 return await answer
         except TimeoutError:
             raise BridgeError(ErrorKind.TIMEOUT, f"libvirt did not answer within {limit_s:g} s") from None
         finally:
-            self._open.discard(answer)
+            self._answers.discard(answer)
             answer.cancel()  # nobody waits for it any more, wherever it is
             # An error's traceback holds this frame, and the answer the error: left to the garbage collector,
             # that circle would keep a handle, and through it the connection, long after the end.
             del answer, function
 
-    def abandon(self, over: Callable[[], None] = lambda: None) -> None:
+    def abandon(self, on_ended: Callable[[], None] = lambda: None) -> None:
         """Let everyone who waits go with NotConnected, and the threads end as soon as libvirt lets them.
 
         over: called on the main thread when the last of them has, and its answer was dealt with.
         """
         with self._changed:
             self._ended = True
-            self._over = over
+            self._on_ended = on_ended
             self._short.clear()
             self._batch.clear()
             self._slow.clear()
             self._urgent.clear()
             self._changed.notify_all()
-            self._tell_if_over()
-        for answer in self._open:
+            self._post_if_ended()
+        for answer in self._answers:
             if not answer.done():
-                answer.set_exception(lost("the connection was closed"))
+                answer.set_exception(not_connected("the connection was closed"))
 
-    def _submit(self, jobs: Sequence[_Job], lane: deque[_Job]) -> None:
+    def _submit(self, jobs: Sequence[_Job], queue: deque[_Job]) -> None:
         """One thread is started or woken; it does so for the next."""
         with self._changed:
-            lane.extend(jobs)
-            self._another_thread()
+            queue.extend(jobs)
+            self._wake_or_start_thread()
 
-    def _another_thread(self) -> None:
+    def _wake_or_start_thread(self) -> None:
         if self._idle:
             self._changed.notify()
         elif self._urgent or self._threads < self.window.size + SLOW_LIMIT:
@@ -199,8 +199,8 @@ class Workers:
 
     def _start_thread(self) -> None:
         self._threads += 1
-        self._numbers += 1
-        name = f"vb-{self._name}-{self._numbers % 1000}"
+        self._threads_started += 1
+        name = f"vb-{self._name}-{self._threads_started % 1000}"
         need_room()
         try:
             threading.Thread(target=self._work, name=name, daemon=True).start()
@@ -247,7 +247,7 @@ class Workers:
                     # One submit starts or wakes one thread; where the window has grown since, there is work
                     # for more.
                     if self._has_work():
-                        self._another_thread()
+                        self._wake_or_start_thread()
                     return job
                 self._idle += 1
                 woken = self._changed.wait(IDLE_S)
@@ -255,7 +255,7 @@ class Workers:
                 if not woken and not self._has_work():
                     break
             self._threads -= 1
-            self._tell_if_over()
+            self._post_if_ended()
             return None
 
     def _has_work(self) -> bool:
@@ -299,9 +299,9 @@ class Workers:
             else:
                 self._slow_running -= 1
 
-    def _tell_if_over(self) -> None:
+    def _post_if_ended(self) -> None:
         if self._ended and not self._threads:
-            self._inbox.post(self._over)
+            self._inbox.post(self._on_ended)
 
 
 def _answer(answer: "asyncio.Future[Any] | Item", value: Any) -> None:

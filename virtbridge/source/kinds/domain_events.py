@@ -6,7 +6,7 @@ Source: virDomainEventID and the callback types in libvirt/libvirt-domain.h.
 from collections.abc import Mapping
 from typing import Any
 
-from virtbridge.model.names import name_of
+from virtbridge.model.enum_names import name_of
 from virtbridge.source.kinds.enums import CONSTANTS, table
 from virtbridge.source.kinds.events import (
     METADATA,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from virtbridge.model.records import DomainRecord
-from virtbridge.source.kinds.outcomes import MANAGED_SAVE, STATE, Outcome, asks_autostart
+from virtbridge.source.kinds.outcomes import MANAGED_SAVE, STATE, Outcome, autostart_getter
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Effect:
     undefined: bool = False
     # As an Outcome's.
     rereads: bool = False
-    asks: frozenset[str] = frozenset()
+    getters: frozenset[str] = frozenset()
 
 
 def _started(reason: str, reason_if_same: str = "") -> Effect:
@@ -40,8 +40,8 @@ def _started(reason: str, reason_if_same: str = "") -> Effect:
     return Effect("running", reason, reason_if_same, has_managed_save=False, rereads=True)
 
 
-def _stopped(reason: str, reason_if_active: str = "", *, asks: frozenset[str] = frozenset()) -> Effect:
-    return Effect("shutoff", reason, reason_if_active=reason_if_active, rereads=True, asks=asks)
+def _stopped(reason: str, reason_if_active: str = "", *, getters: frozenset[str] = frozenset()) -> Effect:
+    return Effect("shutoff", reason, reason_if_active=reason_if_active, rereads=True, getters=getters)
 
 
 _DEFINED = Effect(persistent=True, rereads=True)
@@ -68,13 +68,13 @@ _EFFECTS: Mapping[tuple[str, str], Effect] = {
     ("suspended", "watchdog"): Effect("paused", "watchdog"),
     ("suspended", "restored"): Effect("paused", "migration"),  # restoring is an incoming migration to QEMU
     # One that was off, started paused, is paused by its user, in the same words.
-    ("suspended", "from-snapshot"): Effect("paused", "from-snapshot", asks=STATE),
+    ("suspended", "from-snapshot"): Effect("paused", "from-snapshot", getters=STATE),
     ("suspended", "api-error"): Effect("paused", "unknown"),
     ("suspended", "postcopy"): Effect("paused", "postcopy"),
     ("suspended", "postcopy-failed"): Effect("paused", "postcopy-failed"),
     ("resumed", "unpaused"): Effect("running", "unpaused"),
     # It has arrived; or stays, as the migration was cancelled.
-    ("resumed", "migrated"): Effect("running", "migrated", asks=STATE),
+    ("resumed", "migrated"): Effect("running", "migrated", getters=STATE),
     # Also sent after `started` with `restored`, whose reason stays.
     ("resumed", "from-snapshot"): Effect("running", "from-snapshot", keeps_reason=True),
     ("resumed", "postcopy"): Effect("running", "postcopy"),
@@ -84,7 +84,7 @@ _EFFECTS: Mapping[tuple[str, str], Effect] = {
     ("stopped", "crashed"): _stopped("crashed"),
     ("stopped", "migrated"): _stopped("migrated"),
     # A managed save and a save to a file send the same event.
-    ("stopped", "saved"): _stopped("saved", asks=MANAGED_SAVE),
+    ("stopped", "saved"): _stopped("saved", getters=MANAGED_SAVE),
     # A QEMU that went away by itself; the event is made before libvirt takes the id back.
     ("stopped", "failed"): _stopped("failed", reason_if_active="crashed"),
     ("stopped", "from-snapshot"): _stopped("from-snapshot"),
@@ -133,18 +133,18 @@ def domain_outcome(known: DomainRecord, event: str, detail: str, name: str, doma
     if effect.renamed:
         fields["name"] = name
     removed = False
-    asks = effect.asks
+    getters = effect.getters
     # `started` comes before QEMU was asked for its disks, channels and balloon; one of these comes after.
     rereads = effect.rereads or (known.state_reason == "restored" and event in ("resumed", "suspended"))
     if effect.undefined:  # an active one stays, as transient
         fields["persistent"] = False
         removed = not active
-        asks = asks_autostart(known)
+        getters = autostart_getter(known)
     elif effect.state == "shutoff":
         removed = not known.persistent
     elif effect.state == "running" and known.active and "crashed" in (known.state, known.state_reason):
-        asks = STATE  # restarted by libvirt, or resumed by its user
-    return Outcome(fields, removed, rereads and not removed, frozenset() if removed else asks)
+        getters = STATE  # restarted by libvirt, or resumed by its user
+    return Outcome(fields, removed, rereads and not removed, frozenset() if removed else getters)
 
 
 def _reason(effect: Effect, known: DomainRecord, active: bool) -> str:

@@ -1,14 +1,14 @@
 """libvirt's enumerations as tables from value to the contract's word, from whatever libvirt is installed.
 
 Tables only. Where one prefix covers several enumerations the others are excluded by the beginnings of their
-words; a value that is not in a table travels as its number (model.names.name_of).
+words; a value that is not in a table travels as its number (model.enum_names.name_of).
 """
 
 from collections.abc import Mapping
 
 import libvirt
 
-from virtbridge.model.names import enum_names, name_of
+from virtbridge.model.enum_names import enum_names, name_of
 
 CONSTANTS: Mapping[str, object] = vars(libvirt)
 Table = Mapping[int, str]

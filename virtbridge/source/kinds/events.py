@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from virtbridge.model.names import enum_names, name_of
+from virtbridge.model.enum_names import enum_names, name_of
 from virtbridge.source.kinds.enums import CONSTANTS, Table, table
 
 Details = Mapping[str, Any]

@@ -21,12 +21,12 @@ class Outcome(NamedTuple):
     removed: bool = False
     # Whether the XML may differ now.
     rereads: bool = False
-    # The methods of the handle that answer what neither the event nor the XML shows (FIELDS_BY_METHOD).
-    asks: frozenset[str] = frozenset()
+    # The methods of the handle that answer what neither the event nor the XML shows (FIELDS_BY_GETTER).
+    getters: frozenset[str] = frozenset()
 
 
 # The methods that an outcome may ask for, and the record's fields by their answers.
-FIELDS_BY_METHOD: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+FIELDS_BY_GETTER: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "autostart": lambda answer: {"autostart": bool(answer)},
     "hasManagedSaveImage": lambda answer: {"has_managed_save": bool(answer)},
     "state": lambda answer: dict(zip(("state", "state_reason"), enums.state_words(*answer), strict=True)),
@@ -44,11 +44,11 @@ def defined_outcome(effects: DefinedEffects, known: Defined, event: str, name: s
     effect: Mapping[str, Any] = effects.get(event, {})
     after = replace(known, name=name, **effect)
     removed = bool(effect) and not after.active and not after.persistent
-    asks = asks_autostart(after) if event == "undefined" and not removed else frozenset()
-    return Outcome({**effect, "name": name}, removed, rereads=not removed, asks=asks)
+    getters = autostart_getter(after) if event == "undefined" and not removed else frozenset()
+    return Outcome({**effect, "name": name}, removed, rereads=not removed, getters=getters)
 
 
-def asks_autostart(known: Any) -> frozenset[str]:
+def autostart_getter(known: Any) -> frozenset[str]:
     """Whether an object that is undefined and runs on still starts by itself has to be asked: QEMU's driver
     takes its autostart away, the test driver leaves it.
     """

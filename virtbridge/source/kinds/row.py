@@ -57,7 +57,7 @@ class Parent:
     # Completes the records of one parent once all of them are known.
     finish: Callable[[Records], Records] = lambda records: records
     # Whether a definition can no longer be as it was read, now that the parent holds these ids.
-    is_doubtful: Callable[[Any, Collection[str]], bool] = lambda _definition, _ids: False
+    may_be_outdated: Callable[[Any, Collection[str]], bool] = lambda _definition, _ids: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class KindRow:
     # The object's method that gives its XML.
     read_xml: str
     # libvirt's code of a call on an object that does not exist any more.
-    gone: int
+    not_found_code: int
     # The definition in an object's XML, and the record that holds it.
     parse: Callable[[str], Any]
     record: Callable[..., Any]
@@ -91,7 +91,7 @@ class KindRow:
     bulk_states: bool = False
     # What neither listing nor XML shows of an object with this definition: record field to the yes-or-no
     # method of the handle, one call each beside the XML.
-    asks: Callable[[Any], Mapping[str, str]] = lambda _definition: {}
+    getters: Callable[[Any], Mapping[str, str]] = lambda _definition: {}
     # None: libvirt announces nothing, on any driver. Such objects are read on demand (model.keys.ON_DEMAND).
     events: Events | None = None
     # None: the objects stand by themselves.

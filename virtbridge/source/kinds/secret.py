@@ -9,9 +9,9 @@ from virtbridge.model.records import SecretRecord
 from virtbridge.model.secret import parse_secret
 from virtbridge.source.kinds.enums import SECRET_EVENT, SECRET_EVENT_DETAIL
 from virtbridge.source.kinds.events import EventRow, event_specs
+from virtbridge.source.kinds.lifecycle_words import lifecycle_words
 from virtbridge.source.kinds.outcomes import Outcome
 from virtbridge.source.kinds.row import Events, Handle, KindRow
-from virtbridge.source.kinds.words import lifecycle_words
 
 EVENTS = event_specs("VIR_SECRET_EVENT_ID_", {"VALUE_CHANGED": EventRow("value-changed", ())})
 
@@ -33,7 +33,7 @@ ROW = KindRow(
     name_of=libvirt.virSecret.usageID,
     look_up="secretLookupByUUIDString",
     read_xml="XMLDesc",
-    gone=libvirt.VIR_ERR_NO_SECRET,
+    not_found_code=libvirt.VIR_ERR_NO_SECRET,
     parse=parse_secret,
     record=SecretRecord,
     id_field="uuid",

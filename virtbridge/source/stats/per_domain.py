@@ -54,7 +54,7 @@ class PerDomain:
         _state, maximum, memory, vcpus, cpu_time = info
         numbers: Numbers = {}
         if "state" in groups:
-            numbers["state.state"], numbers["state.reason"] = self._session.counted(raw, "state")
+            numbers["state.state"], numbers["state.reason"] = self._session.call_from_worker(raw, "state")
         if "vcpu" in groups:
             numbers |= {"vcpu.current": vcpus, "vcpu.maximum": record.definition.vcpus_maximum or vcpus}
         if "balloon" in groups:
@@ -83,7 +83,7 @@ class PerDomain:
         if method in self._lacking:
             return None
         try:
-            return self._session.counted(raw, method, *args)
+            return self._session.call_from_worker(raw, method, *args)
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
                 self._lacking.add(method)

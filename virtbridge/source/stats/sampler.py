@@ -44,8 +44,8 @@ DEADLINE_FACTOR = 3  # of what the last good call took, on a slow or a large hos
 DEADLINE_MOST_S = 10.0
 PAUSE_MAX_S = 0.1
 _SINGLE = "single"  # what pauses: samples of single domains, whichever they are
-SINGLES_AT_A_TIME = 8  # domains, where there are no bulk statistics
-LOOKS_AT_A_TIME = 64  # at guests' monitors
+DOMAINS_AT_A_TIME = 8  # domains, where there are no bulk statistics
+PROBES_AT_A_TIME = 64  # at guests' monitors
 STUCK_MS = 300  # in one monitor command: then the guest's emulator does not answer
 
 _ACTIVE = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
@@ -64,7 +64,7 @@ class _Call:
     ended_ns: int = 0
     given_up: bool = False
 
-    def over(self) -> None:
+    def returned(self) -> None:
         self.ended_ns = monotonic_ns()
 
     @property
@@ -138,16 +138,16 @@ class Sampler:
         self._least_s = deadline_s
         self._usual_s = 0.0
         self._tracks = _Tracks()
-        self._single = PerDomain(session, deadline_s)
+        self._per_domain = PerDomain(session, deadline_s)
         self._hanging: list[_Call] = []
         self._stuck: frozenset[str] = frozenset()
-        self._looked_at: list[_Call] = []  # what hung when stuck guests were last looked for
+        self._probed_for: list[_Call] = []  # what hung when stuck guests were last looked for
         self._late = 0  # calls ever given up
         self._bulk = True
         self._chunks = False
         self._limited = False
         self._one_at_a_time = asyncio.Lock()
-        self._singles = asyncio.Lock()
+        self._one_domain_at_a_time = asyncio.Lock()
         self._pauses = Pauses(1, PAUSE_MAX_S)  # between samples of single domains
 
     async def sample(self, groups: frozenset[str], only: str | None = None) -> Samples:
@@ -157,49 +157,49 @@ class Sampler:
         the last one took, and a sample of all never waits for more than two of them.
         """
         if only is None:
-            return await self._sample_but_stuck(groups)
-        async with self._singles:
-            await self._pauses.over(_SINGLE)
+            return await self._sample_without_stuck(groups)
+        async with self._one_domain_at_a_time:
+            await self._pauses.wait(_SINGLE)
             began = monotonic()
             try:
-                return await self._sample_but_stuck(groups, only)
+                return await self._sample_without_stuck(groups, only)
             finally:
                 self._pauses.begin(_SINGLE, monotonic() - began)
 
     async def sample_in_bulk(self, groups: frozenset[str]) -> Samples:
         """Likewise of each active domain; none where that would cost calls for each of them."""
-        return await self._sample_but_stuck(groups, singles=False)
+        return await self._sample_without_stuck(groups, per_domain=False)
 
-    async def _sample_but_stuck(
-        self, groups: frozenset[str], only: str | None = None, *, singles: bool = True
+    async def _sample_without_stuck(
+        self, groups: frozenset[str], only: str | None = None, *, per_domain: bool = True
     ) -> Samples:
         for attempt in range(HANGING_LIMIT + 1):
             async with self._one_at_a_time:  # how many calls may hang is only known when none is under way
-                await self._learn_host()
-                self._collect()
+                await self._fetch_host_cpus()
+                self._drop_returned()
                 if len(self._hanging) > HANGING_LIMIT:
                     raise BridgeError(
                         ErrorKind.TIMEOUT, "the host does not answer what needs no guest either"
                     )
-                await self._look_for_stuck()
+                await self._find_stuck()
                 late = self._late
                 try:
-                    return await self._sample(self._askable(groups), only, singles)
+                    return await self._sample(self._askable(groups), only, per_domain)
                 except BridgeError:
                     # One more guest is stuck: now that a call of ours hangs on it, it is left out.
                     if self._late == late or attempt == HANGING_LIMIT:
                         raise
         raise AssertionError  # the last attempt has returned or raised
 
-    async def _sample(self, groups: frozenset[str], only: str | None, singles: bool) -> Samples:
+    async def _sample(self, groups: frozenset[str], only: str | None, per_domain: bool) -> Samples:
         handles = self._handles(only) if only is not None or self._chunks else None
         if only is not None and not handles:
             raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"{self._session.name} has no domain {only}")
         answer = await self._fetch(groups, handles)
-        if answer is None and not singles:
+        if answer is None and not per_domain:
             return {}
         if answer is None:
-            answer = await self._fetch_singles(groups, handles or self._handles(None))
+            answer = await self._fetch_per_domain(groups, handles or self._handles(None))
         if only is None:
             self._tracks.keep(answer)
         return answer
@@ -217,7 +217,7 @@ class Sampler:
         record = self._lookup(Key(self._session.name, Kind.DOMAIN, handle.id))
         return record if isinstance(record, DomainRecord) else None
 
-    async def _learn_host(self) -> None:
+    async def _fetch_host_cpus(self) -> None:
         """Once per session: how many CPUs are 100 % of the host."""
         if self._tracks.host_cpus:
             return
@@ -231,7 +231,7 @@ class Sampler:
 
     # -- guests that do not answer --------------------------------------------------------------------------
 
-    def _collect(self) -> None:
+    def _drop_returned(self) -> None:
         """Calls that came back in the end: they say how long one may take when no guest holds it up."""
         for call in [call for call in self._hanging if call.ended_ns]:
             self._hanging.remove(call)
@@ -247,22 +247,22 @@ class Sampler:
             )  # fmt: skip
         return (groups & _NEVER_WAIT or frozenset({"state"})) if limited else groups
 
-    async def _look_for_stuck(self) -> None:
+    async def _find_stuck(self) -> None:
         """Find the guests that the hanging calls wait for. Only when these calls are not those of last time,
         and by virDomainGetControlInfo(), which asks the driver and never waits for a guest.
         """
-        if self._hanging == self._looked_at:
+        if self._hanging == self._probed_for:
             return
-        looked_at = list(self._hanging)
+        probed_for = list(self._hanging)
         stuck: frozenset[str] = frozenset()
-        if looked_at:
-            answers = await all_in_turn(map(self._is_stuck, self._handles(None)), LOOKS_AT_A_TIME)
+        if probed_for:
+            answers = await all_in_turn(map(self._is_stuck, self._handles(None)), PROBES_AT_A_TIME)
             stuck = frozenset(key_id for key_id in answers if key_id)
         for key_id in stuck - self._stuck:
             log.warning("guest does not answer conn=%s uuid=%s", self._session.name, key_id)
         for key_id in self._stuck - stuck:
             log.info("guest answers again conn=%s uuid=%s", self._session.name, key_id)
-        self._stuck, self._looked_at = stuck, looked_at
+        self._stuck, self._probed_for = stuck, probed_for
 
     async def _is_stuck(self, handle: Handle) -> str:
         try:
@@ -313,7 +313,7 @@ class Sampler:
         try:
             answer: Samples = await self._session.call(
                 name, *args, then=self._tracks.reader(call, groups, self._stuck),
-                urgent=True, timeout_s=deadline_s, over=call.over,
+                urgent=True, timeout_s=deadline_s, on_returned=call.returned,
             )  # fmt: skip
         finally:
             if not call.ended_ns:  # too late, or nobody waits for it any more
@@ -323,7 +323,7 @@ class Sampler:
         self._usual_s = call.took_s
         return answer
 
-    async def _fetch_singles(self, groups: frozenset[str], handles: list[Handle]) -> Samples:
+    async def _fetch_per_domain(self, groups: frozenset[str], handles: list[Handle]) -> Samples:
         """Domain by domain, a few at a time; one that fails is left out."""
         left = iter(handles)
         answer: Samples = {}
@@ -335,13 +335,13 @@ class Sampler:
                     continue
                 try:
                     then = partial(self._tracks.rate_now, handle.id, record.id, groups)
-                    answer[handle.id] = await self._single.fetch(handle.raw, record, groups, then)
+                    answer[handle.id] = await self._per_domain.fetch(handle.raw, record, groups, then)
                 except BridgeError as error:
                     if len(handles) == 1 or self._session.lost.done():
                         raise
                     log.debug("no statistics conn=%s uuid=%s error=%s", self._session.name, handle.id, error)
 
-        await all_of(one_after_the_other() for _ in range(min(SINGLES_AT_A_TIME, len(handles))))
+        await all_of(one_after_the_other() for _ in range(min(DOMAINS_AT_A_TIME, len(handles))))
         return answer
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from virtbridge.model.names import name_of
+from virtbridge.model.enum_names import name_of
 from virtbridge.source.kinds.enums import Table
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from virtbridge.model.keys import Key
 
 
-class Newer:
+class NewerKeys:
     """A listing takes a while. An event that comes meanwhile may be newer than the listing or older: libvirt
     does not say which. The event is taken, since another will follow if anything changes again.
     """

@@ -26,14 +26,14 @@ _EVENT_TO = {
 _DEVICE_WORDS = {"started": "created", "stopped": "deleted"}  # libvirt's for what comes and goes by itself
 
 
-def derived(old: Record | None, new: Record | None) -> list[Words]:
+def derived_events(old: Record | None, new: Record | None) -> list[Words]:
     """The (event, detail)s from one reading to the next; None where the object was not there."""
     if isinstance(old or new, DomainRecord):
         return _domain(old, new)
     return _other(old, new)
 
 
-def may_read_differently(old: Any, new: Any) -> bool:
+def xml_may_differ(old: Any, new: Any) -> bool:
     """Whether more than a pause or a resumption lies between the two readings."""
     if isinstance(old, DomainRecord) and isinstance(new, DomainRecord) and new.active:
         new = replace(new, state=old.state, state_reason=old.state_reason)
