@@ -1,8 +1,8 @@
 """The records of a kind that is read on demand: a listing joined with definitions.
 
-A Selection says which definitions are read. An object that cannot be read is left out of the result; if it was
-known before, its old record stays and is marked stale. Such an object is logged once and does not make the
-others fail. Runs on the main thread and does not call libvirt itself.
+A Selection says which definitions are read. An object that cannot be read is left out of the result; if it
+was known before, its old record stays and is marked stale. Such an object is logged once and does not make
+the others fail. Runs on the main thread and does not call libvirt itself.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Set

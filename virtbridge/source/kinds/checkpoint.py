@@ -1,4 +1,4 @@
-"""The row of a domain's checkpoints, which libvirt announces no events of."""
+"""The row of domain checkpoints. libvirt has no events for them."""
 
 import libvirt
 

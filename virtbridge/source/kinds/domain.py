@@ -1,5 +1,5 @@
-"""The row of domains. What their lifecycle events change is in domain_lifecycle.py, their other events are in
-domain_events.py.
+"""The row of domains. domain_lifecycle.py says what their lifecycle events change, and domain_events.py has
+their other events.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The row of the host's network interfaces, which libvirt announces no events of."""
+"""The row of the host's network interfaces. libvirt has no events for them."""
 
 import libvirt
 

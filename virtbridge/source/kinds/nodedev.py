@@ -28,7 +28,7 @@ def _outcome(known: Any, event: str, _detail: str, handle: Handle) -> Outcome:
 
 
 def _getters(definition: Any) -> Mapping[str, str]:
-    """Only mediated devices can be defined."""
+    """Only mediated devices can be defined, so only they have these getters."""
     mediated = "mdev" in definition.capabilities
     return {"persistent": "isPersistent", "autostart": "autostart"} if mediated else {}
 
@@ -36,7 +36,7 @@ def _getters(definition: Any) -> Mapping[str, str]:
 ROW = KindRow(
     Kind.NODEDEV,
     list_all="listAllDevices",
-    # The inactive ones are selected: a driver that refuses this flag has none of them.
+    # The flag selects the inactive devices: a driver that refuses it has none.
     flags={"inactive": libvirt.VIR_CONNECT_LIST_NODE_DEVICES_INACTIVE},
     id_of=libvirt.virNodeDevice.name,
     look_up="nodeDeviceLookupByName",

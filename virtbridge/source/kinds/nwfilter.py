@@ -1,4 +1,4 @@
-"""The row of network filters, which libvirt announces no events of."""
+"""The row of network filters. libvirt has no events for them."""
 
 import libvirt
 

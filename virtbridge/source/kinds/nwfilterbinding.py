@@ -1,4 +1,4 @@
-"""The row of bindings of network filters to ports, which libvirt announces no events of."""
+"""The row of network filter bindings. libvirt has no events for them."""
 
 import libvirt
 

@@ -17,7 +17,7 @@ EVENTS = event_specs("VIR_SECRET_EVENT_ID_", {"VALUE_CHANGED": EventRow("value-c
 
 
 def secret_outcome(event: str, usage_id: str) -> Outcome:
-    """A secret exists while it is defined."""
+    """Return the outcome for a secret, which exists while it is defined."""
     removed = event == "undefined"
     return Outcome({} if removed else {"name": usage_id}, removed, rereads=not removed)
 

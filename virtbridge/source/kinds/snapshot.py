@@ -1,4 +1,4 @@
-"""The row of a domain's snapshots, which libvirt announces no events of."""
+"""The row of domain snapshots. libvirt has no events for them."""
 
 import libvirt
 

@@ -1,4 +1,6 @@
-"""The row of storage volumes, which libvirt announces no events of, only the refresh of their pool."""
+"""The row of storage volumes. libvirt has no events for them; it only announces that their pool was
+refreshed.
+"""
 
 import libvirt
 
