@@ -1,13 +1,13 @@
-"""Following a connection's events: what each one means for the records, in the order in which they came.
+"""Follows the events of a connection: applies each one to the records, in the order of their arrival.
 
-State first, signal second, and no call to the host for either. During the first listing events are pending,
-to be applied after it; those of an object that is not known yet wait until its XML was read. Main thread; no
-libvirt here.
+The state is published first and the signal second, without a call to the host for either. During the first
+listing events are pending and are applied after it. Events of an object that is not known yet are pending
+until its XML was read. Runs on the main thread and does not call libvirt itself.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,11 +28,11 @@ from virtbridge.tasks import end_all
 
 log = logging.getLogger(__name__)
 
-LATER_S = 2.0  # when the XML, too, has what an event announced
+LATER_S = 2.0  # after this time the XML shows what the event announced
 
-# Events that libvirt sends before the XML has all that they announce, and of which XML this is so: of memory
-# that was plugged it asks QEMU for the place and the balloon's new size after that, and a medium is changed
-# when the tray has opened. No later event announces the end.
+# libvirt sends these events before the XML shows everything that they announce, if the XML is such a one.
+# After memory was attached, libvirt asks QEMU for its address and the new size of the balloon; and a medium
+# changes after the tray has opened. No later event announces the end.
 _BEFORE_XML: Mapping[str, Callable[[str], bool]] = {
     "device-added": lambda xml: "<memory model=" in xml,
     "tray-change": lambda _xml: True,
@@ -41,6 +41,8 @@ _FINAL_EVENTS = frozenset({"undefined", "stopped", "shutdown", "deleted"})
 
 
 class Follower:
+    """Applies the events of one session."""
+
     def __init__(
         self,
         session: Session,
@@ -56,9 +58,9 @@ class Follower:
         self._newer = newer
         self._publish = publish
         self._lookup = lookup
-        # Events of kinds whose first listing has not been published yet.
+        # The events of kinds whose first listing has not been published yet.
         self._pending: dict[Kind, list[LibvirtEvent]] = {kind: [] for kind in FOLLOWED}
-        # Events of objects that are not known yet, until their XML was read.
+        # The events of objects that are not known yet, until their XML was read.
         self._appeared: dict[Key, list[LibvirtEvent]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -76,7 +78,9 @@ class Follower:
             self._add_appeared(key, event)
 
     def release(self, kind: Kind) -> None:
-        """Its listing has been published: apply what came meanwhile, and from now on at once."""
+        """Apply the pending events of a kind, since its listing has been published, and later ones at
+        once.
+        """
         for event in self._pending.pop(kind):
             self.follow(event)
 
@@ -89,7 +93,7 @@ class Follower:
         return Key(self._session.name, event.kind, event.handle.id)
 
     def _apply(self, key: Key, known: Record, event: LibvirtEvent, *, is_read: bool = False) -> None:
-        """is_read: the XML was read after this event, and need not be again."""
+        """Apply an event to a known object. is_read: the XML was read after the event already."""
         if event.member == LIFECYCLE:
             self._apply_lifecycle(key, known, event, is_read)
             return
@@ -122,14 +126,16 @@ class Follower:
     async def _read_later(
         self, key: Key, reading: "asyncio.Future[None]", is_before_xml: Callable[[str], bool]
     ) -> None:
-        """Once more after the reading that is under way, which may have come too early."""
+        """Read the XML once more after the reading in flight, which may have come too early."""
         await asyncio.wait([reading])
         known: Any = self._lookup(key)
         if known and is_before_xml(known.xml):
             self._rereads.reread_later(key, LATER_S)
 
     async def _get(self, key: Key, handle: Handle | None, method: str) -> None:
-        """Ask until nothing happened to the object meanwhile: what did may say nothing of this."""
+        """Call a getter and publish its answer. It is called again if an event came meanwhile, since the
+        event may not show what the getter does.
+        """
         while handle is not None:
             with self._newer.since_now() as newer:
                 try:
@@ -137,7 +143,9 @@ class Follower:
                         handle.raw, method, short=True, then=FIELDS_BY_GETTER[method]
                     )
                 except BridgeError as error:
-                    log.debug("not known conn=%s id=%s call=%s error=%s", *(key[0], key.id, method, error))
+                    log.debug(
+                        "getter failed conn=%s id=%s call=%s error=%s", *(key[0], key.id, method, error)
+                    )
                     return
             if key not in newer:
                 self._publish([Patch(key, fields)])
@@ -150,21 +158,21 @@ class Follower:
         self._start(self._publish_new(key, event.events, event.handle))
 
     async def _publish_new(self, key: Key, row_events: Events, handle: Handle) -> None:
-        """Publish a new object: its XML first, so that it appears whole, then what happened to it."""
+        """Publish a new object after its XML was read, so that it appears complete; then apply its events."""
         row = KINDS[key.kind]
         try:
             fields = await self._definitions.read(key, handle)
         except BridgeError as error:
-            if error.code == row.not_found_code or self._session.lost.done():  # it came and went
+            if error.code == row.not_found_code or self._session.lost.done():  # it was removed already
                 self._session.handles.pop(key, None)
                 self._replay(self._appeared.pop(key, [])[1:])
                 return
             log.warning("XML not read conn=%s kind=%s id=%s error=%s", *key[:3], str(error))
             fields = {"problem": problem_of(error)}
         events = self._appeared.pop(key, [])
-        if self._rereads.is_reading(key):  # of what was there under this UUID before
+        if self._rereads.is_reading(key):  # the reading is of an earlier object with the same UUID
             self._rereads.reread(key, stale=True)
-        if self._lookup(key) is None:  # a listing may have brought it meanwhile
+        if self._lookup(key) is None:  # else a listing has published it meanwhile
             shown = {row.id_field: key.id, "name": handle.name}
             record = row.record(**shown | row_events.first_fields(handle) | fields)
             self._publish([Put(key, record)])
@@ -172,15 +180,15 @@ class Follower:
             if (known := self._lookup(key)) is None:  # an event before this one removed it
                 self._replay(events[place:])
                 break
-            # The read that was just made came after the first event; a later one may need another.
+            # The read above came after the first event. A later event may need another one.
             self._apply(key, known, event, is_read=place == 0 and "definition" in fields)
 
     def _replay(self, events: list[LibvirtEvent]) -> None:
-        """What came after an end: it may have been defined anew, and then this is its first word."""
+        """Follow the events after a removal again: the object may have been defined anew."""
         for event in events:
             self.follow(event)
 
-    def _start(self, job: Any) -> None:
+    def _start(self, job: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -192,15 +200,18 @@ class Follower:
 
 
 def _may_be_first(event: LibvirtEvent) -> bool:
-    """Whether it can be the first word of an object, rather than the last echo of one that is gone."""
+    """Return whether the event can announce a new object. A late event of a removed object cannot."""
     return event.member == LIFECYCLE and event.args[0] not in _FINAL_EVENTS
 
 
 def _event_fields(known: Record, name: str, details: Mapping[str, Any]) -> dict[str, Any]:
-    """What an event that is no lifecycle event shows: of the state, or of the definition ahead of the XML."""
+    """Return the fields that an event other than a lifecycle event shows: state, or definition before the
+    XML.
+    """
     if not isinstance(known, DomainRecord):
         return {}
-    if name == "reboot" and known.state == "crashed":  # reset, it waits to be resumed; no other event says so
+    # A crashed domain that was reset waits to be resumed. No other event says so.
+    if name == "reboot" and known.state == "crashed":
         return {"state": "paused", "state_reason": "crashed"}
     if not known.xml:
         return {}

@@ -22,19 +22,19 @@ from virtbridge.source.kinds.table import KINDS
 from virtbridge.source.listing import Listed, fetch_current
 from virtbridge.tasks import all_of, in_steps
 
-PER_STEP = 1000  # objects that are compared or completed in one turn of the loop: a few milliseconds
+PER_STEP = 1000  # so many objects are compared or completed in one turn of the loop: a few milliseconds
 
 
 @dataclass(slots=True)
 class Selection:
-    """How much of a kind that is read on demand one refresh reads, and what came of it."""
+    """Which definitions of a kind one refresh reads, and which it has left out."""
 
-    # The objects whose turn it is to be read again; None: every definition is read.
+    # The objects that are read again in turn. None when every definition is read.
     in_turn: Set[Key] | None = None
     # How many definitions were not read.
     left_out: int = 0
-    # Of those, the objects that are marked stale only because an earlier listing failed; the mark goes once
-    # this one has succeeded for every parent.
+    # Those among them that are marked stale only because an earlier listing failed. The mark is removed when
+    # this refresh has succeeded for every parent.
     recovered: list[Key] = field(default_factory=list)
 
     def includes(self, key: Key) -> bool:
@@ -42,6 +42,8 @@ class Selection:
 
 
 class OnDemandRecords:
+    """Makes the records of one session."""
+
     def __init__(self, session: Session, lookup: Lookup, definitions: Definitions) -> None:
         self._session = session
         self._lookup = lookup
@@ -55,11 +57,11 @@ class OnDemandRecords:
         before: Collection[str],
         selection: Selection,
     ) -> dict[str, OnDemand]:
-        """The records by id, sorted; without those that cannot be read and were not known. Raises
+        """Return the records by id, sorted, without those that cannot be read and were not known. Raises
         BridgeError.
 
-        scope: a key without id, of the kind and what was listed. parent: None for the connection. before: the
-        ids of the listing before this one, in this session.
+        scope: the kind and its parent, a key without id. parent: None for the connection. before: the ids of
+        the previous listing in this session.
         """
         name, kind, _, outer = scope
         to_read: dict[Key, Handle] = {}
@@ -67,7 +69,7 @@ class OnDemandRecords:
         async for some in in_steps(listed.handles.items(), PER_STEP):
             for key_id, handle in some:
                 key = Key(name, kind, key_id, outer)
-                # What is new to this session may have changed while there was no connection.
+                # An object that is new to this session may have changed while there was no connection.
                 if selection.includes(key) or key_id not in before or self._may_be_outdated(key, listed):
                     to_read[key] = handle
                 else:
@@ -96,7 +98,7 @@ class OnDemandRecords:
         return listed.row.parent.finish(complete) if listed.row.parent else complete
 
     def _may_be_outdated(self, key: Key, listed: Listed) -> bool:
-        """Whether the definition may differ from what is known."""
+        """Return whether the definition may have changed."""
         known: Any = self._lookup(key)
         if known is None:
             return not self._definitions.is_unreadable(key)
@@ -106,8 +108,8 @@ class OnDemandRecords:
         return parent is not None and parent.may_be_outdated(known.definition, listed.handles.keys())
 
     async def _read_many(self, row: KindRow, handles: Mapping[Key, Handle]) -> dict[str, OnDemand]:
-        """The records by id, of the objects that can be read or were known; what cannot be read is stale.
-        Raises BridgeError when something is wrong with more than one of them.
+        """Return the records by id of the objects that can be read or were known; those that cannot be read
+        are stale. Raises BridgeError for a failure that concerns all of them.
         """
         now = {"last_refresh_us": wall_us(), "read_us": moment_us()}
         records: dict[str, OnDemand] = {}
@@ -146,7 +148,7 @@ class OnDemandRecords:
 
 
 def is_parent_removed(row: KindRow, error: BridgeError) -> bool:
-    """Whether the parent was removed or stopped, and its objects with it."""
+    """Return whether the parent was removed or stopped, and its objects with it."""
     if row.parent is None:
         return False
     stopped = row.kind in ONLY_WHILE_PARENT_ACTIVE and error.kind is ErrorKind.OPERATION_INVALID
@@ -154,7 +156,9 @@ def is_parent_removed(row: KindRow, error: BridgeError) -> bool:
 
 
 def _with(record: OnDemand, fields: Mapping[str, Any]) -> OnDemand:
-    """The same record where nothing differs: most of a listing of thousands."""
+    """Set fields of a record. If nothing differs, as in most of a large listing, this returns the same
+    record.
+    """
     if all(getattr(record, name) == value for name, value in fields.items()):
         return record
     return replace(record, **fields)

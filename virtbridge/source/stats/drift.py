@@ -1,8 +1,9 @@
-"""Memory and vCPU counts, which libvirt changes without an event: whose definition has others than libvirt.
+"""Finds the domains whose memory or vCPU counts differ from their definition: libvirt changes these without
+an event.
 
-Bulk statistics tell them of all domains in two calls. Of those that are off no guest is asked; of those that
-run the sampler asks, which knows what to do about guests that do not answer. Main thread, but for what a
-worker reads.
+Bulk statistics have them for all domains in two calls. For inactive domains no guest is asked. For active
+ones the sampler makes the call, since it handles guests that do not answer. Everything runs on the main
+thread, except the reading of an answer, which a worker does.
 """
 
 import logging
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 GROUPS = frozenset({"balloon", "vcpu"})
 _NOWAIT = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
 
-# A definition's field, and the statistics' name for the same.
+# The fields of a definition, with the names that the statistics have for them.
 _STATISTIC_BY_FIELD: Mapping[str, str] = {
     "memory_maximum_bytes": "memory-maximum",
     "memory_current_bytes": "memory-current",
@@ -37,11 +38,12 @@ _STATISTIC_BY_FIELD: Mapping[str, str] = {
     "vcpus_current": "vcpus-current",
 }
 
-Amounts = tuple[int | None, ...]  # in the order of _STATISTIC_BY_FIELD, None for what libvirt does not report
+# The values in the order of _STATISTIC_BY_FIELD. None stands for one that libvirt does not report.
+Amounts = tuple[int | None, ...]
 
 
 class Drift:
-    """sample: of all domains that run, in bulk; none where the driver has no bulk statistics."""
+    """sample: samples all active domains in bulk; returns none when the driver has no bulk statistics."""
 
     def __init__(
         self, session: Session, lookup: Lookup, sample: Callable[[frozenset[str]], Awaitable[Samples]]
@@ -49,11 +51,13 @@ class Drift:
         self._session = session
         self._lookup = lookup
         self._sample = sample
-        self._last_amounts: dict[Key, Amounts] = {}  # at the last look
-        self._bulk_has_amounts = True  # of domains that are off
+        self._last_amounts: dict[Key, Amounts] = {}  # what the last call found
+        self._bulk_has_amounts = True  # whether bulk statistics have the amounts of inactive domains
 
     async def fetch_outdated(self) -> list[Key]:
-        """The domains whose definition should be read again. Raises BridgeError when the host is lost."""
+        """Return the domains whose definition has to be read again. Raises BridgeError when the host
+        is lost.
+        """
         amounts: dict[Key, Amounts] = {}
         for fetch in (self._fetch_off, self._fetch_active):
             try:
@@ -76,8 +80,8 @@ class Drift:
         return found
 
     def _may_be_outdated(self, key: Key, amounts: Amounts) -> bool:
-        """Whether the amounts differ from the definition's, and in another way than at the last look: some
-        differ for ever, such as the current memory of a domain without a balloon.
+        """Return whether the amounts differ from the definition, and also from what the last call found: some
+        always differ, such as the current memory of a domain without a balloon.
         """
         record = self._lookup(key)
         if not isinstance(record, DomainRecord) or not record.xml or self._last_amounts.get(key) == amounts:
@@ -94,7 +98,7 @@ class Drift:
             return {}
         raws = [handle.raw for key, handle in self._session.handles.items() if self._is_off(key)]
         amounts = await fetch_in_chunks(self._session, raws, group_flags(GROUPS), _NOWAIT, _read)
-        # The test driver has the call, and none of these in it.
+        # The test driver has the call, but its answer has no amounts.
         self._bulk_has_amounts = not amounts or any(each != _NO_AMOUNTS for each in amounts.values())
         return amounts
 
@@ -115,5 +119,5 @@ _NO_AMOUNTS = _amounts({})
 
 
 def _read(answer: list[tuple[Any, dict[str, Any]]]) -> Mapping[str, Amounts]:
-    """In a worker."""
+    """Read an answer, in a worker."""
     return {raw.UUIDString(): _amounts(flatten(numbers)) for raw, numbers in answer}
