@@ -54,7 +54,7 @@ async def test_nothing_happens_and_nothing_is_called(other: Any) -> None:
     async with Followed() as source:
         await source.ready(URI)
         before = source.calls()
-        await asyncio.sleep(0.3)
+        await source.a_long_time()
         assert source.calls() == before
 
 
@@ -65,7 +65,7 @@ async def test_a_silent_change_is_found_by_the_audit_and_only_while_watched(othe
         await source.ready(URI)
         domain.setAutostart(1)
         try:
-            await asyncio.sleep(0.3)
+            await source.a_long_time()
             assert not source.domain(domain.UUIDString()).autostart
             assert "source.audits" not in source.metrics.snapshot()
             source.watched = True
@@ -263,11 +263,11 @@ async def test_a_definition_that_could_not_be_read_is_tried_again_and_not_for_ev
         await source.ready(URI)
         if times > rereads.RETRIES:
             await until(lambda: len(calls) == times)
-            await asyncio.sleep(0.2)
+            await source.a_long_time()
             assert len(calls) == times
             await source.connections.refresh("c", frozenset({Kind.DOMAIN}))
         await source.until(lambda: source.named(Kind.DOMAIN, "test").xml, wait_s=5)
-        await asyncio.sleep(0.1)
+        await source.a_long_time()
         assert len(calls) == times + 1
 
 
@@ -406,7 +406,7 @@ async def test_what_a_read_finds_gone_is_dropped_unless_it_was_defined_anew(
         domain = await replaced_while_it_is_read(source, other, monkeypatch, read, blocked)
         uuid = domain.UUIDString()
         go_on.set()
-        await asyncio.sleep(0.3)
+        await source.a_long_time()
         assert source.domain(uuid) is not None
         blocked.clear()
         domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_TITLE, "gone", None, None)
