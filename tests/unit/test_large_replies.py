@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.unit.test_publisher import Mirror
-from virtbridge.bus import large_replies, pieces, rows
+from virtbridge.bus import large_replies, marshalling, rows
 from virtbridge.bus.large_replies import LargeReplies, Made
-from virtbridge.bus.pieces import Pieces
+from virtbridge.bus.published_object import PublishedObject
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.rows import Rows
 from virtbridge.bus.virtbridge1 import virtbridge1
@@ -29,7 +29,7 @@ from virtbridge.wire.framing import LITTLE, METHOD_CALL, Incoming
 from virtbridge.wire.transport import marshal, plain, unmarshal
 
 API = virtbridge1()
-SHAPES = API.shapes()
+INTERFACE_PROPERTIES = API.interface_properties()
 MANAGED = "a{oa{sa{sv}}}"
 
 
@@ -158,11 +158,11 @@ async def test_too_many_and_too_large_ones_are_refused() -> None:
 
 
 async def test_one_that_cannot_be_made_is_answered_and_the_next_one_leaves() -> None:
-    def broken() -> Iterator[Pieces]:
+    def broken() -> Iterator[PublishedObject]:
         raise ValueError("broken")
 
     bench = Bench()
-    bench.large.send(call(serial=1), "s", Rows(broken, Pieces.object_entry, len))
+    bench.large.send(call(serial=1), "s", Rows(broken, PublishedObject.object_entry, len))
     bench.send(":1.1", 2)
     bench.link.bus.set()
     await bench.settled()
@@ -243,13 +243,13 @@ async def test_each_reply_is_what_the_signals_before_it_told(
     rng = random.Random(seed)
     bench, cache = Bench(), Cache()
     link: Any = bench.link
-    publisher = Publisher(link, cache, API, SHAPES, Metrics(), "1")
+    publisher = Publisher(link, cache, API, INTERFACE_PROPERTIES, Metrics(), "1")
     link.bus.set()
     cache.apply([Put(connection_key("lab"), ConnectionRecord("lab", "test:///default"))])
     cache.apply([Put(_key(n), _record(n)) for n in range(1000)])
-    await publisher.caught_up()
+    await publisher.until_announced()
     changed_while_made = 0
-    kept_or_made = rows.Kept, partial(rows.entries, row=Pieces.object_entry)
+    kept_or_made = rows.Kept, partial(rows.entries, row=PublishedObject.object_entry)
     for serial in range(5):
         bench.large.send(call(serial=serial), MANAGED, kept_or_made[serial % 2](publisher.managed))
         while len(bench.large):
@@ -285,7 +285,7 @@ def _some_changes(rng: random.Random, cache: Cache) -> list[Change]:
 
 def test_an_entry_that_is_kept_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "_JOINED_BYTES", 0)
-    known = Pieces(_key(1), "/x", SHAPES["org.virtbridge1.Domain"], _record(1))
+    known = PublishedObject(_key(1), "/x", INTERFACE_PROPERTIES["org.virtbridge1.Domain"], _record(1))
     parts = rows.Kept(lambda: [known]).parts()
     assert any(part is known.object_entry() for part in parts)
-    assert b"".join(parts) == pieces.array_body([known.object_entry()])
+    assert b"".join(parts) == marshalling.array_body([known.object_entry()])

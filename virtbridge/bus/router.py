@@ -100,7 +100,9 @@ class Router:
 
     def _answer(self, incoming: Incoming) -> None:
         target = self._publisher.by_path.get(incoming.path)
-        route = self._route(incoming, self._routes(incoming.path, target.shape.interface if target else None))
+        route = self._route(
+            incoming, self._routes(incoming.path, target.properties.interface if target else None)
+        )
         if incoming.signature != route.method.in_signature:
             expected = route.method.in_signature or "nothing"
             raise Refused(
