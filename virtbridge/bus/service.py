@@ -21,6 +21,7 @@ from virtbridge.bus.handlers.standard import (
     PeerHandlers,
     PropertiesHandlers,
 )
+from virtbridge.bus.large_replies import limits_of
 from virtbridge.bus.operations import Operations
 from virtbridge.bus.properties import InterfaceProperties
 from virtbridge.bus.publisher import Publisher
@@ -108,6 +109,7 @@ class BusService:
             error_names=api.error_names,
             running=core.portions.of(limits.in_flight, limits.in_flight_per_client),
             waiting=core.waiting,
+            large=limits_of(core.waiting, core.portions),
         )
 
     async def serve(self) -> None:
