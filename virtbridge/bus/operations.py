@@ -79,7 +79,7 @@ class Operations:
         with nullcontext() if row.is_reading else audited(call, row.name):
             answer = await (work() if options is None else within(timeout_s(options), work))
             if not row.is_reading:
-                await self._publisher.caught_up()
+                await self._publisher.until_announced()
         if row.makes is not None:
             return self._publisher.path_of(answer)
         return _SHOWN[row.form](answer)

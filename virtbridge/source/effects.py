@@ -29,7 +29,7 @@ async def settle(work: SessionWork, row: Operation, key: Key, made: Key | None, 
         await _after_events(work, row, subject, heard)
     else:
         for method in row.asks:
-            await _tried(subject, work.follower.ask(subject, method))
+            await _tried(subject, work.follower.get(subject, method))
     for kind in row.lists:
         await _tried(subject, work.list_for(kind, [parent_key(key) or key]))
     for kind in row.rereads:
@@ -46,7 +46,7 @@ async def _after_events(work: SessionWork, row: Operation, subject: Key, heard: 
         await work.until_read(subject)
     elif announced and row.asks:
         for method in row.asks:
-            await _tried(subject, work.follower.ask(subject, method))
+            await _tried(subject, work.follower.get(subject, method))
     else:
         await _tried(subject, work.list_for(subject.kind, [subject]))
 

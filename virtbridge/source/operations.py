@@ -1,9 +1,9 @@
-"""Requests made to libvirt: the method that the row of the operation names, or its function in answers.py.
-
-What a success changes is published before operate() returns, see effects.py. Raises BridgeError. Main thread.
+"""Passes requests to libvirt: calls the method that the row of the operation names, or its function in
+answers.py. What a success changes is published before operate() returns, see effects.py. Raises BridgeError.
+Main thread.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -28,7 +28,7 @@ async def operate(session: Session, refresher: Refresher, request: Request) -> A
         if not row.call:
             answer = await FUNCTIONS[row.name](session, raw, *arguments)
             return _made(row, request.key, answer) if row.makes else answer
-        then = partial(_made, row, request.key) if row.makes else row.answer
+        then: Callable[[Any], Any] = partial(_made, row, request.key) if row.makes else row.answer
         if raw is None:
             return await session.call(row.call, *arguments, short=row.short, then=then)
         return await session.on(raw, row.call, *arguments, short=row.short, then=then)
@@ -43,7 +43,9 @@ def _made(row: Operation, where: Key, raw: Any) -> Key:
 
 @contextmanager
 def _only_text() -> Iterator[None]:
-    """libvirt passes on bytes that others have put into its XML; D-Bus carries no text but UTF-8."""
+    """Refuse text that is not UTF-8, which D-Bus cannot carry: others may put such bytes into
+    libvirt's XML.
+    """
     try:
         yield
     except UnicodeError as error:
