@@ -123,10 +123,6 @@ class CallServer(Stream):
         self._inbound.begin_turn()
         self.gather()
 
-    def _accept_call(self, call: Incoming) -> None:
-        self.counts.calls += 1
-        self._inbound.accept(call)
-
     def _end_turn(self, more: bool) -> None:
         """more: calls wait that the budget of this turn did not reach."""
         self.flush()

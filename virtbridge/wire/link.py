@@ -42,7 +42,6 @@ class Link(CallServer):
 
     on_signal: is called with every signal that arrives, whatever rule it fits. The signal's descriptors are
     closed when it returns.
-    owners: the owners of the names that are followed.
     """
 
     def __init__(
@@ -50,8 +49,7 @@ class Link(CallServer):
     ) -> None:
         super().__init__(sock, passes_fds, limits, names)
         self._pending = PendingCalls()
-        self.owners = NameOwners(self.ask_bus, self.subscribe)
-        self._subscriptions = Subscriptions(self.ask_bus, self.owners.owner)
+        self._subscriptions = Subscriptions(self.ask_bus, NameOwners(self.ask_bus, self.subscribe))
         self.unique_name = ""
         self.on_signal: Callable[[Incoming], None] | None = None
 
@@ -70,6 +68,11 @@ class Link(CallServer):
             link.close()
             raise
         return link
+
+    @property
+    def owners(self) -> NameOwners:
+        """The owners of the names that are followed."""
+        return self._subscriptions.owners
 
     # -- signals --------------------------------------------------------------------------------------------
 
@@ -221,7 +224,8 @@ class Link(CallServer):
                 if self._ended:
                     message.discard()
                 elif message.kind == framing.METHOD_CALL and not message.malformed:
-                    self._accept_call(message)
+                    self.counts.calls += 1
+                    self._inbound.accept(message)
                 else:
                     self._dispatch(message)
             if size < RECEIVE_BYTES or self._ended or self._inbound.full:

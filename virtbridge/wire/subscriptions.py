@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from virtbridge.wire.framing import Incoming
 from virtbridge.wire.match_rules import MatchRule
+from virtbridge.wire.name_owners import NameOwners
 
 Listener = Callable[[Incoming], None]
 
@@ -20,13 +21,13 @@ class Subscription:
 
 
 class Subscriptions:
-    """ask_bus: calls AddMatch or RemoveMatch with the text of a rule. owner: the unique name behind a
-    well-known name.
+    """ask_bus: calls AddMatch or RemoveMatch with the text of a rule. owners: tell which
+    unique name is behind the well-known name of a sender.
     """
 
-    def __init__(self, ask_bus: Callable[[str, str], Awaitable[object]], owner: Callable[[str], str]) -> None:
+    def __init__(self, ask_bus: Callable[[str, str], Awaitable[object]], owners: NameOwners) -> None:
         self._ask_bus = ask_bus
-        self._owner = owner
+        self.owners = owners
         self._subscriptions: list[Subscription] = []
 
     async def add(self, rule: MatchRule, listener: Listener) -> Subscription:
@@ -52,5 +53,5 @@ class Subscriptions:
         return [
             each.listener
             for each in self._subscriptions
-            if each.rule.fits(signal, self._owner(each.rule.sender))
+            if each.rule.fits(signal, self.owners.owner(each.rule.sender))
         ]
