@@ -1,5 +1,6 @@
 """The rows of a domain's resources: memory, vCPUs, threads, and what the host gives them. Pure."""
 
+from collections.abc import Callable
 from typing import Any
 
 from virtbridge.model.keys import Kind
@@ -15,7 +16,7 @@ from virtbridge.model.operations.parameters import (
     seconds,
     whole_number,
 )
-from virtbridge.model.operations.row import MOVING_MS, Form, Operation, Parameter
+from virtbridge.model.operations.row import MOVING_MS, Form, Operation, Parameter, unchanged
 
 _DOMAIN = (Kind.DOMAIN,)
 _CPUS = Parameter("cpus", "au", made=cpu_mask, limit=8192)
@@ -24,7 +25,11 @@ _ONLINE = Parameter("online", "b", made=int)
 
 
 def _read(
-    name: str, call: str, form: Form = Form.REPORT, answer: Any = None, options: Any = AFFECT
+    name: str,
+    call: str,
+    form: Form = Form.REPORT,
+    answer: Callable[[Any], Any] = unchanged,
+    options: tuple[Parameter, ...] = AFFECT,
 ) -> Operation:
     return Operation(
         name,

@@ -43,7 +43,7 @@ class Request:
     caller: Caller
 
 
-def _unchanged(answer: Any) -> Any:
+def unchanged(answer: Any) -> Any:
     return answer
 
 
@@ -121,7 +121,7 @@ class Operation:
     # The arguments in the order of libvirt's method, where theirs is another.
     order: tuple[str, ...] = ()
     # What libvirt answered, in the contract's units and words; in a worker.
-    answer: Callable[[Any], Any] = _unchanged
+    answer: Callable[[Any], Any] = unchanged
     # How old the answer may be without max-age: all who ask the same share one call. None: each request is a
     # call of its own, since it changes something or its answer is for its caller only.
     cached_ms: int | None = None
