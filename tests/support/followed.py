@@ -102,9 +102,15 @@ class Followed:
     async def ready(self, uri: str, name: str = "c", **config: Any) -> None:
         """Until the last call that comes by itself has come, too."""
         before = self.calls().get("getVersion", 0)
+        searches = self._searches()
         self.connections.open(ConnectionConfig(name, uri, **config))
         await self.until_state("ready", name)
         await self.until(lambda: self.calls().get("getVersion", 0) > before)
+        await until(lambda: self._searches() > searches)
+
+    def _searches(self) -> int:
+        """How often the jobs that run already have been searched for."""
+        return self.metrics.snapshot().get("source.job-searches", 0)
 
     async def until_state(self, state: str, name: str = "c", wait_s: float = WAIT_S) -> None:
         await self.until(lambda: self.connection(name).state == state, wait_s)

@@ -11,7 +11,7 @@ from virtbridge.model.keys import NAMED, OBJECT_KINDS, PARENT_KIND, Key, Kind, p
 ROOT = "/org/virtbridge1"
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
-_KINDS = {kind.value: kind for kind in OBJECT_KINDS}
+_KINDS = {kind.value: kind for kind in (*OBJECT_KINDS, Kind.JOB)}
 _PARENTS = {kind.value: outer.value for kind, outer in PARENT_KIND.items()}
 
 
