@@ -13,6 +13,7 @@ import pytest
 from tests.support.followed import Followed
 from tests.support.libvirtd import Libvirtd, is_available, start_qemu
 from virtbridge.bus.operations import request_arguments
+from virtbridge.config import JobsConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.jobs import NOBODY, JobRecord
 from virtbridge.model.keys import Key, Kind, connection_key
@@ -314,3 +315,116 @@ async def test_nothing_is_asked_when_no_job_runs(host: Libvirtd, other: Any, bas
         assert source.calls() == before
         assert not jobs(source)  # it was kept for a while
         await asyncio.to_thread(domain.destroy)
+
+
+async def test_a_copy_by_another_client_appears_when_it_is_ready(
+    host: Libvirtd, other: Any, base: Path
+) -> None:
+    async with Followed() as source:
+        await source.ready(host.qemu_uri)
+        domain = await asyncio.to_thread(start_qemu, other, "theirs", devices=disk(base))
+        key = domain_key(domain)
+        await source.until(lambda: source.domain(key.id) and source.domain(key.id).xml)
+        xml, flags = copy_xml(host.folder / "copy"), libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
+        await asyncio.to_thread(domain.blockCopy, "vda", xml, {}, flags)
+        job = await appears(source, "block-copy", "vda")
+        record = await until(source, job, ready=True, progress=1.0)
+        assert record.started_by == NOBODY
+        await asyncio.to_thread(domain.blockJobAbort, "vda", libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT)
+        await ends(source, job, "completed")
+        await asyncio.to_thread(domain.destroy)
+
+
+async def test_the_jobs_of_a_domain_that_is_destroyed_end(host: Libvirtd, other: Any, base: Path) -> None:
+    async with Followed() as source:
+        await source.ready(host.qemu_uri)
+        domain = await asyncio.to_thread(start_qemu, other, "destroyed", devices=disk(base))
+        key = domain_key(domain)
+        await source.until(lambda: source.domain(key.id) and source.domain(key.id).xml)
+        xml = copy_xml(host.folder / "copy")
+        job = await ask(source, key, "block-copy", "vda", xml, transient=True, bandwidth=MIB)
+        await asyncio.to_thread(domain.destroy)
+        assert (await ends(source, job, "failed")).error[1]
+
+
+async def test_long_calls_take_no_turn_of_others_and_wait_for_their_own(host: Libvirtd, other: Any) -> None:
+    async with Followed(jobs=JobsConfig(running=1)) as source:
+        await source.ready(host.qemu_uri)
+        names = ("one", "two", "three")
+        domains = [await asyncio.to_thread(start_qemu, other, name, memory_mib=SLOW_MIB) for name in names]
+        keys = [domain_key(domain) for domain in domains]
+        await source.until(lambda: all(source.domain(key.id) for key in keys))
+        with host.slow_files() as go_on:
+            first, second, third = [await ask(source, key, "save", str(host.folder / key.id)) for key in keys]
+            await until(source, first, state="running")
+            assert [source.cache.get(job).state for job in (second, third)] == ["waiting"] * 2  # type: ignore[union-attr]
+            await ask(source, keys[1], "suspend")
+            assert source.domain(keys[1].id).state == "paused"
+            await ask(source, third, "cancel")
+            await ends(source, third, "cancelled")
+            go_on()
+            await ends(source, first, "completed")
+            await ends(source, second, "completed")
+        assert source.domain(keys[2].id).state == "running"
+        await asyncio.to_thread(domains[2].destroy)
+
+
+async def test_a_domain_migrates_between_two_hosts(host: Libvirtd, other: Any) -> None:
+    with Libvirtd() as target:
+        async with Followed() as source:
+            await source.ready(host.qemu_uri)
+            await source.ready(target.qemu_uri, "there")
+            domain = await asyncio.to_thread(start_qemu, other, "moved")
+            key = domain_key(domain)
+            await source.until(lambda: source.domain(key.id))
+            refused = target.qemu_uri
+            with pytest.raises(BridgeError) as no:  # a client may not name a socket
+                await ask(source, key, "migrate", refused)
+            assert no.value.kind is ErrorKind.INVALID_ARGUMENT
+            # What the bus would have refused: there is no network between the two.
+            row = OPERATIONS[Kind.DOMAIN]["migrate"]
+            options = {"migrate-uri": f"unix://{target.folder / 'migration'}", "live": True}
+            arguments = request_arguments(row, ["qemu+unix:///system"], options)
+            made = (target.qemu_uri, *arguments[1:])
+            job = await source.requests.operate(Request(key, "migrate", made, Caller(1000, ":1.1")))
+            assert (await ends(source, job, "completed")).kind == "migration-out"
+            assert source.domain(key.id).state == "shutoff"
+            await source.until(lambda: source.domain(key.id, "there").state == "running")
+        await asyncio.to_thread(_destroy, target, key.id)
+
+
+def _destroy(host: Libvirtd, uuid: str) -> None:
+    conn = libvirt.open(host.qemu_uri)
+    conn.lookupByUUIDString(uuid).destroy()
+    conn.close()
+
+
+async def test_volumes_are_cloned_resized_and_wiped_and_a_pool_is_built(host: Libvirtd, other: Any) -> None:
+    async with Followed() as source:
+        await source.ready(host.qemu_uri)
+        folder = host.folder / "pool"
+        xml = f"<pool type='dir'><name>p</name><target><path>{folder}</path></target></pool>"
+        pool = await ask(source, connection_key("c"), "define-storage-pool", xml)
+        assert not folder.exists()
+        await ends(source, await ask(source, pool, "build"), "completed")
+        assert folder.is_dir()
+        await ask(source, pool, "start")
+        volume = "<volume><name>{}</name><capacity>{}</capacity></volume>"
+        one = await ask(source, pool, "create-volume", volume.format("one", 4 * MIB))
+        job = await ask(source, pool, "clone-volume", one, volume.format("two", 4 * MIB))
+        two = (await ends(source, job, "completed")).result
+        record: Any = source.cache.get(two)
+        assert record.definition.capacity_bytes == 4 * MIB
+        job = await ask(source, two, "resize", 8 * MIB, allocate=True)
+        assert (await ends(source, job, "completed")).kind == "volume-resize"
+        record = source.cache.get(two)
+        assert (record.definition.capacity_bytes, record.definition.allocation_bytes >= 8 * MIB) == (
+            8 * MIB,
+            True,
+        )
+        (folder / "two").write_bytes(b"secret")
+        wiped = await ends(source, await ask(source, two, "wipe"), "completed")
+        assert not wiped.cancellable
+        assert b"secret" not in (folder / "two").read_bytes()
+        failed = await ends(source, await ask(source, two, "resize", MIB), "failed")
+        assert failed.error[1]
