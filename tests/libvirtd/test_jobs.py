@@ -428,3 +428,22 @@ async def test_volumes_are_cloned_resized_and_wiped_and_a_pool_is_built(host: Li
         assert b"secret" not in (folder / "two").read_bytes()
         failed = await ends(source, await ask(source, two, "resize", MIB), "failed")
         assert failed.error[1]
+
+
+async def test_a_save_by_another_client_that_takes_no_time_costs_no_question(
+    host: Libvirtd, other: Any
+) -> None:
+    async with Followed(jobs=JobsConfig(interval_ms=60_000)) as source:
+        await source.ready(host.qemu_uri)
+        domain = await asyncio.to_thread(start_qemu, other, "quick")
+        key = domain_key(domain)
+        await source.until(lambda: source.domain(key.id))
+        before = source.calls()
+        await asyncio.to_thread(domain.suspend)
+        await asyncio.to_thread(domain.resume)
+        await asyncio.to_thread(domain.save, str(host.folder / "image"))
+        await source.until(lambda: jobs(source))
+        ((job, record),) = jobs(source)
+        assert (record.kind, record.state, record.started_by) == ("save", "completed", NOBODY)
+        await ends(source, job, "completed")
+        assert source.calls().get("jobStats", 0) == before.get("jobStats", 0)

@@ -1,8 +1,9 @@
 """Finds the jobs that others began, and the end of those that run in the background. Main thread.
 
 libvirt announces the beginning of no job. What begins one pauses the domain or announces its iterations, and
-then the domain is asked, once. Other jobs are found after the first sync, by an audit, or by the event of
-their end.
+then the domain is asked, once; where it was paused, only when it has been for a while, so that a pause costs
+nothing that is over soon. Other jobs are found after the first sync, by an audit, or by the event of their
+end.
 """
 
 import asyncio
@@ -27,13 +28,15 @@ log = logging.getLogger(__name__)
 
 AT_A_TIME = 2  # questions: they are no short reads, and operations must have room
 
-# The kind of job, and the detail of the event `stopped` with which it is completed.
-_STOPS_WITH = {
-    ("save", "saved"),
-    ("migration-out", "migrated"),
-    ("dump", "crashed"),
-    ("snapshot-revert", "from-snapshot"),
+# The detail of the event `stopped`, and the kind of job that is completed with it.
+_STOPPED_BY = {
+    "saved": "save",
+    "migrated": "migration-out",
+    "crashed": "dump",
+    "from-snapshot": "snapshot-revert",
 }
+# Those of which the event shows that there was such a job.
+_SHOWS_JOB = ("saved", "migrated")
 # What a domain is paused for while a job runs.
 _JOB_REASONS = frozenset({"save", "dump", "migration", "snapshot", "postcopy"})
 # The kinds of job whose events tell of one disk, while the job is the domain's.
@@ -62,6 +65,7 @@ class Finder:
         self._end = end
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: set[Key] = set()
+        self._paused: dict[Key, asyncio.TimerHandle] = {}
 
     def note(self, event: LibvirtEvent) -> None:
         """An event of this session has been applied."""
@@ -73,7 +77,7 @@ class Finder:
             if name == "stopped":
                 self._note_stopped(domain, details)
             elif name == "suspended":
-                self._ask_soon(domain)
+                self._ask_if_paused_for_a_while(domain)
         elif name == "migration-iteration":
             self._ask_soon(domain)
         elif name == "block-job":
@@ -91,6 +95,9 @@ class Finder:
         return [key for key in domains if self._shows_job(key)]
 
     async def stop(self) -> None:
+        for timer in self._paused.values():
+            timer.cancel()
+        self._paused.clear()
         await end_all(self._tasks)
 
     def _shows_job(self, domain: Key) -> bool:
@@ -101,6 +108,16 @@ class Finder:
             return True
         mirrored = [disk.target for disk in record.definition.disks if disk.mirror]
         return any(self._slots.get(domain, disk) is None for disk in mirrored)
+
+    def _ask_if_paused_for_a_while(self, domain: Key) -> None:
+        if domain not in self._paused and self._slots.get(domain) is None:
+            later = asyncio.get_running_loop().call_later
+            self._paused[domain] = later(self._jobs.config.interval_ms / 1000, self._ask_if_paused, domain)
+
+    def _ask_if_paused(self, domain: Key) -> None:
+        del self._paused[domain]
+        if getattr(self._lookup(domain), "state", "") == "paused":
+            self._ask_soon(domain)
 
     def _ask_soon(self, domain: Key) -> None:
         if self._slots.get(domain) is None and domain not in self._asking:
@@ -164,9 +181,13 @@ class Finder:
         return job
 
     def _note_stopped(self, domain: Key, detail: str) -> None:
+        kind = _STOPPED_BY.get(detail, "")
+        is_known = self._slots.get(domain) is not None or self._slots.has_just_ended(domain, "", kind)
+        if detail in _SHOWS_JOB and not is_known:
+            self._add(kind, domain, "", Course.DOMAIN_IN_BACKGROUND)
         for job in self._slots.jobs(domain):
             if not job.is_ours:  # else the call's answer comes
-                done = (job.record.kind, detail) in _STOPS_WITH
+                done = job.record.kind == kind
                 text = f"the domain has stopped: {detail}"
                 self._end(job, None if done else BridgeError(ErrorKind.OPERATION_FAILED, text))
 
