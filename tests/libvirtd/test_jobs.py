@@ -430,7 +430,7 @@ async def test_volumes_are_cloned_resized_and_wiped_and_a_pool_is_built(host: Li
         assert failed.error[1]
 
 
-async def test_a_save_by_another_client_that_takes_no_time_costs_no_question(
+async def test_a_save_by_another_client_that_takes_no_time_costs_one_question_at_most(
     host: Libvirtd, other: Any
 ) -> None:
     async with Followed(jobs=JobsConfig(interval_ms=60_000)) as source:
@@ -441,9 +441,12 @@ async def test_a_save_by_another_client_that_takes_no_time_costs_no_question(
         before = source.calls()
         await asyncio.to_thread(domain.suspend)
         await asyncio.to_thread(domain.resume)
+        await source.idle()
+        assert source.calls().get("jobStats", 0) == before.get("jobStats", 0)
         await asyncio.to_thread(domain.save, str(host.folder / "image"))
         await source.until(lambda: jobs(source))
         ((job, record),) = jobs(source)
         assert (record.kind, record.state, record.started_by) == ("save", "completed", NOBODY)
         await ends(source, job, "completed")
-        assert source.calls().get("jobStats", 0) == before.get("jobStats", 0)
+        # When QEMU announces its first iteration.
+        assert source.calls().get("jobStats", 0) <= before.get("jobStats", 0) + 1
