@@ -304,6 +304,10 @@ async def test_nothing_is_asked_when_no_job_runs(host: Libvirtd, other: Any, bas
         await source.until(lambda: source.domain(key.id) and source.domain(key.id).xml)
         job = await ask(source, key, "block-copy", "vda", copy_xml(host.folder / "copy"), transient=True)
         await until(source, job, ready=True)
+        await source.idle()
+        before = source.calls()
+        await source.a_long_time(250.0)
+        assert source.calls() == before
         await ask(source, job, "cancel")
         await ends(source, job, "cancelled")
         await source.idle()

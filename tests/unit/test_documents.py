@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from virtbridge.config import BusConfig, ConnectionConfig, LimitsConfig, RefreshConfig, StatsConfig
+from virtbridge.config import (
+    BusConfig,
+    ConnectionConfig,
+    JobsConfig,
+    LimitsConfig,
+    RefreshConfig,
+    StatsConfig,
+)
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / "docs" / "configuration.md"
@@ -19,9 +26,10 @@ TABLES = {
     "limits": LimitsConfig,
     "refresh": RefreshConfig,
     "stats": StatsConfig,
+    "jobs": JobsConfig,
 }
 _ROW = re.compile(
-    r"^\| `((?:connections\.NAME|bus|limits|refresh|stats)\.\w+)` \| (.*?) ?\| (.*?) ?\| \S.* \|$", re.M
+    r"^\| `((?:connections\.NAME|bus|limits|refresh|stats|jobs)\.\w+)` \| (.*?) ?\| (.*?) ?\| \S.* \|$", re.M
 )
 
 

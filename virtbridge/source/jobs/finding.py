@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
-from virtbridge.clock import wall_us
+from virtbridge.clock import moment_us, wall_us
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import LIFECYCLE
 from virtbridge.model.jobs import Course
@@ -150,8 +150,11 @@ class Finder:
     async def _ask_domain(self, domain: Key, raw: object) -> None:
         if self._slots.get(domain) is not None:
             return
+        asked_us = moment_us()
         found = await self._questions.domain_job(raw)
         if found is None or self._slots.get(domain) is not None:
+            return
+        if self._slots.has_ended(domain, "", found.kind, asked_us):
             return
         started_us = wall_us() - found.elapsed_ms * 1000
         job = self._add(found.kind, domain, "", Course.DOMAIN_IN_BACKGROUND, started_us=started_us)
@@ -161,8 +164,11 @@ class Finder:
     async def _ask_disk(self, domain: Key, raw: object, disk: str) -> None:
         if self._slots.get(domain, disk) is not None:
             return
+        asked_us = moment_us()
         found = await self._questions.disk_job(raw, disk)
         if found is None or found.kind in _OF_DOMAIN or self._slots.get(domain, disk) is not None:
+            return
+        if self._slots.has_ended(domain, disk, found.kind, asked_us):
             return
         job = self._add(found.kind, domain, disk, Course.DISK, ready=found.is_ready)
         if job is not None:
@@ -182,7 +188,7 @@ class Finder:
 
     def _note_stopped(self, domain: Key, detail: str) -> None:
         kind = _STOPPED_BY.get(detail, "")
-        is_known = self._slots.get(domain) is not None or self._slots.has_just_ended(domain, "", kind)
+        is_known = self._slots.get(domain) is not None or self._slots.has_ended(domain, "", kind)
         if detail in _SHOWS_JOB and not is_known:
             self._add(kind, domain, "", Course.DOMAIN_IN_BACKGROUND)
         for job in self._slots.jobs(domain):
@@ -197,7 +203,7 @@ class Finder:
             return
         job = self._slots.get(domain, disk)
         if job is None:
-            if self._slots.has_just_ended(domain, disk, kind):
+            if self._slots.has_ended(domain, disk, kind):
                 return
             job = self._add(kind, domain, disk, Course.DISK)
         if job is None:
@@ -212,10 +218,10 @@ class Finder:
         kind = str(details.get("operation", "unknown"))
         job = self._slots.get(domain)
         if job is None:
-            if self._slots.has_just_ended(domain, "", kind):
+            elapsed_us = details.get("time_elapsed", 0) * 1000
+            if self._slots.has_ended(domain, "", kind, moment_us() - elapsed_us):
                 return
-            elapsed_ms = details.get("time_elapsed", 0)
-            started_us = wall_us() - elapsed_ms * 1000
+            started_us = wall_us() - elapsed_us
             job = self._add(kind, domain, "", Course.DOMAIN_IN_BACKGROUND, started_us=started_us)
         if job is None or job.is_ours:
             return

@@ -59,13 +59,15 @@ class Progress:
 
     @staticmethod
     def _has_statistics(job: Job) -> bool:
-        return job.record.state == RUNNING and job.record.object.kind is Kind.DOMAIN
+        """A copy that is ready may stay so for days, and nothing but an event ends it."""
+        record = job.record
+        return record.state == RUNNING and record.object.kind is Kind.DOMAIN and not record.ready
 
     def _in_turn(self, jobs: list[Job]) -> list[Job]:
         start = jobs.index(self._last) + 1 if self._last in jobs else 0
         turn = (jobs[start:] + jobs[:start])[:AT_A_TIME]
         self._last = turn[-1]
-        return [job for job in turn if not job.is_over]
+        return [job for job in turn if self._has_statistics(job)]
 
     async def _read(self, job: Job) -> None:
         handle = self._session.handles.get(job.record.object)

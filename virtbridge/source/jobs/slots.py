@@ -12,9 +12,9 @@ from virtbridge.model.operations import Operation, Request
 from virtbridge.source.callbacks import Lookup
 from virtbridge.source.jobs.job import Job
 
-# An event that comes so long after the end of a job is its own: it is not of another one of which nothing was
-# heard before.
-_SAME_US = 10_000_000
+# An event that comes so soon after the end of a job is its own, and not that of another of the same kind.
+_SAME_US = 2_000_000
+_KEPT_US = 60_000_000  # no question is in flight longer
 
 Slot = tuple[Key, str]  # the domain, and the disk's target or empty
 
@@ -37,15 +37,19 @@ class Slots:
         if self._jobs.get(slot) is job:
             del self._jobs[slot]
             now_us = moment_us()
-            self._ended = {each: end for each, end in self._ended.items() if now_us - end[1] < _SAME_US}
+            self._ended = {each: end for each, end in self._ended.items() if now_us - end[1] < _KEPT_US}
             self._ended[slot] = job.record.kind, now_us
 
     def get(self, domain: Key, disk: str = "") -> Job | None:
         return self._jobs.get((domain, disk))
 
-    def has_just_ended(self, domain: Key, disk: str, kind: str) -> bool:
+    def has_ended(self, domain: Key, disk: str, kind: str, since_us: int | None = None) -> bool:
+        """Return whether what libvirt tells is of a job that has ended already. since_us: when that job ran,
+        on the clock that nobody sets; without it, a short while ago.
+        """
         ended = self._ended.get((domain, disk))
-        return ended is not None and ended[0] == kind and moment_us() - ended[1] < _SAME_US
+        since_us = moment_us() - _SAME_US if since_us is None else since_us
+        return ended is not None and ended[0] == kind and ended[1] >= since_us
 
     def jobs(self, domain: Key | None = None) -> Iterator[Job]:
         for (of, _disk), job in list(self._jobs.items()):
