@@ -454,3 +454,17 @@ async def test_a_save_by_another_client_that_takes_no_time_costs_one_question_at
         await ends(source, job, "completed")
         # When QEMU announces its first iteration.
         assert source.calls().get("jobStats", 0) <= before.get("jobStats", 0) + 1
+
+
+async def test_a_copy_by_another_client_is_found_by_an_audit(host: Libvirtd, other: Any, base: Path) -> None:
+    async with Followed(audit_interval_s=0.2) as source:
+        await source.ready(host.qemu_uri)
+        domain = await asyncio.to_thread(start_qemu, other, "audited", devices=disk(base))
+        key = domain_key(domain)
+        await source.until(lambda: source.domain(key.id) and source.domain(key.id).xml)
+        xml, flags = copy_xml(host.folder / "copy"), libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
+        await asyncio.to_thread(domain.blockCopy, "vda", xml, {"bandwidth": MIB}, flags)
+        job = await appears(source, "block-copy", "vda")
+        await asyncio.to_thread(domain.blockJobAbort, "vda")
+        await ends(source, job, "cancelled")
+        await asyncio.to_thread(domain.destroy)

@@ -18,6 +18,9 @@ COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
 
 UNKNOWN_PROGRESS = -1.0
 
+# The jobs of domains that libvirt cannot end: whatever comes in ends with the domain.
+_NOT_CANCELLABLE = frozenset({"start", "restore", "migration-in", "snapshot-revert", "snapshot-delete"})
+
 
 class Course(Enum):
     """What a job is for libvirt: how its progress is read, how it is cancelled, and what shows its end."""
@@ -96,3 +99,8 @@ def figures_fields(before: Figures | None, now: Figures, wall_us: int) -> dict[s
     # In whole seconds: it would change with each reading otherwise.
     end_us = (wall_us // 1_000_000 + left_s) * 1_000_000 if rate else 0
     return fields | {"rate_bytes_per_s": rate, "expected_end_us": end_us}
+
+
+def is_cancellable(kind: str) -> bool:
+    """Whether libvirt can end a domain's job of this kind, or that of a disk."""
+    return kind not in _NOT_CANCELLABLE

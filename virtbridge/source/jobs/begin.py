@@ -61,15 +61,6 @@ class Beginner:
             return self._begin_call(row, row.course, request)
         return await self._begin_in_background(row, row.course, request)
 
-    def withdraw(self, job: Job) -> bool:
-        """End a job that waits for its turn. Returns False when it does not wait."""
-        task = self._tasks.get(job.key)
-        if task is None or job.record.state != "waiting":
-            return False
-        task.cancel()
-        job.fail(BridgeError(ErrorKind.CANCELLED, "it was cancelled before it began"))
-        return True
-
     async def stop(self) -> None:
         """Wait for no call any more. libvirt goes on with those in flight."""
         await end_all(self._tasks.values())
@@ -81,13 +72,14 @@ class Beginner:
             course,
             is_ours=True,
             waits=True,
-            cancellable=course is Course.DOMAIN,
+            cancellable=course is Course.DOMAIN and not _is_memory_only(row, request),
             started_by=request.caller.user,
         )
         self._slots.claim(job)
         job.show()
         task = asyncio.create_task(self._finish_call(row, request, job), name=f"job {job.key.id}")
         self._tasks[job.key] = task
+        job.on_cancel = partial(_withdraw, job, task)
         task.add_done_callback(lambda _task: self._tasks.pop(job.key, None))
         return job.key
 
@@ -121,7 +113,7 @@ class Beginner:
 
     async def _begin_in_background(self, row: Operation, course: Course, request: Request) -> Key:
         disk = self._slots.target(request.key, row, request) if course is Course.DISK else ""
-        kind = "block-active-commit" if self._is_active_commit(row, request) else row.job
+        kind = "block-active-commit" if _is_active_commit(row, request) else row.job
         job = self._jobs.make(
             kind, request.key, course, disk=disk, cancellable=True, started_by=request.caller.user
         )
@@ -137,11 +129,25 @@ class Beginner:
         self._progress.follow()
         return job.key
 
-    @staticmethod
-    def _is_active_commit(row: Operation, request: Request) -> bool:
-        """VIR_DOMAIN_BLOCK_COMMIT_ACTIVE."""
-        values = dict(zip(row.argument_names, request.arguments, strict=True))
-        return row.job == "block-commit" and bool(values["flags"] & 4)
+
+def _withdraw(job: Job, task: "asyncio.Task[None]") -> None:
+    """End a job that waits for its turn."""
+    task.cancel()
+    job.fail(BridgeError(ErrorKind.CANCELLED, "it was cancelled before it began"))
+
+
+def _has_flag(row: Operation, request: Request, flag: int) -> bool:
+    return bool(request.arguments[row.argument_names.index("flags")] & flag)
+
+
+def _is_active_commit(row: Operation, request: Request) -> bool:
+    """VIR_DOMAIN_BLOCK_COMMIT_ACTIVE."""
+    return row.job == "block-commit" and _has_flag(row, request, 4)
+
+
+def _is_memory_only(row: Operation, request: Request) -> bool:
+    """VIR_DUMP_MEMORY_ONLY, which libvirt cannot end."""
+    return row.job == "dump" and _has_flag(row, request, 16)
 
 
 def _calls(row: Operation, request: Request, handle: Any, count: Count) -> Key | None:

@@ -14,7 +14,7 @@ from typing import Any
 from virtbridge.clock import moment_us, wall_us
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import LIFECYCLE
-from virtbridge.model.jobs import Course
+from virtbridge.model.jobs import Course, is_cancellable
 from virtbridge.model.keys import Key, Kind
 from virtbridge.source.callbacks import Lookup
 from virtbridge.source.calls.session import LibvirtEvent, Session
@@ -177,7 +177,7 @@ class Finder:
     def _add(self, kind: str, domain: Key, disk: str, course: Course, **fields: Any) -> Job | None:
         """Show a job that somebody else began. Returns None when there are too many jobs."""
         try:
-            job = self._jobs.make(kind, domain, course, disk=disk, cancellable=True, **fields)
+            job = self._jobs.make(kind, domain, course, disk=disk, cancellable=is_cancellable(kind), **fields)
         except BridgeError as error:
             log.warning("a job is not shown conn=%s error=%s", self._session.name, error.message)
             return None

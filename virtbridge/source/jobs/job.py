@@ -6,7 +6,7 @@ connection was lost. Main thread; libvirt is not called here.
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -48,6 +48,8 @@ class Job:
         self.course = course
         self.is_ours = is_ours
         self.is_cancelled = False  # whether a client has asked for it
+        # What ends the work, where no call of libvirt does.
+        self.on_cancel: Callable[[], None] | None = None
         self.is_asking = False  # whether its progress is being read
         self._jobs = jobs
         self._is_shown = False
@@ -73,6 +75,7 @@ class Job:
 
     def run(self) -> None:
         """It has waited for its turn."""
+        self.on_cancel = None
         self.change(state=RUNNING)
 
     def progress(self, done: int, total: int) -> None:

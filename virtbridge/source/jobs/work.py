@@ -6,7 +6,7 @@ clients learn of it.
 
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
-from virtbridge.model.jobs import RUNNING, Course
+from virtbridge.model.jobs import Course
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.operations import Request, operation_of
 from virtbridge.source.callbacks import Lookup
@@ -91,10 +91,12 @@ class JobWork:
         if pivot and job.record.kind not in _MIRRORS:
             text = f"pivot: {job.record.kind} has nothing to pivot to"
             raise BridgeError(ErrorKind.INVALID_ARGUMENT, text)
-        if self._beginner.withdraw(job):
+        if job.on_cancel is not None:
+            job.is_cancelled = True
+            job.on_cancel()
             return
         handle = self._session.handles.get(job.record.object)
-        if job.course is Course.STORAGE or handle is None or job.record.state != RUNNING:
+        if not job.record.cancellable or handle is None:
             raise BridgeError(ErrorKind.NOT_SUPPORTED, f"{job.record.kind} cannot be cancelled")
         job.is_cancelled = not pivot
         try:
