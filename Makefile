@@ -45,9 +45,13 @@ help:  ## list these commands
 run: setup-run  ## a private bus with the service on libvirt's test driver, and what to try on it
 	@$(BIN)/python -m virtbridge.tour
 
+# The tests wait for other processes much of the time, so three workers keep two cores busy. The tests of one
+# file share daemons and run one after the other.
+PYTEST = $(BIN)/python -m pytest -n 3 --dist loadfile
+
 test: setup-test  ## all tests, and those of the bus once more with the other D-Bus library
-	$(BIN)/python -m pytest
-	VIRTBRIDGE_DBUS_LIBRARY=dbus-next $(BIN)/python -m pytest tests/bus
+	$(PYTEST)
+	VIRTBRIDGE_DBUS_LIBRARY=dbus-next $(PYTEST) tests/bus
 
 check: setup-test  ## style and types
 	$(BIN)/python -m ruff check .

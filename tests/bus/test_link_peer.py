@@ -59,6 +59,14 @@ async def read_messages(peer: socket.socket, count: int, piece: int = 65536) -> 
     return found
 
 
+async def test_a_link_has_no_more_attributes_than_instances_share(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    link = Link(pair[0], True, LinkLimits())
+    assert len(vars(link)) <= 30
+    link.close()
+
+
 @pytest.mark.parametrize(
     "garbage",
     [

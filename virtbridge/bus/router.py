@@ -12,7 +12,6 @@ from typing import Any
 from virtbridge.bus.access import READ, Access
 from virtbridge.bus.binding import Bound, Route
 from virtbridge.bus.call import Call, Fault, Marshalled, Refused
-from virtbridge.bus.clients import Clients
 from virtbridge.bus.contract import Method
 from virtbridge.bus.guards import require_all
 from virtbridge.bus.in_flight import InFlight, Job
@@ -24,6 +23,7 @@ from virtbridge.errors import BridgeError, ErrorKind, shortage
 from virtbridge.limiter import Bounds
 from virtbridge.metrics import Metrics
 from virtbridge.wire.backlog import BacklogLimits
+from virtbridge.wire.clients import Clients
 from virtbridge.wire.framing import Incoming
 from virtbridge.wire.link import Link
 from virtbridge.wire.transport import BadBody, Variant, arguments, marshal, plain
