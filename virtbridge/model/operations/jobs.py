@@ -286,6 +286,6 @@ ROWS = (
         (Kind.JOB,),
         Form.NOTHING,
         options=(Parameter("pivot", "b", default=False),),
-        permissions=("domain:write", "domain:block_write"),
+        permissions=("domain:write",),
     ),
 )

@@ -41,12 +41,12 @@ class LongCalls:
         """
         await self._turns.acquire()
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        on_begin()
-        need_room()
         name = f"vb-{self._config.name[:8]}-job"
         try:
+            on_begin()
+            need_room()
             threading.Thread(target=self._work, args=(work, answer), name=name, daemon=True).start()
-        except RuntimeError as error:  # the system has no room for another thread
+        except Exception as error:  # such as that the system has no room for another thread
             self._turns.release()
             raise bridge_error(error) from None
         return await answer
