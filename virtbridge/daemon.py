@@ -136,6 +136,7 @@ class _Daemon:
             metrics=metrics,
             refresh=config.refresh,
             stats=config.stats,
+            jobs=config.jobs,
         )
         self._requests = Requests(self._connections, metrics, cache)
         self._statistics = Statistics(self._connections, cache, metrics, config.stats)

@@ -151,7 +151,7 @@ async def answer_of(
 
 async def test_libvirt_allows_what_everybody_may_do(reader: Client) -> None:
     paths = await objects(reader)
-    assert CONTRACT.keys() <= paths.keys()
+    assert CONTRACT.keys() - {f"{SERVICE}.Job"} <= paths.keys()  # which reading makes none of
     tried = set()
     for interface, where in paths.items():
         for method in CONTRACT[interface].methods.values() if interface in CONTRACT else ():

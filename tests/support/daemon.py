@@ -97,8 +97,10 @@ class Daemon:
             await client.close()
 
     async def _settled(self, client: Client) -> bool:
-        """Whether the only call that comes after a sync by itself has come, so that tests can count calls."""
-        return (await client.counters()).get("libvirt.getVersion", 0) >= len(self.connections)
+        """Whether the only calls that come after a sync by themselves have come, so that tests can count."""
+        counters = await client.counters()
+        names = ("libvirt.getVersion", "source.job-searches")
+        return all(counters.get(name, 0) >= len(self.connections) for name in names)
 
     async def _named(self, client: Client) -> bool:
         assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}"

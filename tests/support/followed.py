@@ -11,7 +11,7 @@ from tests.support.leap import leap
 from tests.support.until import until
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
-from virtbridge.config import ConnectionConfig, RefreshConfig
+from virtbridge.config import ConnectionConfig, JobsConfig, RefreshConfig
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Change, Put, Signal
 from virtbridge.model.keys import Key, Kind, connection_key
@@ -46,7 +46,9 @@ class _Counted(Connections):
 class Followed:
     """async with Followed() as source: … stop() must have ended in time, and cleanly unless hangs was set."""
 
-    def __init__(self, refresh: RefreshConfig = QUICK, **changes: Any) -> None:
+    def __init__(
+        self, refresh: RefreshConfig = QUICK, jobs: JobsConfig | None = None, **changes: Any
+    ) -> None:
         self.cache = Cache()
         self.metrics = Metrics()
         self.signals: list[Signal] = []
@@ -61,6 +63,7 @@ class Followed:
             watched=lambda: self.watched,
             metrics=self.metrics,
             refresh=replace(refresh, **changes),
+            jobs=jobs,
         )
         self.requests = Requests(self.connections, self.metrics, self.cache)
 
@@ -102,9 +105,15 @@ class Followed:
     async def ready(self, uri: str, name: str = "c", **config: Any) -> None:
         """Until the last call that comes by itself has come, too."""
         before = self.calls().get("getVersion", 0)
+        searches = self._searches()
         self.connections.open(ConnectionConfig(name, uri, **config))
         await self.until_state("ready", name)
         await self.until(lambda: self.calls().get("getVersion", 0) > before)
+        await until(lambda: self._searches() > searches)
+
+    def _searches(self) -> int:
+        """How often the jobs that run already have been searched for."""
+        return self.metrics.snapshot().get("source.job-searches", 0)
 
     async def until_state(self, state: str, name: str = "c", wait_s: float = WAIT_S) -> None:
         await self.until(lambda: self.connection(name).state == state, wait_s)

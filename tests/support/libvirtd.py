@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ import libvirt
 from virtbridge.source.calls.eventloop import install
 
 START_S = 20.0
+_IO_HELPER = "/usr/lib/libvirt/libvirt_iohelper"  # what libvirt writes the files of domains with
 _PRIVATE = ("/etc/libvirt", "/run/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt")
 
 # Process 1 of the namespace. Without someone who reaps, an ended QEMU stays a zombie and libvirt takes it for
@@ -141,6 +142,22 @@ class Libvirtd:
 
     def stop(self) -> None:
         self._end(signal.SIGTERM)
+
+    @contextmanager
+    def slow_files(self) -> Iterator[Callable[[], None]]:
+        """No domain can write more than a pipe takes into a file that libvirt saves or dumps to, until the
+        yielded function is called.
+        """
+        waiting, program, script = (self.folder / name for name in ("waiting", "iohelper", "iohelper.sh"))
+        shutil.copy(_IO_HELPER, program)
+        waiting.touch()
+        script.write_text(f'#!/bin/sh\nwhile [ -e {waiting} ]; do sleep 0.02; done\nexec {program} "$@"\n')
+        script.chmod(0o755)
+        assert self._inside("mount", "--bind", str(script), _IO_HELPER).wait(START_S) == 0
+        try:
+            yield lambda: waiting.unlink(missing_ok=True)
+        finally:
+            waiting.unlink(missing_ok=True)
 
     def qemu_pid(self, name: str) -> int:
         """The pid of a domain's QEMU as seen from here, for stopping or killing it."""

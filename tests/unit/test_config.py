@@ -92,7 +92,7 @@ def test_every_mistake_of_every_file_is_told(tmp_path: Path) -> None:
         'virtbridge.toml:10: connections."bad/name\\n": a connection\'s name has no slash',
         'virtbridge.toml:11: connections."bad/name\\n".uri: is empty',
         'virtbridge.toml:12: connections."bad/name\\n".events: must be true or false, not a string',
-        "virtbridge.toml:13: nonsense: unknown key; known are connections, bus, limits, refresh, stats",
+        "virtbridge.toml:13: nonsense: unknown key; known are connections, bus, limits, refresh, stats, jobs",
         "conf.d/a.toml:1: Expected ']' at the end of a table declaration",
         "conf.d/b.toml:1: connections.other.read_only: must be true or false, not 1",
         "conf.d/b.toml:1: connections.other: has no uri",

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from virtbridge.command import main
-from virtbridge.config import BusConfig, ConnectionConfig, LimitsConfig, RefreshConfig, StatsConfig
+from virtbridge.config import (
+    BusConfig,
+    ConnectionConfig,
+    JobsConfig,
+    LimitsConfig,
+    RefreshConfig,
+    StatsConfig,
+)
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / "docs" / "configuration.md"
@@ -23,11 +30,12 @@ TABLES = {
     "limits": LimitsConfig,
     "refresh": RefreshConfig,
     "stats": StatsConfig,
+    "jobs": JobsConfig,
 }
 _MANUAL_TABLE = re.compile(r"^\.SS \[(.*)\]\n((?:(?!\.S[SH]).*\n)*)", re.M)
 _MANUAL_KEY = re.compile(r"^\.TP\n\.B (\w+)\n((?:(?!\.TP).*\n)*)", re.M)
 _ROW = re.compile(
-    r"^\| `((?:connections\.NAME|bus|limits|refresh|stats)\.\w+)` \| (.*?) ?\| (.*?) ?\| \S.* \|$", re.M
+    r"^\| `((?:connections\.NAME|bus|limits|refresh|stats|jobs)\.\w+)` \| (.*?) ?\| (.*?) ?\| \S.* \|$", re.M
 )
 
 

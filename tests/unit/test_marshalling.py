@@ -15,6 +15,7 @@ from virtbridge.bus.published_object import PublishedObject
 from virtbridge.bus.virtbridge1 import virtbridge1
 from virtbridge.errors import ErrorKind
 from virtbridge.model.domain import Disk, DomainDefinition, Interface
+from virtbridge.model.jobs import JobRecord
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.network import Address, DhcpHost, NetworkDefinition
 from virtbridge.model.records import ConnectionRecord, DomainRecord, NetworkRecord, VolumeRecord
@@ -71,7 +72,16 @@ volumes = st.builds(
         max_size=2,
     ).map(tuple),
 )
+jobs = st.builds(
+    JobRecord,
+    kind=texts,
+    object=st.just(Key("lab", Kind.DOMAIN, "a")),
+    progress=st.floats(-1, 1),
+    bytes_done=st.integers(0, 2**64 - 1),
+    error=st.tuples(st.sampled_from(["", *ErrorKind]), texts),
+)
 objects = st.one_of(
+    st.tuples(st.builds(Key, texts.filter(bool), st.just(Kind.JOB), st.integers(1).map(str)), jobs),
     st.tuples(st.builds(Key, texts.filter(bool), st.just(Kind.VOLUME), texts, st.uuids().map(str)), volumes),
     networks.map(lambda record: (Key("lab", Kind.NETWORK, record.uuid), record)),
     domains.map(lambda record: (Key("lab", Kind.DOMAIN, record.uuid), record)),

@@ -41,6 +41,8 @@ def bind_network(**changed: Any) -> Any:
 
 @pytest.mark.parametrize(("kind", "row"), ROWS.values(), ids=ROWS)
 def test_source_has_what_each_row_names(kind: Kind, row: Operation) -> None:
+    if kind is Kind.JOB:  # source/jobs/work.py chooses the call
+        return
     assert (not row.call) == (row.name in FUNCTIONS)
     if row.call:
         assert callable(getattr(libvirt.virConnect if kind is Kind.CONNECTION else CLASSES[kind], row.call))

@@ -21,4 +21,5 @@ INTERFACE_OF: Mapping[Kind, str] = {
     Kind.NWFILTERBINDING: f"{NAME}.NWFilterBinding",
     Kind.SNAPSHOT: f"{NAME}.Snapshot",
     Kind.CHECKPOINT: f"{NAME}.Checkpoint",
+    Kind.JOB: f"{NAME}.Job",
 }

@@ -21,6 +21,7 @@ from virtbridge.cache.requests import Requests
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Key
 from virtbridge.model.operations import OPERATIONS, Caller, Form, Operation, Parameter, Request
+from virtbridge.uri_checks import client_uri_problem
 
 # What the caller waits for, whatever the operation.
 _COMMON = {"timeout": "t", "max-age": "t"}
@@ -72,6 +73,10 @@ class Operations:
         BridgeError. What the operation changed has been announced before it returns.
         """
         given = {name: self._found(value) for name, value in (options or {}).items() if _is_path(row, name)}
+        values = [
+            self._found(value) if each.type == "o" else value
+            for each, value in zip(row.arguments, values, strict=True)
+        ]
         arguments = request_arguments(row, values, {**(options or {}), **given})
         request = Request(call.key, row.name, arguments, _caller(call))
         age_s = max_age_s(options or {}, row.cached_ms or 0)
@@ -80,7 +85,7 @@ class Operations:
             answer = await (work() if options is None else within(timeout_s(options), work))
             if not row.is_reading:
                 await self._publisher.until_announced()
-        if row.makes is not None:
+        if row.form is Form.OBJECT:
             return self._publisher.path_of(answer)
         return _SHOWN[row.form](answer)
 
@@ -157,6 +162,8 @@ def _value(parameter: Parameter, given: Any) -> Any:
         )
     if isinstance(given, str) and "\0" in given:
         raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"{parameter.name} has a NUL in it")
+    if parameter.is_uri and (problem := client_uri_problem(given)):
+        raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"{parameter.name}: {problem}")
     if parameter.made is not None:
         try:
             return parameter.made(given)

@@ -1,7 +1,8 @@
 """The object paths of org.virtbridge1: where each key stands, and back. The one owner of that mapping.
 
 UUIDs become `_` and the UUID with `-` as `_`; other names are escaped as systemd does for bus paths: every
-byte but [A-Za-z0-9] becomes `_xx`, so does a leading digit, and an empty name is a lone `_`. Pure.
+byte but [A-Za-z0-9] becomes `_xx`, so does a leading digit, and an empty name is a lone `_`. A job has its
+number. Pure.
 """
 
 from functools import lru_cache
@@ -11,7 +12,7 @@ from virtbridge.model.keys import NAMED, OBJECT_KINDS, PARENT_KIND, Key, Kind, p
 ROOT = "/org/virtbridge1"
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
-_KINDS = {kind.value: kind for kind in OBJECT_KINDS}
+_KINDS = {kind.value: kind for kind in (*OBJECT_KINDS, Kind.JOB)}
 _PARENTS = {kind.value: outer.value for kind, outer in PARENT_KIND.items()}
 
 
@@ -71,9 +72,13 @@ def key_of(path: str) -> Key | None:
 
 
 def _leaf(key: Key) -> str:
+    if key.kind is Kind.JOB:
+        return key.id
     return escape(key.id) if key.kind in NAMED else "_" + key.id.replace("-", "_")
 
 
 def _id(kind: Kind, leaf: str) -> str:
     """What _leaf() was given; anything for a leaf that it never gave."""
+    if kind is Kind.JOB:
+        return leaf if leaf.isdecimal() else ""
     return unescape(leaf) or "" if kind in NAMED else leaf[1:].replace("_", "-")

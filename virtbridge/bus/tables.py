@@ -62,6 +62,19 @@ def _last_error(_key: Key, record: Any) -> tuple[str, str]:
     return NAME_OF_KIND[ErrorKind(kind)] if kind else "", text
 
 
+def _object(_key: Key, record: Any) -> str:
+    return path_of(record.object)
+
+
+def _result(_key: Key, record: Any) -> str:
+    return NO_OBJECT if record.result is None else path_of(record.result)
+
+
+def _error(_key: Key, record: Any) -> tuple[str, str]:
+    kind, text = record.error
+    return NAME_OF_KIND[ErrorKind(kind)] if kind else "", text
+
+
 # What every kind has that is read on demand.
 _READ_ON_DEMAND: Table = {
     "LastRefresh": Field("last_refresh_us"),
@@ -285,5 +298,24 @@ TABLES: Mapping[str, Table] = {
         "Disks": Field("definition.disks"),
         "Domain": _holder,
         **_READ_ON_DEMAND,
+    },
+    INTERFACE_OF[Kind.JOB]: {
+        "Kind": Field("kind"),
+        "Object": _object,
+        "Disk": Field("disk"),
+        "State": Field("state"),
+        "Cancellable": Field("cancellable"),
+        "Ready": Field("ready"),
+        "Progress": Field("progress"),
+        "BytesDone": Field("bytes_done"),
+        "BytesTotal": Field("bytes_total"),
+        "Rate": Field("rate_bytes_per_s"),
+        "StartTime": Field("started_us"),
+        "EndTime": Field("ended_us"),
+        "ExpectedEndTime": Field("expected_end_us"),
+        "StartedByUid": Field("started_by"),
+        "Error": _error,
+        "Result": _result,
+        "Connection": _connection,
     },
 }

@@ -12,6 +12,7 @@ from virtbridge.bus.handlers.objects import (
     ConnectionHandlers,
     DefinedHandlers,
     DomainHandlers,
+    JobHandlers,
     StoragePoolHandlers,
 )
 from virtbridge.bus.names import INTERFACE_OF, MANAGER, METRICS, NAME
@@ -21,7 +22,8 @@ from virtbridge.bus.stats_watches import StatsWatches
 from virtbridge.bus.tables import TABLES
 from virtbridge.bus.watches import KindWatches
 from virtbridge.cache.xpath import Queries
-from virtbridge.model.changes import EVENT, LIFECYCLE
+from virtbridge.errors import ErrorKind
+from virtbridge.model.changes import COMPLETED, EVENT, LIFECYCLE
 from virtbridge.model.keys import Kind
 from virtbridge.model.operations import OPERATIONS, Operation
 
@@ -45,8 +47,13 @@ def virtbridge1() -> Api:
         signals={
             LIFECYCLE: Emitted(LIFECYCLE, marshalling.lifecycle_body),
             EVENT: Emitted(EVENT, marshalling.event_body),
+            COMPLETED: Emitted(COMPLETED, _completed_body),
         },
     )
+
+
+def _completed_body(success: bool, error: str, message: str) -> bytes:
+    return marshalling.completed_body(success, NAME_OF_KIND[ErrorKind(error)] if error else "", message)
 
 
 _WORDS = {"nwfilter": "NWFilter"}
@@ -83,6 +90,7 @@ def handlers(parts: Parts) -> Mapping[str, object]:
         Kind.NWFILTERBINDING: on_demand,
         Kind.SNAPSHOT: on_demand,
         Kind.CHECKPOINT: on_demand,
+        Kind.JOB: JobHandlers(),
     }
     return {
         MANAGER: ManagerHandlers(cache, publisher, requests, parts.properties, limits, queries),

@@ -206,7 +206,7 @@ class Cache:
         return self.children(parent, change.kind)
 
     def _apply_forget(self, change: Forget) -> None:
-        keys = [key for kind in OBJECT_KINDS for key in self.keys(Kind(kind), change.connection)]
+        keys = [key for kind in (*OBJECT_KINDS, Kind.JOB) for key in self.keys(Kind(kind), change.connection)]
         self._remove([*keys, connection_key(change.connection)])
 
     def _apply_signal(self, change: Signal) -> None:

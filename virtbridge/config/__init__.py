@@ -123,6 +123,22 @@ class StatsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class JobsConfig:
+    """`[jobs]`: long work of libvirt.
+
+    running: long calls in flight at a time, of each connection; each has a libvirt connection of its own.
+    limit: jobs of a connection that have not ended. keep_s: how long one that has ended is shown. kept: of
+    these, the most of a connection. interval_ms: between two readings of the progress of a job.
+    """
+
+    running: int = _number(8, 1, 64)
+    limit: int = _number(256, 1, 65536)
+    keep_s: float = _number(300.0, 0, DAY_S)
+    kept: int = _number(256, 1, 65536)
+    interval_ms: int = _number(500, 100, 60_000)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that can be set. connections: by name."""
 
@@ -131,3 +147,4 @@ class Config:
     limits: LimitsConfig = LimitsConfig()
     refresh: RefreshConfig = RefreshConfig()
     stats: StatsConfig = StatsConfig()
+    jobs: JobsConfig = JobsConfig()

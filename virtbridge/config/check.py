@@ -16,6 +16,7 @@ from virtbridge.config import (
     BusConfig,
     Config,
     ConnectionConfig,
+    JobsConfig,
     LimitsConfig,
     RefreshConfig,
     StatsConfig,
@@ -26,7 +27,13 @@ from virtbridge.uri_checks import uri_problem
 NAME_LENGTH_MAX = 64
 RESERVED_NAMES = frozenset({"job"})  # object paths right below the root that are no connections
 _TABLES: Mapping[str, type] = MappingProxyType(
-    {"bus": BusConfig, "limits": LimitsConfig, "refresh": RefreshConfig, "stats": StatsConfig}
+    {
+        "bus": BusConfig,
+        "limits": LimitsConfig,
+        "refresh": RefreshConfig,
+        "stats": StatsConfig,
+        "jobs": JobsConfig,
+    }
 )
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import Record
 
-# The members of a Signal: what happens to an object by libvirt's lifecycle, and everything else that does.
-LIFECYCLE, EVENT = "Lifecycle", "Event"
+# The members of a Signal: what happens to an object by libvirt's lifecycle, everything else that does, and
+# the end of a job.
+LIFECYCLE, EVENT, COMPLETED = "Lifecycle", "Event", "Completed"
 
 
 class Put(NamedTuple):
@@ -52,7 +53,8 @@ class Signal(NamedTuple):
     """Something happened to an object: published after the state it led to.
 
     member: LIFECYCLE (event, detail: two strings) or EVENT (name, details: a string and a mapping of plain
-    values: str, bool, int, float, list of str, mapping).
+    values: str, bool, int, float, list of str, mapping), COMPLETED (success, error, message: the error is a
+    kind of error in words, empty for a success).
     """
 
     key: Key

@@ -24,14 +24,24 @@ class Kind(StrEnum):
     NWFILTERBINDING = "nwfilterbinding"
     SNAPSHOT = "snapshot"
     CHECKPOINT = "checkpoint"
+    JOB = "job"
 
 
-# What a connection has objects of, in the order in which they are named to people.
-OBJECT_KINDS = tuple(kind for kind in Kind if kind is not Kind.CONNECTION)
+# What libvirt has objects of, in the order in which they are named to people. Jobs are made by the service:
+# libvirt does not list them.
+OBJECT_KINDS = tuple(kind for kind in Kind if kind not in (Kind.CONNECTION, Kind.JOB))
 
-# Kinds whose objects have no UUID: libvirt knows them by name alone.
+# Kinds whose objects have no UUID: libvirt knows them by name alone; a job is known by its number.
 NAMED = frozenset(
-    {Kind.VOLUME, Kind.NODEDEV, Kind.INTERFACE, Kind.NWFILTERBINDING, Kind.SNAPSHOT, Kind.CHECKPOINT}
+    {
+        Kind.VOLUME,
+        Kind.NODEDEV,
+        Kind.INTERFACE,
+        Kind.NWFILTERBINDING,
+        Kind.SNAPSHOT,
+        Kind.CHECKPOINT,
+        Kind.JOB,
+    }
 )
 
 # The kinds whose objects live in an object of another kind, are named within it only, and go with it.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from virtbridge.model.domain import NO_DOMAIN_DEFINITION, DomainDefinition
 from virtbridge.model.host_interface import HostInterfaceDefinition
+from virtbridge.model.jobs import JobRecord
 from virtbridge.model.network import NO_NETWORK_DEFINITION, NetworkDefinition
 from virtbridge.model.nodedev import NO_NODE_DEVICE_DEFINITION, NodeDeviceDefinition
 from virtbridge.model.nwfilters import BindingDefinition, FilterDefinition
@@ -216,4 +217,5 @@ Record = (
     | InterfaceRecord
     | FilterRecord
     | BindingRecord
+    | JobRecord
 )

@@ -167,12 +167,6 @@ async def _revert(session: Session, raw: Any, flags: int) -> None:
     await session.on(raw.domain(), "revertToSnapshot", raw, flags)
 
 
-async def _create_volume(session: Session, raw: Any, xml: str, clone_from: Any, flags: int) -> Any:
-    if clone_from is None:
-        return await session.on(raw, "createXML", xml, flags)
-    return await session.on(raw, "createXMLFrom", xml, clone_from, flags)
-
-
 async def _delete_port(session: Session, raw: Any, port: str, flags: int) -> None:
     found = await session.on(raw, "portLookupByUUIDString", port, short=True)
     await session.on(found, "delete", flags)
@@ -202,7 +196,6 @@ FUNCTIONS: Mapping[str, Function] = {
     "allocate-pages": _allocate_pages,
     "send-keys": _send_keys,
     "revert": _revert,
-    "create-volume": _create_volume,
     "delete-port": _delete_port,
     "get-port-parameters": _port_parameters,
     "set-port-parameters": _set_port_parameters,

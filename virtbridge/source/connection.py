@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from virtbridge.clock import wall_us
-from virtbridge.config import ConnectionConfig, RefreshConfig, StatsConfig
+from virtbridge.config import ConnectionConfig, JobsConfig, RefreshConfig, StatsConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Forget, Patch, Put
@@ -22,11 +22,14 @@ from virtbridge.model.operations import Request, operation_of
 from virtbridge.model.records import ConnectionRecord
 from virtbridge.source.callbacks import Lookup, Problems, Publish
 from virtbridge.source.calls.inbox import Inbox
+from virtbridge.source.calls.long_call import LongCalls
 from virtbridge.source.calls.opening import HUNG_LIMIT, Opener
-from virtbridge.source.calls.session import Session
+from virtbridge.source.calls.session import LibvirtEvent, Session
 from virtbridge.source.calls.uris import public_uri
 from virtbridge.source.calls.workers import Workers
 from virtbridge.source.effects import settle
+from virtbridge.source.jobs.job import Jobs
+from virtbridge.source.jobs.work import JobWork
 from virtbridge.source.operations import operate
 from virtbridge.source.session_work import SessionWork
 from virtbridge.source.stats.drift import Drift
@@ -77,6 +80,7 @@ class Connection:
         lookup: Lookup,
         watched: Callable[[], bool],
         stats: StatsConfig,
+        jobs: JobsConfig,
     ) -> None:
         self.config = config
         self._refresh = refresh
@@ -89,6 +93,9 @@ class Connection:
         self._watched = watched
         self._key = connection_key(config.name)
         self._opener = Opener(config, inbox, metrics)
+        self._jobs = Jobs(config.name, jobs, self._publish)
+        self._long_calls = LongCalls(config, inbox, metrics, jobs.running)
+        self._job_work: JobWork | None = None
         self._problems: Problems = {}
         self._failures: dict[str, BridgeError] = {}
         self._watched_kinds: frozenset[Kind] = frozenset()
@@ -118,12 +125,14 @@ class Connection:
         """Remove the connection from the cache at once. Nothing is published after that. finish() follows."""
         self._publish([Forget(self.config.name)])
         self._closing = True
+        self._jobs.stop()
         for what in _GAUGES:
             self._metrics.drop_gauge(f"queue.{self.config.name}.{what}")
 
     async def finish(self) -> None:
         """End the task and the session. This takes a limited time, even if the host hangs."""
         self._closing = True
+        self._jobs.stop()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -170,9 +179,14 @@ class Connection:
         return await work.refresher.load(about, kind, everything=everything)
 
     async def operate(self, request: Request) -> Any:
-        """Make a request. The fields that its operation changes are published before this returns."""
+        """Make a request. The fields that its operation changes are published before this returns; of a job,
+        when it ends.
+        """
         session, work = self.ready()
         row = operation_of(request)
+        if row.is_job or request.key.kind is Kind.JOB:
+            assert self._job_work is not None
+            return await self._job_work.operate(request)
         with work.follower.hearings.of(row.events) as heard:
             answer = await operate(session, work.refresher, request)
             if fields := row.changed_fields(request):
@@ -236,9 +250,17 @@ class Connection:
         sampler = Sampler(session, self._lookup, self._stats.deadline_ms / 1000)
         drift = Drift(session, self._lookup, sampler.sample_in_bulk)
         work = SessionWork(session, self._publish, self._lookup, self._problems, drift.fetch_outdated)
-        session.on_event = work.follower.follow
-        self._session, self._work, self._sampler = session, work, sampler
-        task = asyncio.create_task(self._sync_and_serve(work))
+        job_work = JobWork(
+            session, work, self._jobs, self._long_calls, self._metrics, self._lookup, self.config.uri
+        )
+
+        def on_event(event: LibvirtEvent) -> None:
+            work.follower.follow(event)
+            job_work.note(event)
+
+        session.on_event = on_event
+        self._session, self._work, self._sampler, self._job_work = session, work, sampler, job_work
+        task = asyncio.create_task(self._sync_and_serve(work, job_work))
         try:
             ends: list[asyncio.Future[Any]] = [task, session.lost]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -251,14 +273,21 @@ class Connection:
             return error
         finally:
             self._ready = False
-            self._session = self._work = self._sampler = None
+            self._session = self._work = self._sampler = self._job_work = None
             session.on_event = lambda _event: None
             task.cancel()
+            self._end_jobs(session)
+            await job_work.stop()
             await work.stop()
             await asyncio.gather(task, return_exceptions=True)
             await session.end()
             if session.hangs():
                 self._given_up.append(session)
+
+    def _end_jobs(self, session: Session) -> None:
+        reason = session.lost.result().message if session.lost.done() else "the connection was closed"
+        text = f"{reason}; libvirt may go on with the job"
+        self._jobs.end_all(BridgeError(ErrorKind.NOT_CONNECTED, text))
 
     def _check_given_up(self) -> None:
         """Refuse another session while too many earlier ones hang: each costs its threads and socket."""
@@ -266,15 +295,23 @@ class Connection:
         if (count := len(self._given_up)) >= HUNG_LIMIT:
             raise BridgeError(ErrorKind.TIMEOUT, f"calls of {count} earlier sessions have not returned yet")
 
-    async def _sync_and_serve(self, work: SessionWork) -> None:
+    async def _sync_and_serve(self, work: SessionWork, job_work: JobWork) -> None:
         await work.sync(self.config)
         again = self._attempts > 0
         self._become_ready()
         self._show_failures(work)
         async with asyncio.TaskGroup() as group:
             group.create_task(work.announce_version())
+            group.create_task(self._find_jobs(job_work))
             if self._refresh.audit_interval_s > 0:
                 group.create_task(self._audit_at_intervals(work, soon=again))
+
+    async def _find_jobs(self, job_work: JobWork) -> None:
+        """Find the jobs that run already. Whatever fails, the session goes on: an audit tries again."""
+        try:
+            await job_work.find_all()
+        except BridgeError as error:
+            log.debug("jobs not found conn=%s error=%s", self.config.name, error.message)
 
     async def _audit_at_intervals(self, work: SessionWork, *, soon: bool) -> None:
         """Audit at the configured interval, while a client is on the bus.
@@ -313,6 +350,8 @@ class Connection:
         self._metrics.add("source.audits")
         try:
             await work.audit(lambda kind: kind in self._watched_kinds)
+            if self._job_work is not None and work is self._work:
+                await self._job_work.audit()
             self._publish([self._patch(last_sync_us=wall_us())])
         except BridgeError as error:
             log.debug("audit failed conn=%s error=%s", self.config.name, error.message)

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any
 
-from virtbridge.config import ConnectionConfig, RefreshConfig, StatsConfig
+from virtbridge.config import ConnectionConfig, JobsConfig, RefreshConfig, StatsConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind
@@ -40,11 +40,13 @@ class Connections:
         metrics: Metrics,
         refresh: RefreshConfig | None = None,
         stats: StatsConfig | None = None,
+        jobs: JobsConfig | None = None,
         batch: AbstractContextManager[object] | None = None,
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self._batch = batch
         self._stats = stats or StatsConfig()
+        self._jobs = jobs or JobsConfig()
         self._publish = publish
         self._lookup = lookup
         self._watched = watched
@@ -88,6 +90,7 @@ class Connections:
             lookup=self._lookup,
             watched=self._watched,
             stats=self._stats,
+            jobs=self._jobs,
         )
         self._connections[config.name] = connection
         connection.announce()

@@ -44,6 +44,7 @@ async def _after_events(work: SessionWork, row: Operation, subject: Key, heard: 
     announced = subject.kind in work.kinds.event_kinds
     if announced and await heard.wait(subject, EVENT_S):
         await work.until_read(subject)
+        await work.follower.until_got(subject)
     elif announced and row.asks:
         for method in row.asks:
             await _tried(subject, work.follower.get(subject, method))

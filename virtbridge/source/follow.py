@@ -64,6 +64,7 @@ class Follower:
         # The events of objects that are not known yet, until their XML was read.
         self._appeared: dict[Key, list[LibvirtEvent]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._getting: dict[asyncio.Task[None], Key] = {}  # those of getters
         self.hearings = Hearings()
 
     def follow(self, event: LibvirtEvent) -> None:
@@ -123,7 +124,9 @@ class Follower:
         if outcome.rereads and not is_read:
             self._rereads.reread(key)
         for method in outcome.getters:
-            self._start(self._get(key, event.handle, method))
+            getting = self._start(self._get(key, event.handle, method))
+            self._getting[getting] = key
+            getting.add_done_callback(self._getting.pop)
         self.hearings.note(key, name)
 
     async def get(self, key: Key, method: str) -> None:
@@ -195,10 +198,16 @@ class Follower:
         for event in events:
             self.follow(event)
 
-    def _start(self, job: Coroutine[Any, Any, None]) -> None:
+    async def until_got(self, key: Key) -> None:
+        """Until the getters of this object's events have been answered."""
+        if waiting := [task for task, of in self._getting.items() if of == key]:
+            await asyncio.wait(waiting)
+
+    def _start(self, job: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)

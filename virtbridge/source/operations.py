@@ -18,8 +18,10 @@ from virtbridge.source.kinds.table import KINDS
 from virtbridge.source.refresh import Refresher
 
 
-async def operate(session: Session, refresher: Refresher, request: Request) -> Any:
-    """What libvirt answers; the key of an object that it made."""
+async def operate(
+    session: Session, refresher: Refresher, request: Request, *, timeout_s: float | None = None
+) -> Any:
+    """What libvirt answers; the key of an object that it made. timeout_s: in place of the connection's."""
     row = operation_of(request)
     raw = None if request.key.kind is Kind.CONNECTION else await refresher.find(request.key)
     given = [await refresher.find(each) if isinstance(each, Key) else each for each in request.arguments]
@@ -30,8 +32,8 @@ async def operate(session: Session, refresher: Refresher, request: Request) -> A
             return _made(row, request.key, answer) if row.makes else answer
         then: Callable[[Any], Any] = partial(_made, row, request.key) if row.makes else row.answer
         if raw is None:
-            return await session.call(row.call, *arguments, short=row.short, then=then)
-        return await session.on(raw, row.call, *arguments, short=row.short, then=then)
+            return await session.call(row.call, *arguments, short=row.short, then=then, timeout_s=timeout_s)
+        return await session.on(raw, row.call, *arguments, short=row.short, then=then, timeout_s=timeout_s)
 
 
 def _made(row: Operation, where: Key, raw: Any) -> Key:

@@ -29,6 +29,7 @@ from virtbridge.uri_checks import client_uri_problem
 
 _QUERY_MS = 5000
 _QUERY_MAX_MS = 30_000
+_WITHOUT_XML = (Kind.CONNECTION, Kind.JOB)
 
 Found = TypeVar("Found", bound=tuple[Any, ...])
 
@@ -111,8 +112,8 @@ class ManagerHandlers:
         self, call: Call, kind: str, expression: str, options: Mapping[str, Any]
     ) -> Marshalled:
         chosen_kind = _kind(kind)
-        if chosen_kind is Kind.CONNECTION:
-            raise BridgeError(ErrorKind.INVALID_ARGUMENT, "connections have no XML")
+        if chosen_kind in _WITHOUT_XML:
+            raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"{kind}s have no XML")
         query = Query(xml_root(chosen_kind), expression, options.get("namespaces", {}))
         query.compiled()  # to refuse what is none at once
         connection = self._chosen(options)
@@ -171,4 +172,4 @@ def _kind(text: str) -> Kind:
 
 
 def _is_xml(name: str, kind: Kind) -> bool:
-    return name == "Xml" and kind is not Kind.CONNECTION
+    return name == "Xml" and kind not in _WITHOUT_XML

@@ -44,6 +44,8 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
     def list(
         self, call: Call, kind: str, options: Mapping[str, Any]
     ) -> Rows[str] | Coroutine[Any, Any, Rows[str]]:
+        if kind == Kind.JOB:  # libvirt does not list them, so they are never older than anything
+            return self._paths(call, Kind.JOB)
         (chosen,) = self._kinds(call, [kind])
         if "max-age" in options or self._is_read_on_demand(call, chosen):
             return self._loaded(call, chosen, options)
@@ -113,3 +115,7 @@ class DomainHandlers(DomainQuestions, DomainStatistics, DefinedHandlers):
 
 class StoragePoolHandlers(PoolQuestions, DefinedHandlers):
     pass
+
+
+class JobHandlers:
+    """Serves jobs, whose members are all answered by rows."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
+from virtbridge.model.jobs import Course
 from virtbridge.model.keys import Key, Kind
 
 # How old an answer may be without max-age: what may change at any moment, and what changes when somebody
@@ -56,7 +57,7 @@ class Form(Enum):
     NUMBER = auto()
     NUMBERS = auto()
     BYTES = auto()
-    # A Key: the object that was made.
+    # A Key: the object that was made, or the job that makes it.
     OBJECT = auto()
     # A dataclass of the model, or a sequence of them; what is empty is not shown.
     DESCRIPTION = auto()
@@ -84,6 +85,8 @@ class Parameter:
     words: Mapping[str, Any] | None = None
     # libvirt's value for what the caller gave. Raises ValueError, saying what is wrong with it.
     made: Callable[[Any], Any] | None = None
+    # Whether it is the URI of a hypervisor, which must not make libvirt run programs of the caller's.
+    is_uri: bool = False
     # The most characters, bytes or entries; 0 where the type's own limit does.
     limit: int = 0
     # The values that do not need the right which the contract states for this option; for flags, the bits.
@@ -145,10 +148,19 @@ class Operation:
     # Asked by the service itself: no API has a member for it.
     internal: bool = False
 
+    # Of what takes long: what libvirt does meanwhile, and the kind of job in the contract's word. The answer
+    # is then the job, and makes says what the job makes.
+    course: Course | None = None
+    job: str = ""
+
     @property
     def argument_names(self) -> tuple[str, ...]:
         """Those of the request, in its order."""
         return tuple(dict.fromkeys(each.argument for each in (*self.arguments, *self.options)))
+
+    @property
+    def is_job(self) -> bool:
+        return self.course is not None
 
     @property
     def is_reading(self) -> bool:

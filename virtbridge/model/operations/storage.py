@@ -1,19 +1,16 @@
 """The rows of storage pools and volumes. libvirt sends no event for a volume, and a pool's allocation changes
-with its volumes. Pure.
+with its volumes. What fills or empties them is in jobs.py. Pure.
 """
 
 from virtbridge.model.keys import Kind
-from virtbridge.model.operations.parameters import XML, bit, flags, size
+from virtbridge.model.operations.parameters import XML, bit, flags
 from virtbridge.model.operations.row import Form, Operation, Parameter
 
 _POOL, _VOLUME = (Kind.POOL,), (Kind.VOLUME,)
 
-# virStoragePoolBuildFlags, virStoragePoolCreateFlags, virStorageVolCreateFlags, virStorageVolDeleteFlags,
-# virStorageVolResizeFlags.
-_BUILD = (bit("repair", 1), bit("resize", 2), bit("no-overwrite", 4), bit("overwrite", 8), flags())
+# virStoragePoolCreateFlags, virStorageVolCreateFlags.
 _START = (bit("build", 1), bit("overwrite", 2), bit("no-overwrite", 4), flags())
-_CREATE = (bit("preallocate-metadata", 1), bit("reflink", 2), bit("validate", 4), flags())
-_RESIZE = (bit("allocate", 1), bit("delta", 2), bit("shrink", 4), flags())
+_CREATE = (bit("preallocate-metadata", 1), bit("validate", 4), flags())
 
 
 def _row(
@@ -46,7 +43,6 @@ ROWS = (
         permissions=("storage_pool:write",),
         changes=(("autostart", "value"),),
     ),
-    _row("build", "build", "storage_pool:format", _BUILD, rereads=_POOL),
     _row("start", "create", "storage_pool:start", _START, ("started",)),
     _row("stop", "destroy", "storage_pool:stop", events=("stopped",)),
     _row("refresh", "refresh", "storage_pool:refresh", (flags(),), rereads=(Kind.POOL, Kind.VOLUME)),
@@ -57,8 +53,9 @@ ROWS = (
         "create-volume",
         _POOL,
         Form.OBJECT,
+        "createXML",
         arguments=(XML,),
-        options=(Parameter("clone-from", "o"), *_CREATE),
+        options=_CREATE,
         permissions=("storage_vol:create",),
         makes=Kind.VOLUME,
         rereads=_POOL,
@@ -70,16 +67,6 @@ ROWS = (
         "delete",
         options=(bit("zeroed", 1), bit("with-snapshots", 2), flags()),
         permissions=("storage_vol:delete",),
-        rereads=(Kind.VOLUME, Kind.POOL),
-    ),
-    Operation(
-        "resize",
-        _VOLUME,
-        Form.NOTHING,
-        "resize",
-        arguments=(Parameter("capacity", "t", made=size),),
-        options=_RESIZE,
-        permissions=("storage_vol:resize",),
         rereads=(Kind.VOLUME, Kind.POOL),
     ),
 )

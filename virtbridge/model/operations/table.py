@@ -13,6 +13,7 @@ from virtbridge.model.operations import (
     domain_reads,
     domain_state,
     domain_tuning,
+    jobs,
     network,
     nodedev,
     snapshots,
@@ -34,6 +35,7 @@ _ROWS = (
     *network.ROWS,
     *storage.ROWS,
     *nodedev.ROWS,
+    *jobs.ROWS,
 )
 
 

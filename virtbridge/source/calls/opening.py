@@ -40,6 +40,12 @@ def _refuse_credentials(_asked: list[Any], _opaque: Any) -> int:
     return -1  # only an auth file and the URI give credentials: a service has no person to ask
 
 
+def open_connection(config: ConnectionConfig) -> libvirt.virConnect:
+    """Open a connection, which blocks; any thread but the main one. Raises libvirtError."""
+    flags = libvirt.VIR_CONNECT_RO if config.read_only else 0
+    return libvirt.openAuth(unattended_uri(config.uri), [_CREDENTIALS, _refuse_credentials, None], flags)
+
+
 class Opener:
     """Opens one configured connection, as often as needed. hung: the attempts that have not returned yet."""
 
@@ -70,11 +76,8 @@ class Opener:
 
     def _open(self, answer: "asyncio.Future[libvirt.virConnect]") -> None:
         self._metrics.add("libvirt.open")
-        flags = libvirt.VIR_CONNECT_RO if self._config.read_only else 0
         try:
-            handle = libvirt.openAuth(
-                unattended_uri(self._config.uri), [_CREDENTIALS, _refuse_credentials, None], flags
-            )
+            handle = open_connection(self._config)
         except Exception as error:
             end_if_exhausted(error)
             self._inbox.post(self._failed, answer, bridge_error(error))

@@ -39,3 +39,18 @@ def unattended_uri(uri: str) -> str:
         return uri
     head, mark, fragment = uri.partition("#")
     return f"{head}{'&' if '?' in head else '?'}no_tty=1{mark}{fragment}"
+
+
+# libvirt runs these drivers in the process of its client.
+_IN_PROCESS = frozenset({"test", "esx", "gsx", "vpx", "hyperv", "openvz"})
+
+
+def is_in_process(uri: str) -> bool:
+    """Return whether the driver runs in this process, where a second connection may be another host: each
+    test:///node.xml has objects of its own.
+    """
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return False
+    return parts.scheme in _IN_PROCESS or parts.scheme.startswith("vmware") or parts.path == "/embed"

@@ -1,0 +1,1 @@
+"""Jobs: long work of libvirt, begun, found, followed and ended. See model/jobs.py."""
