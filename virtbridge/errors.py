@@ -48,10 +48,10 @@ _NO_THREAD = "can't start new thread"  # CPython's only word for it, in a Runtim
 
 
 def shortage(error: BaseException) -> BridgeError | None:
-    """LimitExceeded for a failure that means that the system gives the service no more of something, and of
-    what; None for any other failure.
+    """Return LimitExceeded, naming what there is no more of, for a failure that means that the system gives
+    the service no more of something; None for any other failure.
 
-    Not for a socket's failures: there EAGAIN means to wait.
+    This is not for a socket's failures: there EAGAIN means to wait.
     """
     text = None
     if isinstance(error, OSError):

@@ -1,10 +1,10 @@
-"""Binding: each member of the contract to its handler or to a row of the operations, when the daemon starts.
+"""Binding: when the daemon starts, each member of the contract is bound to its handler or to an operation's
+row.
 
-A handler object serves one interface: `GetXml` is its method get_xml(call, *arguments), writing the
-property `Autostart` its method set_autostart(call, value). Where it has no such method, a row of that name
-answers (`SetAutostart` for the writing). A member without either, a method or row without a member, a row
-that says something else than the contract, or an option whose right only one of the two knows, stops the
-start.
+A handler object serves one interface: `GetXml` is its method get_xml(call, *arguments), writing the property
+`Autostart` its method set_autostart(call, value). Where it has no such method, a row of that name answers
+(`SetAutostart` for the writing). A member without either, a method or row without a member, a row that says
+something else than the contract, or an option whose right only one of the two knows, stops the start.
 """
 
 import re
@@ -22,7 +22,7 @@ _NO_ROWS: Mapping[str, RowHandler] = {}
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """guards: of the options that need a right of their own, by option."""
+    """guards: the checks for options that need a right of their own, by option."""
 
     method: Method
     handler: Handler
@@ -39,7 +39,9 @@ class Bound:
 
 
 def bind(interface: Interface, handlers: object, rows: Mapping[str, RowHandler] = _NO_ROWS) -> Bound:
-    """rows: by member. Raises BadContract, naming what is missing, left over or different."""
+    """Bind an interface. rows: the operations by member. Raises BadContract, naming what is missing, left
+    over or different.
+    """
     methods = {name: _route(interface, handlers, rows, method) for name, method in interface.methods.items()}
     setters = {
         name: (prop, _handler(interface, handlers, rows, f"Set{name}"))

@@ -25,7 +25,7 @@ NAME_OF_KIND: Mapping[ErrorKind, str] = {
 
 
 def link_errors(names: Mapping[ErrorKind, str]) -> ErrorNames:
-    """What the D-Bus connection refuses by itself, with an API's names."""
+    """Return the names for what the D-Bus connection refuses by itself."""
     return ErrorNames(
         failed=names[ErrorKind.OPERATION_FAILED],
         limit_exceeded=names[ErrorKind.LIMIT_EXCEEDED],

@@ -1,4 +1,6 @@
-"""Options: the a{sv} that ends every method. What the contract does not name is an error, not ignored."""
+"""Options: the a{sv} that ends every method. An option that the contract does not name is an error, not
+ignored.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -24,7 +26,7 @@ _CHECKS = {
 
 
 def checked(options: Mapping[str, Any], known: Mapping[str, str]) -> Mapping[str, Any]:
-    """options, when each is known and of its type. known: name to one of s, b, u, t, as, a{ss}.
+    """Return the options, when each is known and has its type. known: name to one of s, b, u, t, as, a{ss}.
     Raises InvalidArgument.
     """
     for name, value in options.items():
@@ -39,7 +41,7 @@ def checked(options: Mapping[str, Any], known: Mapping[str, str]) -> Mapping[str
 
 
 def check_words(words: Iterable[str], known: Iterable[str], what: str) -> None:
-    """Raises InvalidArgument, naming what they should be, when one is none of the known ones."""
+    """Raises InvalidArgument, naming what the words should be, when one is none of the known ones."""
     known = list(known)
     for word in words:
         if word not in known:
@@ -57,7 +59,7 @@ def timeout_s(
 
 
 async def within(seconds: float, work: Callable[[], Awaitable[T]]) -> T:
-    """Raises Timeout."""
+    """Await the answer for so long at most. Raises Timeout."""
     try:
         async with asyncio.timeout(seconds):
             return await work()

@@ -87,7 +87,7 @@ class Router:
         metrics.gauge("cache.reads", lambda: self._reads)
 
     def handle(self, incoming: Incoming) -> None:
-        """Called by the link for each method call, in the order of the callers' turns."""
+        """Serve a method call. The link calls it for each, in the order of the callers' turns."""
         incoming.discard()  # no method of ours takes descriptors
         try:
             self._answer(incoming)
@@ -95,7 +95,7 @@ class Router:
             self._fail(incoming, error)
 
     async def stop(self) -> None:
-        """Every call that still waits gets its reply: Cancelled."""
+        """Answer every call that still waits with Cancelled."""
         await self._in_flight.stop()
         await self._large.stop()
 
@@ -178,9 +178,9 @@ class Router:
 
 
 async def _allowed(route: Route, call: Call, values: list[Any]) -> Any:
-    """The handler's result, when the caller has the rights that the contract states.
+    """Return the handler's result, when the caller has the rights that the contract states.
 
-    The options' types come between: they are the contract's, so that a refusal tells nothing.
+    The types of options are checked in between: they are the contract's, so a refusal reveals nothing.
     """
     await call.require(route.method.access or "")
     if route.method.options is not None:
@@ -191,8 +191,8 @@ async def _allowed(route: Route, call: Call, values: list[Any]) -> Any:
 
 
 def _described(error: Exception, names: Mapping[ErrorKind, str]) -> tuple[str, str]:
-    """The D-Bus error name and text of whatever went wrong; nothing of ours but what was meant for
-    clients.
+    """Return the D-Bus error name and text for whatever went wrong. Of our own texts only those meant for
+    clients are sent.
     """
     if isinstance(error, BridgeError):
         code = f" (libvirt error {error.code})" if error.code else ""

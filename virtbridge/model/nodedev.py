@@ -81,7 +81,7 @@ class UsbInterface:
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """mac: lower case. link_speed_mbps: 0 when the device does not tell."""
+    """mac: lower case. link_speed_mbps: 0 when the device does not report it."""
 
     type: str = "net"
     interface: str = ""

@@ -1,6 +1,6 @@
 """Records: what virtbridge knows about one libvirt object, immutable.
 
-A record has two halves: what events and bulk calls tell (state, flags), and the definition that only
+A record has two halves: what events and bulk calls report (state, flags), and the definition that only
 the XML shows. Enumerations are libvirt's names already; sizes are bytes. Pure.
 problem, of every kind: why the last reading of the definition failed, in words; empty when it did not. What
 the definition says is then as of the last one that could be read. unreadable, of what others are in: what is

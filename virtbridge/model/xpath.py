@@ -70,7 +70,7 @@ class BadExpression(ValueError):
 
 
 def check_expression(text: str) -> None:
-    """Raises BadExpression on a function that is not of XPath's core library, on a variable, as there are
+    """Raises BadExpression on a function that is not in XPath's core library, on a variable, as there are
     none, and on what is no token.
     """
     before = ""
@@ -83,7 +83,7 @@ def check_expression(text: str) -> None:
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
-    """(kind, token) in their order."""
+    """Yield (kind, token) in their order."""
     at, end = 0, len(text.rstrip(_BLANKS))
     while at < end:
         found = _TOKEN.match(text, at)
@@ -94,8 +94,8 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _as_before(kind: str, token: str, before: str) -> str:
-    """What the next token has before it: a symbol or a name as it is, an operator that is a word as "+", and
-    "." for any other operand.
+    """Return what the next token has before it: a symbol or a name as it is, an operator that is a word as
+    "+", and "." for any other operand.
     """
     if kind == "name":
         is_operator = before not in _BEFORE_OPERANDS and token in _OPERATOR_NAMES

@@ -15,7 +15,7 @@ class BacklogLimits:
 
 
 class Backlog:
-    """what: the calls that wait here, for the error."""
+    """Counts what waits. what: names it in errors, as in "calls"."""
 
     def __init__(self, limits: BacklogLimits, what: str = "calls") -> None:
         self._limiters = (
@@ -37,13 +37,13 @@ class Backlog:
         return calls.problem(user, client) or size_bytes.problem(user, client, size)
 
     def count(self, user: int, client: str, size: int) -> None:
-        """It waits."""
+        """Count an item that begins to wait."""
         calls, size_bytes = self._limiters
         calls.count(user, client)
         size_bytes.count(user, client, size)
 
     def give_back(self, user: int, client: str, size: int) -> None:
-        """It waits no longer."""
+        """Count an item that waits no longer."""
         calls, size_bytes = self._limiters
         calls.give_back(user, client)
         size_bytes.give_back(user, client, size)

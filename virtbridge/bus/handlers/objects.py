@@ -1,4 +1,4 @@
-"""org.virtbridge1.Connection, and all that libvirt has XML of: what their objects can be asked."""
+"""org.virtbridge1.Connection, and all objects that libvirt has XML for: what clients can ask them."""
 
 from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
@@ -81,7 +81,9 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
         return frozenset(map(Kind, names))
 
     def _known(self, call: Call) -> frozenset[str]:
-        """The kinds of this driver; before it was ever connected, nobody knows: all."""
+        """Return the kinds that this driver has. Before the first connection nobody knows, so it is all of
+        them.
+        """
         record = self._cache.get(call.key)
         if not isinstance(record, ConnectionRecord) or not record.last_sync_us:
             return frozenset(OBJECT_KINDS)

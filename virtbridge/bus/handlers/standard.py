@@ -1,5 +1,5 @@
-"""The standard interfaces that every object has, and the root's ObjectManager. All answered from published
-pieces.
+"""The standard interfaces that every object has, and the root's ObjectManager. They answer from marshalled
+entries.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,9 @@ class PropertiesHandlers:
         return Marshalled(marshalling.variant_body(properties.signatures[index], target.values[index]))
 
     def get_all(self, call: Call, interface: str) -> Marshalled:
-        """An empty interface name means all interfaces, as in other services."""
+        """Return the properties of an interface. An empty interface name means all interfaces, as in other
+        services.
+        """
         self._check(call, interface)
         has_properties = interface in ("", call.object.properties.interface)
         return Marshalled(marshalling.array_body(call.object.entries if has_properties else ()))
