@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 # Debian's packages, by what they are needed for.
 PACKAGES_run := python3-venv python3-dev gcc pkg-config libvirt-dev dbus-daemon systemd libglib2.0-bin
 PACKAGES_test := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils \
-	dnsmasq-base iptables iproute2 dbus-broker python3-libvirt python3-dbus-next python3-lxml python3-gi gir1.2-glib-2.0
+	dnsmasq-base groff-base iptables iproute2 dbus-broker python3-libvirt python3-dbus-next python3-lxml python3-gi gir1.2-glib-2.0
 PACKAGES_bench := libvirt-dbus
 PACKAGES_system := debootstrap systemd-container
 
@@ -25,6 +25,7 @@ LIBDIR := $(PREFIX)/lib/virtbridge
 UNITDIR := $(PREFIX)/lib/systemd/system
 SYSUSERSDIR := $(PREFIX)/lib/sysusers.d
 DBUSDIR := $(PREFIX)/share/dbus-1
+MANDIR := $(PREFIX)/share/man
 POLICYDIR := $(if $(filter /usr,$(PREFIX)),/usr/share/dbus-1/system.d,/etc/dbus-1/system.d)
 
 # The tests and the benchmark start some hundred daemons, and compiling virtbridge takes longer than its start.
@@ -95,7 +96,8 @@ $(GUARD): virtbridge/source/calls/event_source_guard.c
 
 install:  ## the service for this machine, or into DESTDIR for a package; PREFIX is /usr/local
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(SYSUSERSDIR)' \
-		'$(DESTDIR)$(DBUSDIR)/system-services' '$(DESTDIR)$(DBUSDIR)/interfaces' '$(DESTDIR)$(POLICYDIR)'
+		'$(DESTDIR)$(DBUSDIR)/system-services' '$(DESTDIR)$(DBUSDIR)/interfaces' '$(DESTDIR)$(POLICYDIR)' \
+		'$(DESTDIR)$(MANDIR)/man5' '$(DESTDIR)$(MANDIR)/man8'
 	rm -rf '$(DESTDIR)$(LIBDIR)/virtbridge'
 	to="$$(cd '$(DESTDIR)$(LIBDIR)' && pwd)" && cd virtbridge && \
 		find -L . \( -name '*.py' -o -name '*.xml' -o -name py.typed \) -exec \
@@ -113,6 +115,8 @@ install:  ## the service for this machine, or into DESTDIR for a package; PREFIX
 	install -m 644 dbus/org.virtbridge1.conf '$(DESTDIR)$(POLICYDIR)'
 	install -m 644 dbus/org.virtbridge1.service '$(DESTDIR)$(DBUSDIR)/system-services'
 	install -m 644 dbus/org.virtbridge1.*.xml '$(DESTDIR)$(DBUSDIR)/interfaces'
+	install -m 644 man/virtbridge.toml.5 '$(DESTDIR)$(MANDIR)/man5'
+	install -m 644 man/virtbridge.8 '$(DESTDIR)$(MANDIR)/man8'
 	@[ -n '$(DESTDIR)' ] || printf '%s\n' 'Now, as root:' '  systemd-sysusers' \
 		'  systemctl daemon-reload && systemctl reload dbus' '  systemctl enable --now virtbridge'
 
@@ -120,6 +124,7 @@ uninstall:  ## what install put there; the user, its home and /etc/virtbridge st
 	rm -rf '$(DESTDIR)$(BINDIR)/virtbridge' '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(UNITDIR)/virtbridge.service' \
 		'$(DESTDIR)$(SYSUSERSDIR)/virtbridge.conf' '$(DESTDIR)$(POLICYDIR)/org.virtbridge1.conf' \
 		'$(DESTDIR)$(DBUSDIR)/system-services/org.virtbridge1.service' \
+		'$(DESTDIR)$(MANDIR)/man5/virtbridge.toml.5' '$(DESTDIR)$(MANDIR)/man8/virtbridge.8' \
 		'$(DESTDIR)$(DBUSDIR)/interfaces'/org.virtbridge1.*.xml
 
 clean:  ## what the commands above made in this directory

@@ -2,15 +2,18 @@
 
 import json
 import re
+import subprocess
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from virtbridge import command
 from virtbridge.config import BusConfig, ConnectionConfig, LimitsConfig, RefreshConfig, StatsConfig
 
 ROOT = Path(__file__).parents[2]
+MANUAL = ROOT / "man"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 TABLES = {
@@ -45,6 +48,40 @@ def test_every_key_with_its_default_and_bounds() -> None:
         for field in fields(kind)
         if (table, field.name) != ("connections.NAME", "name")
     }
+
+
+def test_the_manual_page_has_every_key_with_its_default_and_bounds() -> None:
+    page = (MANUAL / "virtbridge.toml.5").read_text("utf-8")
+    tables = re.split(r"^\.Ss .*$", page, flags=re.M)[1:]
+    assert len(tables) == len(TABLES)
+    for kind, table in zip(TABLES.values(), tables, strict=True):
+        said = dict(re.findall(r"^\.It Li (\w+)\n(.*?)(?=^\.It|^\.El)", table, re.M | re.S))
+        expected = {field.name: field for field in fields(kind) if field.name != "name"}
+        assert said.keys() == expected.keys()
+        for name, field in expected.items():
+            default = _default(field).strip("`").replace('""', "empty")
+            bounds = f" ({_bounds(field)})" if _bounds(field) else ""
+            assert not default or said[name].endswith(f"Default: {default}{bounds}.\n"), name
+
+
+def test_the_manual_page_has_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--help"])
+    options = set(re.findall(r"--([a-z-]+)", capsys.readouterr().out))
+    page = (MANUAL / "virtbridge.8").read_text("utf-8")
+    assert set(re.findall(r"^\.It Fl -([a-z-]+)", page, re.M)) == options
+
+
+@pytest.mark.parametrize("page", sorted(MANUAL.iterdir()), ids=lambda page: page.name)
+def test_a_manual_page_is_rendered_without_warnings(page: Path) -> None:
+    done = subprocess.run(
+        ["groff", "-ww", "-mdoc", "-Tutf8", "-z", page],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def _headings(document: Path) -> set[str]:
