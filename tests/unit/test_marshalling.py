@@ -1,4 +1,4 @@
-"""Joined pieces are byte for byte what the D-Bus library makes of the whole, and decode to the same."""
+"""Joined entries are byte for byte what the D-Bus library makes of the values, and decode to the same."""
 
 import tracemalloc
 from dataclasses import replace

@@ -105,8 +105,8 @@ class PoolRecord:
 
     @property
     def state(self) -> str:
-        """Of virStoragePoolState's words those that libvirt's storage driver uses; the others need a call for
-        each pool, which no driver with pool events answers differently.
+        """Return the state, as one of the words of virStoragePoolState that libvirt's storage driver uses.
+        The others need a call for each pool, which no driver with pool events answers differently.
         """
         return "running" if self.active else "inactive"
 
