@@ -15,7 +15,8 @@ BIN := $(VENV)/bin
 # Debian's packages, by what they are needed for.
 PACKAGES_run := python3-venv python3-dev gcc pkg-config libvirt-dev dbus-daemon systemd libglib2.0-bin
 PACKAGES_test := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils \
-	dnsmasq-base groff-base iptables iproute2 dbus-broker python3-libvirt python3-dbus-next python3-lxml python3-gi gir1.2-glib-2.0
+	dnsmasq-base iptables iproute2 dbus-broker groff-base \
+	python3-libvirt python3-dbus-next python3-lxml python3-gi gir1.2-glib-2.0
 PACKAGES_bench := libvirt-dbus
 PACKAGES_system := debootstrap systemd-container
 
@@ -96,8 +97,7 @@ $(GUARD): virtbridge/source/calls/event_source_guard.c
 
 install:  ## the service for this machine, or into DESTDIR for a package; PREFIX is /usr/local
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(SYSUSERSDIR)' \
-		'$(DESTDIR)$(DBUSDIR)/system-services' '$(DESTDIR)$(DBUSDIR)/interfaces' '$(DESTDIR)$(POLICYDIR)' \
-		'$(DESTDIR)$(MANDIR)/man5' '$(DESTDIR)$(MANDIR)/man8'
+		'$(DESTDIR)$(DBUSDIR)/system-services' '$(DESTDIR)$(DBUSDIR)/interfaces' '$(DESTDIR)$(POLICYDIR)'
 	rm -rf '$(DESTDIR)$(LIBDIR)/virtbridge'
 	to="$$(cd '$(DESTDIR)$(LIBDIR)' && pwd)" && cd virtbridge && \
 		find -L . \( -name '*.py' -o -name '*.xml' -o -name py.typed \) -exec \
@@ -115,8 +115,8 @@ install:  ## the service for this machine, or into DESTDIR for a package; PREFIX
 	install -m 644 dbus/org.virtbridge1.conf '$(DESTDIR)$(POLICYDIR)'
 	install -m 644 dbus/org.virtbridge1.service '$(DESTDIR)$(DBUSDIR)/system-services'
 	install -m 644 dbus/org.virtbridge1.*.xml '$(DESTDIR)$(DBUSDIR)/interfaces'
-	install -m 644 man/virtbridge.toml.5 '$(DESTDIR)$(MANDIR)/man5'
-	install -m 644 man/virtbridge.8 '$(DESTDIR)$(MANDIR)/man8'
+	install -D -m 644 docs/man/virtbridge.8 '$(DESTDIR)$(MANDIR)/man8/virtbridge.8'
+	install -D -m 644 docs/man/virtbridge.toml.5 '$(DESTDIR)$(MANDIR)/man5/virtbridge.toml.5'
 	@[ -n '$(DESTDIR)' ] || printf '%s\n' 'Now, as root:' '  systemd-sysusers' \
 		'  systemctl daemon-reload && systemctl reload dbus' '  systemctl enable --now virtbridge'
 
@@ -124,8 +124,8 @@ uninstall:  ## what install put there; the user, its home and /etc/virtbridge st
 	rm -rf '$(DESTDIR)$(BINDIR)/virtbridge' '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(UNITDIR)/virtbridge.service' \
 		'$(DESTDIR)$(SYSUSERSDIR)/virtbridge.conf' '$(DESTDIR)$(POLICYDIR)/org.virtbridge1.conf' \
 		'$(DESTDIR)$(DBUSDIR)/system-services/org.virtbridge1.service' \
-		'$(DESTDIR)$(MANDIR)/man5/virtbridge.toml.5' '$(DESTDIR)$(MANDIR)/man8/virtbridge.8' \
-		'$(DESTDIR)$(DBUSDIR)/interfaces'/org.virtbridge1.*.xml
+		'$(DESTDIR)$(DBUSDIR)/interfaces'/org.virtbridge1.*.xml \
+		'$(DESTDIR)$(MANDIR)/man8/virtbridge.8' '$(DESTDIR)$(MANDIR)/man5/virtbridge.toml.5'
 
 clean:  ## what the commands above made in this directory
 	rm -rf $(GUARD) $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
