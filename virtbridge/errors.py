@@ -9,6 +9,8 @@ from enum import StrEnum
 
 
 class ErrorKind(StrEnum):
+    """The kinds of error. Each API gives them D-Bus names of its own."""
+
     NO_SUCH_OBJECT = "no-such-object"
     INVALID_ARGUMENT = "invalid-argument"
     INVALID_XML = "invalid-xml"

@@ -10,6 +10,8 @@ T = TypeVar("T")
 
 
 class RoundRobin(Generic[T]):
+    """Items that wait, by user and client."""
+
     def __init__(self) -> None:
         # The first one is next.
         self._users: OrderedDict[int, OrderedDict[str, deque[T]]] = OrderedDict()

@@ -14,6 +14,8 @@ from virtbridge.wire.clients import Clients
 
 
 class KindWatches:
+    """The watches of kinds, by client and connection. bounds: how many watches there may be."""
+
     def __init__(
         self,
         cache: Cache,

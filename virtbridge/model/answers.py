@@ -56,6 +56,8 @@ class NetworkPort:
 
 @dataclass(frozen=True, slots=True)
 class GuestAddress:
+    """One address of an interface of a guest. type: ipv4 or ipv6."""
+
     type: str = ""
     address: str = ""
     prefix: int = 0

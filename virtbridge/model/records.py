@@ -189,17 +189,23 @@ class CheckpointRecord(OnDemand):
 
 @dataclass(frozen=True, slots=True)
 class InterfaceRecord(OnDemand):
+    """An interface of the host, which is read on demand."""
+
     definition: HostInterfaceDefinition
     active: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FilterRecord(OnDemand):
+    """A network filter, which is read on demand."""
+
     definition: FilterDefinition
 
 
 @dataclass(frozen=True, slots=True)
 class BindingRecord(OnDemand):
+    """A binding of a network filter to a port, which is read on demand."""
+
     definition: BindingDefinition
 
 

@@ -52,6 +52,8 @@ class CheckpointDisk:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointDefinition:
+    """What libvirt's XML says about one checkpoint. parent: empty for a root of the tree."""
+
     name: str = ""
     description: str = ""
     parent: str = ""

@@ -10,6 +10,8 @@ from virtbridge.limiter import Bounds, Limiter, Portions
 
 @dataclass(frozen=True, slots=True)
 class BacklogLimits:
+    """calls: how many may wait. size_bytes: how many bytes they may have together."""
+
     calls: Bounds = field(default_factory=lambda: Portions().of(65536, per_client=4096))
     size_bytes: Bounds = field(default_factory=lambda: Portions().of(16 << 20))
 

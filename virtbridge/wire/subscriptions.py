@@ -16,6 +16,8 @@ Listener = Callable[[Incoming], None]
 # Compared by identity: two subscriptions may have the same rule and the same listener.
 @dataclass(frozen=True, slots=True, eq=False)
 class Subscription:
+    """One listener and the rule by which it hears signals."""
+
     rule: MatchRule
     listener: Listener
 

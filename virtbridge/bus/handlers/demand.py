@@ -69,6 +69,8 @@ class Questions:
 
 
 class ConnectionQuestions(Questions):
+    """What Connection has read on demand. ConnectionHandlers inherits this."""
+
     async def _is_listed(self, call: Call, option: str, options: Mapping[str, Any]) -> bool:
         """Return whether libvirt runs this emulator anyway. Any other would be a program of the caller's
         choice, run by libvirtd (CVE-2019-10167).
@@ -91,6 +93,8 @@ class ConnectionQuestions(Questions):
 
 
 class DomainQuestions(Questions):
+    """What Domain has read on demand. DomainHandlers inherits this."""
+
     async def list_snapshots(self, call: Call, options: Mapping[str, Any]) -> Rows[str]:
         return await self._children(call, Kind.SNAPSHOT, options)
 
@@ -99,6 +103,8 @@ class DomainQuestions(Questions):
 
 
 class PoolQuestions(Questions):
+    """What StoragePool has read on demand. StoragePoolHandlers inherits this."""
+
     async def list_volumes(self, call: Call, options: Mapping[str, Any]) -> Rows[str]:
         return await self._children(call, Kind.VOLUME, options)
 

@@ -34,6 +34,8 @@ Found = TypeVar("Found", bound=tuple[Any, ...])
 
 
 class ManagerHandlers:
+    """Serves org.virtbridge1.Manager."""
+
     def __init__(
         self,
         cache: Cache,
@@ -160,6 +162,8 @@ class ManagerHandlers:
 
 
 class MetricsHandlers:
+    """Serves org.virtbridge1.Metrics."""
+
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 

@@ -27,6 +27,8 @@ from virtbridge.model.records import ConnectionRecord
 
 
 class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
+    """Serves org.virtbridge1.Connection."""
+
     def __init__(
         self,
         cache: Cache,
@@ -106,6 +108,8 @@ class DefinedHandlers(Questions):
 
 
 class DomainHandlers(DomainQuestions, DomainStatistics, DefinedHandlers):
+    """Serves org.virtbridge1.Domain."""
+
     def __init__(
         self, cache: Cache, publisher: Publisher, requests: Requests, statistics: Statistics
     ) -> None:
@@ -114,4 +118,4 @@ class DomainHandlers(DomainQuestions, DomainStatistics, DefinedHandlers):
 
 
 class StoragePoolHandlers(PoolQuestions, DefinedHandlers):
-    pass
+    """Serves org.virtbridge1.StoragePool."""

@@ -21,6 +21,8 @@ _DOCTYPE = (
 
 
 class PeerHandlers:
+    """Serves org.freedesktop.DBus.Peer, on every path."""
+
     def ping(self, call: Call) -> None:
         pass
 
@@ -94,6 +96,8 @@ class PropertiesHandlers:
 
 
 class ObjectManagerHandlers:
+    """Serves org.freedesktop.DBus.ObjectManager, on the root object."""
+
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
 

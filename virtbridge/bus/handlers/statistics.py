@@ -18,6 +18,8 @@ from virtbridge.model.statistics import GROUPS, USUAL_GROUPS, Sample
 
 
 class ConnectionStatistics:
+    """The statistics members of Connection. ConnectionHandlers inherits this."""
+
     _cache: Cache
     _statistics: Statistics
     _stats_watches: StatsWatches
@@ -44,6 +46,8 @@ class ConnectionStatistics:
 
 
 class DomainStatistics:
+    """The statistics members of Domain. DomainHandlers inherits this."""
+
     _statistics: Statistics
 
     def get_stats(self, call: Call, groups: Sequence[str], options: Mapping[str, Any]) -> Any:
