@@ -1,22 +1,23 @@
-"""Access: who may do what. A right is one of the contract's `org.virtbridge1.Access` values.
+"""Access: who may do everything without being asked for, and what everybody may.
 
-On a session bus the bus itself admits only its own user, who may do everything. On the system bus everybody
-may read, and only root may do everything else.
+On a session bus the bus itself admits only its own user, who may do everything. On the system bus root may,
+everybody may read, and polkit is asked for everything else (polkit.py).
 """
 
-from virtbridge.errors import BridgeError, ErrorKind
+from dataclasses import dataclass
+
+from virtbridge.bus.rights import READ
 from virtbridge.limiter import ROOT
 
-READ = "read"
 
-
+@dataclass(frozen=True, slots=True)
 class Access:
-    def __init__(self, *, session: bool) -> None:
-        self._session = session
+    session: bool
 
-    async def require(self, user: int, right: str, why: str = "") -> None:
-        """Raises NotAuthorized. why: ends its text; it must tell nothing that the caller cannot know."""
-        if right == READ or self._session:
-            return
-        if user != ROOT:
-            raise BridgeError(ErrorKind.NOT_AUTHORIZED, f"only root has the right {right!r}{why}")
+    def has_all(self, user: int) -> bool:
+        """Whether this user has every right."""
+        return self.session or user == ROOT
+
+    def has(self, user: int, right: str | None) -> bool:
+        """Without asking anybody. right: None is what a member has for which none is stated: nobody's."""
+        return right == READ or (right is not None and self.has_all(user))

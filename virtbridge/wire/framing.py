@@ -20,7 +20,9 @@ METHOD_RETURN: Final = 2
 ERROR: Final = 3
 SIGNAL: Final = 4
 
+# A message's flags.
 NO_REPLY_EXPECTED: Final = 1
+ALLOW_INTERACTIVE_AUTHORIZATION: Final = 4  # the caller waits for a person who types a password
 
 LITTLE: Final = 0x6C  # "l"
 BIG: Final = 0x42  # "B"

@@ -300,6 +300,28 @@ class Link:
             raise BusError(reply.error_name, values[0] if values and isinstance(values[0], str) else "")
         return values
 
+    def tell(
+        self,
+        destination: str,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str = "",
+        body: Sequence[Any] = (),
+    ) -> None:
+        """A call that wants no reply, and nobody learns what becomes of it."""
+        frame = self._headers.method_call(
+            self._serial(),
+            destination,
+            path,
+            interface,
+            member,
+            signature,
+            transport.marshal(signature, body),
+            framing.NO_REPLY_EXPECTED,
+        )
+        self.send(frame)
+
     async def _ask(
         self, frame: bytes, serial: int, destination: str, member: str, timeout_s: float | None
     ) -> Incoming:
