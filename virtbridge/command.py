@@ -25,9 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit status."""
     _fill_standard_streams()
     options = _parse(arguments)
-    memory.spare()
+    memory.limit_address_space()
     set_up_logging(options.log_level)
-    memory.watch()
+    memory.end_on_memory_errors()
     read = partial(load_config, options.config, options.connect)
     try:
         config = read()

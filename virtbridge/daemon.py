@@ -21,13 +21,13 @@ from virtbridge.cache.chains import Chains
 from virtbridge.cache.requests import Requests
 from virtbridge.cache.statistics import Statistics
 from virtbridge.config import Config, LimitsConfig
-from virtbridge.interpreter import Collector, share_fairly
+from virtbridge.interpreter import GarbageFreezer, shorten_switch_interval
 from virtbridge.limiter import Portions
 from virtbridge.memory import end_in_time
 from virtbridge.metrics import Metrics
 from virtbridge.notify import Notifier
 from virtbridge.reloads import Reloads
-from virtbridge.source.calls.eventloop import BEAT_S
+from virtbridge.source.calls.eventloop import HEARTBEAT_S
 from virtbridge.source.connections import Connections
 from virtbridge.status import Status
 from virtbridge.tasks import end_all
@@ -39,7 +39,7 @@ from virtbridge.wire.link import BusError, Link, LinkLimits, LinkLost
 log = logging.getLogger(__name__)
 
 _STOP_S = 5.0  # how long a hypervisor may take to say goodbye
-_LAST_S = 15  # from the signal to the end, whatever hangs: less than the unit's TimeoutStopSec
+_END_LIMIT_S = 15  # from the signal to the end, whatever hangs: less than the unit's TimeoutStopSec
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 T = TypeVar("T")
@@ -64,10 +64,10 @@ async def serve(
     for number in _ENDING:
         loop.add_signal_handler(number, stopped.set)
         # In place of the loop's own, which does nothing: the signal's byte is what wakes the loop.
-        signal.signal(number, lambda *_: end_in_time(_LAST_S))
+        signal.signal(number, lambda *_: end_in_time(_END_LIMIT_S))
     loop.add_signal_handler(signal.SIGHUP, (lambda: None) if reload else stopped.set)
     try:
-        link = await _unless(
+        link = await _run_unless(
             stopped,
             Link.connect(address, _link_limits(config.limits, session=session), link_errors(NAME_OF_KIND)),
         )
@@ -106,7 +106,7 @@ async def _serve_on(
         link.close()
 
 
-async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+async def _run_unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
     """The work's result; None when stopped comes first, which ends the work."""
     task = asyncio.create_task(work)
     waiter = asyncio.create_task(stopped.wait())
@@ -124,14 +124,15 @@ class _Daemon:
         self._notifier = Notifier()
         metrics = Metrics()
         cache = Cache()
-        Chains(cache)
+        self._chains = Chains(cache)
+        self._chains.attach()
         self._clients = Clients(link, session=session)
         self._connections = Connections(
             publish=cache.apply,
             lookup=cache.get,
             watched=self._clients.present,
             batch=cache.batch,
-            beat_s=min(BEAT_S, (self._notifier.watchdog_s or math.inf) / 3),
+            heartbeat_s=min(HEARTBEAT_S, (self._notifier.watchdog_s or math.inf) / 3),
             metrics=metrics,
             refresh=config.refresh,
             stats=config.stats,
@@ -140,7 +141,8 @@ class _Daemon:
         self._statistics = Statistics(self._connections, cache, metrics, config.stats)
         self._status = Status(cache, self._notifier)
         self._reloads = Reloads(config, self._connections, self._status)
-        Collector(cache)
+        self._freezer = GarbageFreezer(cache)
+        self._freezer.attach()
         metrics.gauge("queue.clients", lambda: len(self._clients))
         for what in ("calls", "replies", "errors", "signals"):
             metrics.gauge(f"bus.{what}", partial(getattr, link.counts, what))
@@ -153,7 +155,7 @@ class _Daemon:
             metrics,
             config,
             _portions(config.limits, session=session),
-            _waiting(config.limits, session=session),
+            _backlog_limits(config.limits, session=session),
         )
         self._service = BusService(virtbridge1(), handlers, link, self._clients, core, session=session)
 
@@ -163,7 +165,7 @@ class _Daemon:
         ready: Callable[[], None] | None,
         reload: Callable[[], Config] | None,
     ) -> int:
-        share_fairly()
+        shorten_switch_interval()
         if reload:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reloads.begin, reload)
         watchdog = asyncio.create_task(self._feed_watchdog())
@@ -179,12 +181,12 @@ class _Daemon:
         for connection in self._config.connections.values():
             self._connections.open(connection)
         try:
-            await _unless(stopped, self._take_place())
+            await _run_unless(stopped, self._own_name())
             if not stopped.is_set():
                 log.info("serving connections=%d", len(self._config.connections))
                 if ready:
                     ready()
-                await _unless(stopped, self._end_of_bus())
+                await _run_unless(stopped, self._end_of_bus())
             await self._reloads.stop()
             self._notifier.stopping()
             log.info("stopping")
@@ -200,12 +202,12 @@ class _Daemon:
             await self._connections.stop(_STOP_S)
         return 0
 
-    async def _take_place(self) -> None:
+    async def _own_name(self) -> None:
         """On the bus. Raises NameTaken, BusError."""
         await self._clients.watch()
         await self._service.serve()
         self._connections.start()
-        await self._status.say_ready()  # at once: whoever is answered may look at the unit next
+        await self._status.announce_ready()  # at once: whoever is answered may look at the unit next
         self._status.start()
         self._reloads.start()
 
@@ -217,7 +219,7 @@ class _Daemon:
         """Fed from the main loop, and only while libvirt's own loop turns as well."""
         limit_s = self._notifier.watchdog_s
         while limit_s is not None:
-            if monotonic() - self._connections.beat() < limit_s:
+            if monotonic() - self._connections.last_turn_s() < limit_s:
                 self._notifier.watchdog()
             await asyncio.sleep(limit_s / 3)
 
@@ -236,7 +238,7 @@ def _portions(limits: LimitsConfig, *, session: bool) -> Portions:
     return Portions() if session else Portions(limits.user_percent, limits.root_percent)
 
 
-def _waiting(limits: LimitsConfig, *, session: bool) -> BacklogLimits:
+def _backlog_limits(limits: LimitsConfig, *, session: bool) -> BacklogLimits:
     portions = _portions(limits, session=session)
     return BacklogLimits(
         calls=portions.of(limits.calls, limits.calls_per_client),
@@ -251,5 +253,5 @@ def _link_limits(limits: LimitsConfig, *, session: bool) -> LinkLimits:
         high_water_bytes=limits.outgoing_high_water_bytes,
         low_water_bytes=limits.outgoing_high_water_bytes // 4,
         reply_bytes=_portions(limits, session=session).of(_REPLY_BYTES, _CLIENT_REPLY_BYTES),
-        inbound=InboundLimits(backlog=_waiting(limits, session=session)),
+        inbound=InboundLimits(backlog=_backlog_limits(limits, session=session)),
     )

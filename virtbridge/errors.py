@@ -38,7 +38,7 @@ class BridgeError(Exception):
         self.code = code
 
 
-_SHORT_OF = {
+_SHORTAGES = {
     errno.EMFILE: "the service has no free file descriptor",
     errno.ENFILE: "the system has no free file descriptor",
     errno.ENOMEM: "the system has no free memory",
@@ -55,9 +55,9 @@ def shortage(error: BaseException) -> BridgeError | None:
     """
     text = None
     if isinstance(error, OSError):
-        text = _SHORT_OF.get(error.errno or 0)
+        text = _SHORTAGES.get(error.errno or 0)
     elif isinstance(error, MemoryError):
-        text = _SHORT_OF[errno.ENOMEM]
+        text = _SHORTAGES[errno.ENOMEM]
     elif isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
         text = "the system has no room for another thread"
     return BridgeError(ErrorKind.LIMIT_EXCEEDED, text) if text else None

@@ -16,34 +16,37 @@ from virtbridge.model.records import ConnectionRecord
 
 _SWITCH_S = 0.0005
 _SETTLE_S = 2.0  # from ready to when the bus has made its own of all objects
-_LOST_S = 60.0
+_SETTLE_AFTER_LOSS_S = 60.0
 # Records by which the cache may grow before what is there is frozen again: while 10,000 are read, a full
 # collection takes up to 80 ms, and of so many 4.
-_GROWN = 500
+_FREEZE_AFTER = 500
 
 
-def share_fairly() -> None:
+def shorten_switch_interval() -> None:
     """Once, for the whole process."""
     sys.setswitchinterval(_SWITCH_S)
 
 
-class Collector:
+class GarbageFreezer:
     """Freezes what is there when a connection is ready, and while much is read, and gives it all back when a
     connection is no longer ready, since only then much of it goes.
     """
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        cache.listen([Kind.CONNECTION], changed=self._connection_changed)
-        cache.listen(OBJECT_KINDS, changed=self._object_changed)
         self._frozen_records = 0
         self._ready: set[str] = set()
         self._freezing: asyncio.TimerHandle | None = None
 
+    def attach(self) -> None:
+        """Begin to follow the cache."""
+        self._cache.listen([Kind.CONNECTION], changed=self._connection_changed)
+        self._cache.listen(OBJECT_KINDS, changed=self._object_changed)
+
     def _object_changed(self, _key: Key) -> None:
         """Without a collection: by reference counts alone everything goes but circles."""
         records = len(self._cache)
-        if records > self._frozen_records + _GROWN:
+        if records > self._frozen_records + _FREEZE_AFTER:
             self._frozen_records = records
             gc.freeze()
         elif records < self._frozen_records:
@@ -59,7 +62,9 @@ class Collector:
             gc.unfreeze()  # and the next collections take what was left behind
         if self._freezing is not None:
             self._freezing.cancel()
-        self._freezing = asyncio.get_running_loop().call_later(_SETTLE_S if ready else _LOST_S, self._freeze)
+        self._freezing = asyncio.get_running_loop().call_later(
+            _SETTLE_S if ready else _SETTLE_AFTER_LOSS_S, self._freeze
+        )
 
     def _freeze(self) -> None:
         self._freezing = None

@@ -33,21 +33,21 @@ _reserve: list[bytes] = []
 _ending = threading.Lock()
 
 
-def spare() -> None:
+def limit_address_space() -> None:
     """Before the first thread is started: with 2,000 domains the process has 190 MiB instead of 1,650."""
     threading.stack_size(_STACK_BYTES)
     with suppress(OSError, AttributeError):  # another C library, which has no such arenas
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
-def watch() -> None:
+def end_on_memory_errors() -> None:
     """Once logging is set up. A MemoryError that nobody catches, or that is logged, ends us from now on."""
     _reserve.append(bytes(_RESERVE_BYTES))
     sys.excepthook = _on_uncaught
     threading.excepthook = _on_thread
     sys.unraisablehook = _on_unraisable
     for handler in logging.getLogger().handlers:
-        handler.filters.insert(0, _is_harmless)  # before one that takes the exception off the record
+        handler.filters.insert(0, _end_or_pass)  # before one that takes the exception off the record
 
 
 def need_room() -> None:
@@ -77,7 +77,7 @@ def end_if_exhausted(error: BaseException | None) -> None:
         error = error.__cause__
 
 
-def _is_harmless(record: logging.LogRecord) -> bool:
+def _end_or_pass(record: logging.LogRecord) -> bool:
     if record.exc_info:
         end_if_exhausted(record.exc_info[1])
     return True

@@ -15,7 +15,7 @@ class Pauses:
         self._most_s = most_s
         self._until_s: dict[Hashable, float] = {}
 
-    async def over(self, what: Hashable) -> None:
+    async def wait(self, what: Hashable) -> None:
         """Wait until the next reading of this may begin."""
         await asyncio.sleep(self._until_s.get(what, 0.0) - asyncio.get_running_loop().time())
 

@@ -53,17 +53,17 @@ class Reloads:
         async with self._one_at_a_time:
             self._status.reloading()
             try:
-                new = await _aside(read)
+                new = await _in_thread(read)
             except BadConfig as error:
                 for mistake in error.mistakes:
                     log.error("the configuration stays as it was: %s", mistake)
             except BridgeError as error:
                 log.error("the configuration stays as it was: %s", error.message)
             else:
-                await self._use(new)
-            await self._status.say_ready()
+                await self._apply(new)
+            await self._status.announce_ready()
 
-    async def _use(self, new: Config) -> None:
+    async def _apply(self, new: Config) -> None:
         if replace(new, connections=self._started_with.connections) != self._started_with:
             log.warning(
                 "only [connections] is read anew, everything else in the configuration at the next start"
@@ -86,7 +86,7 @@ class Reloads:
         log.info("reloaded closed=%d opened=%d", len(close), len(start))
 
 
-async def _aside(work: Callable[[], T]) -> T:
+async def _in_thread(work: Callable[[], T]) -> T:
     """In a thread that may hang as long as a file does: for the loop's own ones the end would wait.
 
     Raises LimitExceeded when the system has no room for it.

@@ -1,4 +1,4 @@
-"""How the service is, for systemd and `systemctl status`: READY, and the connections' states in words.
+"""How the service is, for systemd and `systemctl status`: READY, and the connections' states in summary.
 
 Told again where systemd has not read yet what it was told before. Main thread only.
 """
@@ -11,7 +11,7 @@ from virtbridge.model.keys import Key, Kind
 from virtbridge.model.records import ConnectionRecord
 from virtbridge.notify import Notifier
 
-_AGAIN_S = 0.2
+_RETRY_S = 0.2
 
 
 class Status:
@@ -21,36 +21,36 @@ class Status:
         self._cache = cache
         self._notifier = notifier
         self._sent = ""
-        self._again: asyncio.TimerHandle | None = None
+        self._retry: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Tell the states from now on: systemd takes so many messages at once, and READY was to be one."""
         self._cache.listen([Kind.CONNECTION], changed=self._changed)
 
     def reloading(self) -> None:
-        """Until say_ready()."""
+        """Until announce_ready()."""
         self._notifier.reloading()
 
-    async def say_ready(self) -> None:
+    async def announce_ready(self) -> None:
         """The name is owned, or the new configuration in use."""
-        while not self._notifier.ready(words := self._words()):  # noqa: ASYNC110 (systemd does not tell)
-            await asyncio.sleep(_AGAIN_S)
-        self._sent = words
+        while not self._notifier.ready(summary := self._summary()):  # noqa: ASYNC110 (systemd does not tell)
+            await asyncio.sleep(_RETRY_S)
+        self._sent = summary
 
     def _changed(self, _key: Key) -> None:
-        if self._again is None:
+        if self._retry is None:
             self._send()
 
     def _send(self) -> None:
-        self._again = None
-        if (words := self._words()) == self._sent:
+        self._retry = None
+        if (summary := self._summary()) == self._sent:
             return
-        if self._notifier.status(words):
-            self._sent = words
+        if self._notifier.status(summary):
+            self._sent = summary
         else:
-            self._again = asyncio.get_running_loop().call_later(_AGAIN_S, self._send)
+            self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self._send)
 
-    def _words(self) -> str:
+    def _summary(self) -> str:
         records = [record for _, record in self._cache.records(Kind.CONNECTION)]
         states = Counter(record.state for record in records if isinstance(record, ConnectionRecord))
         return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no connections"

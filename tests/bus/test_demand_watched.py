@@ -28,14 +28,16 @@ KINDS = ["snapshot", "interface"]
 @pytest.fixture(scope="module")
 def config(host: Libvirtd, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("watched") / "virtbridge.toml"
-    path.write_text(f"[connections.host]\nuri = '{host.uri()}'\n[refresh]\npoll_floor_s = 0.2\n")
+    path.write_text(
+        f"[connections.host]\nuri = '{host.uri()}'\n[refresh]\npoll_floor_s = 0.2\naudit_interval_s = 0\n"
+    )
     return path
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def daemon(config: Path) -> AsyncIterator[Daemon]:
     with dbus_daemon() as bus:
-        running = await Daemon.start(bus.address, {}, args=["--config", str(config)])
+        running = await Daemon.start(bus.address, {}, args=["--config", str(config)], leaps=True)
         yield running
         await running.stop()
 
@@ -52,14 +54,16 @@ async def snapshots(client: Client) -> list[str]:
     return leaves([path for path in await client.managed_objects() if "/snapshot/" in path])
 
 
-async def nothing_more(client: Client) -> None:
-    await asyncio.sleep(0.2)  # what was under way may end
+async def nothing_more(daemon: Daemon, client: Client) -> None:
+    await wait_until(lambda: daemon.is_quiet(client), "what was under way is over")
     before = await calls(client)
-    await asyncio.sleep(0.8)
+    await daemon.leap(client)
     assert spent(before, await calls(client)) == {}
 
 
-async def test_another_client_s_snapshots_come_and_go_by_signals(client: Client, domain: Any) -> None:
+async def test_another_client_s_snapshots_come_and_go_by_signals(
+    daemon: Daemon, client: Client, domain: Any
+) -> None:
     assert await snapshots(client) == []
     signals = await client.signals()
     number = await watch(client, ["snapshot"])
@@ -82,14 +86,14 @@ async def test_another_client_s_snapshots_come_and_go_by_signals(client: Client,
 
     await wait_until(is_root, "b has no parent any more")
     await unwatch(client, number)
-    await nothing_more(client)
+    await nothing_more(daemon, client)
 
 
 async def test_fifty_watching_clients_cost_what_one_costs(
     daemon: Daemon, client: Client, domain: Any
 ) -> None:
     take(domain, "a", "b", "c")
-    await nothing_more(client)
+    await nothing_more(daemon, client)
     crowd = [await Client.connect(daemon.address) for _ in range(CROWD)]
     for watching in (1, CROWD):
         numbers = [await watch(each, KINDS, 200) for each in crowd[:watching]]
@@ -105,15 +109,22 @@ async def test_fifty_watching_clients_cost_what_one_costs(
             assert cost.get(f"libvirt.{name}", 0) <= times * (elapsed_s / 0.2 + 2), (watching, name)
         for each, number in zip(crowd[:watching], numbers, strict=True):
             await unwatch(each, number)
-        await nothing_more(client)
+        await nothing_more(daemon, client)
     await watch(crowd[0], KINDS, 200)
     await over(client, 2)
     for each in crowd:
         await each.close()
-    await nothing_more(client)  # who left the bus watches no more
+
+    async def nobody_watches() -> bool:
+        return (await client.counters())["queue.watches"] == 0
+
+    await wait_until(nobody_watches, "the bus has told that they left")
+    await nothing_more(daemon, client)  # who left the bus watches no more
 
 
-async def test_who_lists_while_somebody_watches_asks_libvirt_nothing(client: Client, domain: Any) -> None:
+async def test_who_lists_while_somebody_watches_asks_libvirt_nothing(
+    daemon: Daemon, client: Client, domain: Any
+) -> None:
     take(domain, "a")
     number = await watch(client, ["snapshot"])
     options = {"max-age": client.variant("t", 60_000)}
@@ -123,8 +134,14 @@ async def test_who_lists_while_somebody_watches_asks_libvirt_nothing(client: Cli
 
     await wait_until(there, "a poll")
     await unwatch(client, number)
+    polls = (await client.counters())["source.polls"]
     number = await watch(client, ["snapshot"], 60_000)  # and the next one comes long after this
-    await asyncio.sleep(0.3)
+
+    async def polled() -> bool:
+        return (await client.counters())["source.polls"] > polls
+
+    await wait_until(polled, "the poll, which needs no reading: the last one is so young")
+    await wait_until(lambda: daemon.is_quiet(client), "what was under way is over")
     before = await calls(client)
     found = await client.call(HOST, CONNECTION, "List", "sa{sv}", ["snapshot", options])
     assert leaves(found) == ["a"]
@@ -133,10 +150,10 @@ async def test_who_lists_while_somebody_watches_asks_libvirt_nothing(client: Cli
     await unwatch(client, number)
 
 
-async def test_all_kinds_are_not_those_that_are_read_on_demand(client: Client) -> None:
-    await nothing_more(client)
+async def test_all_kinds_are_not_those_that_are_read_on_demand(daemon: Daemon, client: Client) -> None:
+    await nothing_more(daemon, client)
     number = await watch(client, [])
-    await nothing_more(client)
+    await nothing_more(daemon, client)
     await unwatch(client, number)
 
 

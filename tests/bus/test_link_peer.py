@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.until import until
 from virtbridge.limiter import Portions
 from virtbridge.wire import bodies, headers
 from virtbridge.wire.backlog import BacklogLimits
@@ -251,7 +252,6 @@ async def test_who_leaves_a_big_endian_bus_has_left(pair: tuple[socket.socket, s
     link.start()
     left = big_endian_signal("org.freedesktop.DBus", "NameOwnerChanged", ":1.7", ":1.7", "")
     peer.sendall(b"".join(call_frame(serial) for serial in range(1, 9)) + left)
-    await asyncio.sleep(0.1)
+    await until(lambda: handled and not link.queued_calls)
     assert handled == [":1.7"]
-    assert link.queued_calls == 0
     link.close()

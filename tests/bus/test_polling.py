@@ -3,7 +3,6 @@
 `test:///default` is one state for the whole process, so each test undoes what it does.
 """
 
-import asyncio
 import logging
 from collections import Counter
 from pathlib import Path
@@ -13,10 +12,11 @@ import libvirt
 import pytest
 
 from tests.support.followed import Followed
+from tests.support.until import until
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import ON_DEMAND, Kind
 from virtbridge.source.calls.session import Session
-from virtbridge.source.reread_turns import SHARE_MIN
+from virtbridge.source.reread_turns import PER_ROUND_MIN
 
 URI = "test:///default"
 EXTRA = "<domain type='test'><name>{name}</name><memory>1024</memory><os><type>hvm</type></os></domain>"
@@ -31,17 +31,12 @@ def polls(source: Followed) -> int:
 async def polled(source: Followed, times: int = 2) -> None:
     """Until so many polls, begun from now on, are over."""
     wanted = polls(source) + times + 1
-    async with asyncio.timeout(10):
-        while polls(source) < wanted:  # noqa: ASYNC110 (a poll that finds nothing tells nobody)
-            await asyncio.sleep(0.005)
+    await until(lambda: polls(source) >= wanted)
 
 
-async def idle(source: Followed) -> None:
-    """Until the calls that were under way are over."""
-    await asyncio.sleep(0.02)  # those that are still tasks become calls
-    async with asyncio.timeout(10):
-        while any(source.metrics.snapshot()[f"queue.c.{each}"] for each in ("running", "waiting")):  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+def poll_messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the log says of polls. That asyncio found one of them slow says something of the machine."""
+    return [each.getMessage() for each in caplog.records if each.name == "virtbridge.cache.polling"]
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, method: str, code: int) -> None:
@@ -59,14 +54,14 @@ async def test_nothing_is_polled_unless_somebody_watches_and_the_end_is_at_once(
     async with Followed(audit_interval_s=0.02) as source:
         await source.ready(URI, events=False)
         before = source.calls()
-        await asyncio.sleep(0.2)
+        await source.a_long_time()
         assert source.calls() == before
         source.requests.watch("c", FAST)
         await polled(source)
         source.requests.watch("c", {})
-        await idle(source)
+        await source.idle()
         before = source.calls()
-        await asyncio.sleep(0.2)
+        await source.a_long_time()
         assert source.calls() == before
 
 
@@ -82,10 +77,10 @@ async def test_a_quiet_poll_is_one_listing_and_one_state_read(other: Any) -> Non
             source.requests.watch("c", {kind: 0.02})
             await polled(source, 4)
             source.requests.watch("c", {})
-            await idle(source)
+            await source.idle()
             done = polls(source) - count
             cost = Counter(source.calls()) - Counter(before)
-            assert cost.pop("XMLDesc") <= done * SHARE_MIN
+            assert cost.pop("XMLDesc") <= done * PER_ROUND_MIN
             assert cost == {name: times * done for name, times in bulk.items()}
 
 
@@ -242,10 +237,9 @@ async def test_a_failed_poll_keeps_what_was_known_and_says_so_until_one_succeeds
             assert dict(source.cache.records(Kind.DOMAIN)) == known
             assert source.connection().state == "ready"
         await source.until(lambda: source.connection().last_error == ("", ""))
-        told = [record.getMessage() for record in caplog.records if "poll" in record.getMessage()]
-        assert len(told) == 2
-        assert told[0].startswith("poll failed conn=c kind=domain")
-        assert told[1].startswith("poll succeeds again conn=c kind=domain")
+        failed, succeeds = poll_messages(caplog)
+        assert failed.startswith("poll failed conn=c kind=domain")
+        assert succeeds.startswith("poll succeeds again conn=c kind=domain")
 
 
 async def test_a_trouble_that_nobody_watches_any_more_is_over(
@@ -329,15 +323,17 @@ async def test_a_shorter_interval_counts_from_the_last_look(other: Any) -> None:
     async with Followed() as source:
         await source.ready(URI, events=False)
         source.requests.watch("c", {Kind.DOMAIN: 3600.0})
-        await asyncio.sleep(0.1)
-        assert polls(source) == 0  # the sync was just now
+        await source.a_long_time(1000)
+        assert polls(source) == 0  # the sync was a while ago
         source.requests.watch("c", {Kind.DOMAIN: 0.05})
         await polled(source, 1)
         source.requests.watch("c", {Kind.DOMAIN: 3600.0, Kind.NETWORK: 3600.0})
-        await asyncio.sleep(0.1)
+        await source.idle()
         count = polls(source)
-        await asyncio.sleep(0.2)
+        await source.a_long_time(1000)
         assert polls(source) == count
+        await source.a_long_time(2000)
+        assert polls(source) == count + 1  # of the networks, whose last listing was the sync
 
 
 async def test_a_watch_goes_on_with_the_next_session(other: Any, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ async def test_nothing_happens_and_nothing_is_called(other: Any) -> None:
     async with Followed() as source:
         await source.ready(URI)
         before = source.calls()
-        await asyncio.sleep(0.3)
+        await source.a_long_time()
         assert source.calls() == before
 
 
@@ -65,7 +65,7 @@ async def test_a_silent_change_is_found_by_the_audit_and_only_while_watched(othe
         await source.ready(URI)
         domain.setAutostart(1)
         try:
-            await asyncio.sleep(0.3)
+            await source.a_long_time()
             assert not source.domain(domain.UUIDString()).autostart
             assert "source.audits" not in source.metrics.snapshot()
             source.watched = True
@@ -245,7 +245,7 @@ async def test_a_listing_that_was_published_keeps_no_handle(
     assert not [record for record in caplog.records if "closed connection" in record.message]
 
 
-@pytest.mark.parametrize("times", [2, rereads.AGAIN_TIMES + 1])
+@pytest.mark.parametrize("times", [2, rereads.RETRIES + 1])
 async def test_a_definition_that_could_not_be_read_is_tried_again_and_not_for_ever(
     other: Any, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
@@ -257,17 +257,17 @@ async def test_a_definition_that_could_not_be_read_is_tried_again_and_not_for_ev
             return real(domain, flags)
         raise libvirt.libvirtError("busy")
 
-    monkeypatch.setattr(rereads, "AGAIN_S", 0.001)
+    monkeypatch.setattr(rereads, "RETRY_S", 0.001)
     monkeypatch.setattr(libvirt.virDomain, "XMLDesc", refuse)
     async with Followed() as source:
         await source.ready(URI)
-        if times > rereads.AGAIN_TIMES:
+        if times > rereads.RETRIES:
             await until(lambda: len(calls) == times)
-            await asyncio.sleep(0.2)
+            await source.a_long_time()
             assert len(calls) == times
             await source.connections.refresh("c", frozenset({Kind.DOMAIN}))
         await source.until(lambda: source.named(Kind.DOMAIN, "test").xml, wait_s=5)
-        await asyncio.sleep(0.1)
+        await source.a_long_time()
         assert len(calls) == times + 1
 
 
@@ -400,13 +400,13 @@ async def test_what_a_read_finds_gone_is_dropped_unless_it_was_defined_anew(
             raise error
         return real(domain, flags)
 
-    monkeypatch.setattr(rereads, "GONE_S", 0.05)
+    monkeypatch.setattr(rereads, "REMOVED_S", 0.05)
     async with Followed() as source:
         await source.ready(URI)
         domain = await replaced_while_it_is_read(source, other, monkeypatch, read, blocked)
         uuid = domain.UUIDString()
         go_on.set()
-        await asyncio.sleep(0.3)
+        await source.a_long_time()
         assert source.domain(uuid) is not None
         blocked.clear()
         domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_TITLE, "gone", None, None)

@@ -60,7 +60,7 @@ async def configured(tmp_path: Path, text: str) -> AsyncIterator[tuple[Daemon, C
 
 
 async def test_samples_go_to_their_watchers_alone_until_they_end() -> None:
-    async with daemon_with("test:///default") as (daemon, client), AsyncExitStack() as stack:
+    async with daemon_with("test:///default", leaps=True) as (daemon, client), AsyncExitStack() as stack:
         other = await Client.connect(daemon.address)
         stack.push_async_callback(other.close)
         heard, overheard = await client.signals(wanted=sampled), await other.signals(wanted=sampled)
@@ -84,8 +84,9 @@ async def test_samples_go_to_their_watchers_alone_until_they_end() -> None:
         assert plain(history[1][1])["cpu-guest-percent"] == values["cpu-guest-percent"]
         await unwatch(client, number)
         assert (await client.counters())["queue.stats-watches"] == 0
+        await wait_until(lambda: daemon.is_quiet(client), "a round that had begun is over")
         rounds = (await client.counters())["cache.stats-rounds"]
-        await asyncio.sleep(0.7)
+        await daemon.leap(client)
         assert (await client.counters())["cache.stats-rounds"] == rounds
         assert overheard.drain() == []
 
@@ -143,7 +144,7 @@ PER_DOMAIN = {"libvirt.info", "libvirt.memoryStats"}
 
 
 async def test_a_client_that_vanishes_is_unwatched(tmp_path: Path) -> None:
-    async with daemon_with(node(tmp_path / "node.xml", 1)) as (daemon, client):
+    async with daemon_with(node(tmp_path / "node.xml", 1), leaps=True) as (daemon, client):
         passing = await Client.connect(daemon.address)
         await watch(passing)
         await watch(passing, LONG_MS)
@@ -160,8 +161,9 @@ async def test_a_client_that_vanishes_is_unwatched(tmp_path: Path) -> None:
             return (await client.counters())["queue.stats-watches"] == 0
 
         await wait_until(ended, "the watches end with their client")
+        await wait_until(lambda: daemon.is_quiet(client), "a round that had begun is over")
         rounds = (await client.counters())["cache.stats-rounds"]
-        await asyncio.sleep(0.7)
+        await daemon.leap(client)
         assert (await client.counters())["cache.stats-rounds"] == rounds
 
 

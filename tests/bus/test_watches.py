@@ -25,10 +25,10 @@ async def daemon_without_events(
     uri = node(tmp_path / "node.xml", domains)
     config.write_text(
         f"[connections.host]\nuri = '{uri}'\nevents = {str(events).lower()}\n"
-        f"[refresh]\npoll_floor_s = {floor_s}\n[limits]\n{limits}\n"
+        f"[refresh]\npoll_floor_s = {floor_s}\naudit_interval_s = 0\n[limits]\n{limits}\n"
     )
     with dbus_daemon() as bus:
-        daemon = await Daemon.start(bus.address, {}, args=["--config", str(config)])
+        daemon = await Daemon.start(bus.address, {}, args=["--config", str(config)], leaps=True)
         client = await Client.connect(bus.address)
         await daemon.wait_state(client, "host", "ready")
         try:
@@ -61,11 +61,18 @@ async def over(client: Client, polls: int) -> dict[str, int]:
     return spent(before, after)
 
 
+async def nothing_more(daemon: Daemon, client: Client) -> None:
+    """Whether libvirt is left alone from now on. A Refresh comes after a poll that had begun."""
+    await client.call(HOST, INTERFACE, "Refresh", "asa{sv}", [["network"], {}])
+    await wait_until(lambda: daemon.is_quiet(client), "what was under way is over")
+    before = calls(await client.counters())
+    await daemon.leap(client)
+    assert spent(before, calls(await client.counters())) == {}
+
+
 async def test_fifty_watching_clients_cost_what_one_costs(tmp_path: Path) -> None:
     async with daemon_without_events(tmp_path) as (daemon, client):
-        before = calls(await client.counters())
-        await asyncio.sleep(0.5)
-        assert spent(before, calls(await client.counters())) == {}
+        await nothing_more(daemon, client)
         crowd = [await Client.connect(daemon.address) for _ in range(50)]
         per_poll = {}
         for watching in (1, 50):
@@ -86,11 +93,8 @@ async def test_fifty_watching_clients_cost_what_one_costs(tmp_path: Path) -> Non
             per_poll[watching] = (asyncio.get_running_loop().time() - began) / 5
             for one, number in zip(crowd[:watching], numbers, strict=True):
                 await unwatch(one, number)
-        assert per_poll[50] > 0.08, "fifty clients were polled for more often than one"
-        await asyncio.sleep(0.1)
-        before = calls(await client.counters())
-        await asyncio.sleep(0.5)
-        assert spent(before, calls(await client.counters())) == {}
+        assert per_poll[50] > 0.05, "fifty clients were polled for more often than one"
+        await nothing_more(daemon, client)
         for one in crowd:
             await one.close()
 
@@ -108,10 +112,7 @@ async def test_a_client_that_vanishes_is_unwatched(tmp_path: Path) -> None:
             return (await client.counters())["queue.watches"] == 0
 
         await wait_until(none, "its watches are over")
-        await asyncio.sleep(0.1)
-        before = calls(await client.counters())
-        await asyncio.sleep(0.4)
-        assert spent(before, calls(await client.counters())) == {}
+        await nothing_more(daemon, client)
 
 
 async def test_the_shortest_interval_wins_and_the_floor_holds(tmp_path: Path) -> None:
@@ -122,21 +123,18 @@ async def test_the_shortest_interval_wins_and_the_floor_holds(tmp_path: Path) ->
         began = asyncio.get_running_loop().time()
         await over(client, 4)
         elapsed_s = asyncio.get_running_loop().time() - began
-        assert 0.55 < elapsed_s < 5
+        assert elapsed_s > 0.55
         await unwatch(second, number)
-        await asyncio.sleep(0.1)
-        before = calls(await client.counters())
-        await asyncio.sleep(0.5)
-        assert spent(before, calls(await client.counters())) == {}  # a minute's interval is left
+        await nothing_more(daemon, client)  # a minute's interval is left
         await second.close()
 
 
 async def test_watching_what_events_feed_costs_nothing(tmp_path: Path) -> None:
-    async with daemon_without_events(tmp_path, events=True) as (_, client):
+    async with daemon_without_events(tmp_path, events=True) as (daemon, client):
         before = calls(await client.counters())
         await watch(client, ["domain", "network"], 0)
         await watch(client, [], 0)
-        await asyncio.sleep(0.5)
+        await daemon.leap(client)
         assert spent(before, calls(await client.counters())) == {}
 
 

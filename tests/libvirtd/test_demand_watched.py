@@ -9,15 +9,16 @@ from typing import Any
 import libvirt
 import pytest
 
-from tests.bus.test_polling import idle, polled, polls, refuse
+from tests.bus.test_polling import poll_messages, polled, polls, refuse
 from tests.libvirtd.test_demand import disk, take
 from tests.libvirtd.test_volumes import MIB, Pool, shown
 from tests.support.asked import CONNECTION, Asked
 from tests.support.followed import Followed
 from tests.support.libvirtd import Libvirtd, is_available, own_domain, qemu_xml
+from tests.support.until import until
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import Key, Kind
-from virtbridge.source.reread_turns import SHARE_MIN
+from virtbridge.source.reread_turns import PER_ROUND_MIN
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="a private libvirtd needs root")
 
@@ -66,7 +67,7 @@ async def cost(source: Followed, kind: Kind, times: int) -> tuple[int, Counter[s
     watch(source, kind)
     await polled(source, times)
     watch(source)
-    await idle(source)
+    await source.idle()
     return polls(source) - count, Counter(source.calls()) - Counter(before)
 
 
@@ -139,7 +140,7 @@ async def test_volumes_of_another_client_come_grow_and_go(host: Libvirtd, source
     await source.until(lambda: shown(source, pool) == pool.figures())
     watch(source)
     count, spent = await cost(source, Kind.VOLUME, 4)
-    assert spent.pop("XMLDesc") <= count * SHARE_MIN
+    assert spent.pop("XMLDesc") <= count * PER_ROUND_MIN
     assert spent.keys() == {"listAllStoragePools", "listAllVolumes"}
     pool.raw.destroy()
     pool.raw.undefine()
@@ -158,12 +159,12 @@ async def test_a_quiet_poll_is_a_listing_and_the_xml_of_a_few(source: Followed, 
         (Kind.INTERFACE, {"listAllInterfaces": 2}, "XMLDesc"),
     ):
         count, spent = await cost(source, kind, 4)
-        assert spent.pop(xml) <= count * SHARE_MIN
+        assert spent.pop(xml) <= count * PER_ROUND_MIN
         # The last poll may not have got as far as its first call, nor the first have had anything to do.
         assert all(times * (count - 2) <= spent[name] <= times * count for name, times in listing.items())
         assert spent.keys() == listing.keys()
     before = source.calls()
-    await asyncio.sleep(0.2)
+    await source.a_long_time()
     assert source.calls() == before
 
 
@@ -192,13 +193,14 @@ async def test_those_who_ask_and_those_who_watch_share_what_is_read(
     before, count = source.calls(), polls(source)
     watch(source, Kind.SNAPSHOT, interval_s=60)
     await source.requests.load(CONNECTION, Kind.SNAPSHOT, 60)
-    await asyncio.sleep(0.05)
+    await until(lambda: polls(source) == count + 1)
+    await source.a_long_time(50)
     assert (source.calls(), polls(source)) == (before, count + 1)
     take(tested, "b")
     watch(source, Kind.SNAPSHOT)
     await source.until(lambda: names(source, Kind.SNAPSHOT) == {"a", "b"})
     watch(source)
-    await idle(source)
+    await source.idle()
     before = source.calls()
     domain = Key("c", Kind.DOMAIN, tested.UUIDString())
     await source.requests.load(domain, Kind.SNAPSHOT, 60)  # the poll's reading is so young, and was whole
@@ -209,13 +211,13 @@ async def test_a_poll_of_many_is_not_as_good_as_a_reading_of_all(source: Followe
     await source.ready(filtered.getURI())
     await source.requests.load(CONNECTION, Kind.NWFILTER, 0)
     read_us = {key: each.last_refresh_us for key, each in source.cache.records(Kind.NWFILTER)}  # type: ignore[union-attr]
-    await asyncio.sleep(FAST_S)
+    await source.a_long_time(FAST_S)
     watch(source, Kind.NWFILTER, interval_s=60)
     assert polls(source) == 0
     watch(source, Kind.NWFILTER)
     await polled(source, 1)
     watch(source)
-    await idle(source)
+    await source.idle()
     again = [
         key
         for key, each in source.cache.records(Kind.NWFILTER)
@@ -246,9 +248,8 @@ async def test_a_failing_poll_makes_stale_and_says_so_until_one_succeeds(
         before = source.calls()
     await source.until(lambda: source.connection().last_error == ("", ""))
     assert stale() == {False}
-    assert source.calls()["XMLDesc"] - before["XMLDesc"] <= 3 * SHARE_MIN
-    told = [record.getMessage() for record in caplog.records if "poll" in record.getMessage()]
-    assert [line.split(" error=")[0] for line in told] == [
+    assert source.calls()["XMLDesc"] - before["XMLDesc"] <= 3 * PER_ROUND_MIN
+    assert [line.split(" error=")[0] for line in poll_messages(caplog)] == [
         "poll failed conn=c kind=nwfilter",
         "poll succeeds again conn=c kind=nwfilter",
     ]
@@ -291,8 +292,8 @@ async def test_one_domain_that_fails_again_and_again_does_not_stir_up_the_others
         before = stale()
         await polled(source, 1)
         stirred.append(abs(stale() - before))
-        assert stale() >= 13 - 2 * SHARE_MIN
-    assert max(stirred) <= SHARE_MIN
+        assert stale() >= 13 - 2 * PER_ROUND_MIN
+    assert max(stirred) <= PER_ROUND_MIN
     monkeypatch.undo()
     await source.until(lambda: source.connection().last_error == ("", "") and not stale())
     broken.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)

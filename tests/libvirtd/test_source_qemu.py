@@ -24,6 +24,7 @@ from virtbridge.source.kinds.enums import state_words
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs root, libvirtd and namespaces")
 
 LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
+TITLE = libvirt.VIR_DOMAIN_METADATA_TITLE
 PANIC = "<panic model='isa'/>"
 UNDEFINE_SOURCE = (
     libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
@@ -235,15 +236,17 @@ async def test_a_start_that_is_cut_short_leaves_the_domain_off(host: Libvirtd, o
             with suppress(libvirt.libvirtError):
                 domain.destroy()
 
-        for attempt in range(12):
-            end = threading.Thread(target=destroy_after, args=(0.05 + 0.015 * attempt,))
+        for attempt in range(1, 13):
+            end = threading.Thread(target=destroy_after, args=(0.035 + 0.015 * attempt,))
             end.start()
             with suppress(libvirt.libvirtError):
                 await asyncio.to_thread(domain.create)
             await asyncio.to_thread(end.join)
             with suppress(libvirt.libvirtError):
                 await asyncio.to_thread(domain.destroy)
-            await asyncio.sleep(0.3)  # for what must not come
+            # Whatever the start and the end announce comes before this.
+            await asyncio.to_thread(domain.setMetadata, TITLE, str(attempt), None, None)
+            await source.until(lambda title=str(attempt): source.domain(uuid).definition.title == title)  # type: ignore[misc]
             await source.until(lambda: not source.domain(uuid).active)
 
 

@@ -15,7 +15,7 @@ class Asked(Followed):
 
     async def __aenter__(self) -> "Asked":
         await super().__aenter__()
-        Chains(self.cache)
+        Chains(self.cache).attach()
         return self
 
     async def cost(self, kind: Kind, about: Key = CONNECTION, max_age_s: float = 0) -> dict[str, int]:

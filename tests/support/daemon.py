@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from tests.support.client import ROOT, SERVICE, CallFailed, Client, wait_until
+from tests.support.leap import LEAPT, TURNS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -37,15 +38,18 @@ class Daemon:
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         command: Sequence[str] = ("-m", "virtbridge"),
+        leaps: bool = False,
         session: bool = True,
         ready: bool = True,
         timeout_s: float = 30,
     ) -> "Daemon":
         """Returns once the name is owned and, where `ready`, all connections are.
 
-        library: dbus-fast or dbus-next. command: what stands in for `-m virtbridge`. session: whether the
-        bus at address stands for the session's, or for the system's.
+        library: dbus-fast or dbus-next. command: what stands in for `-m virtbridge`. leaps: whether leap() is
+        going to be called. session: whether the bus at address stands for the session's, or for the system's.
         """
+        if leaps:
+            command = ("-m", "tests.support.leap")
         words = [python, *command, *(["--session"] if session else [])]
         for name, uri in connections.items():
             words += ["--connect", f"{name}={uri}"]
@@ -111,6 +115,19 @@ class Daemon:
                 return False
 
         await wait_until(reached, f"{name} is {state}", timeout_s)
+
+    async def leap(self, client: Client) -> None:
+        """Let LEAP_S pass by the daemon's clock, and all that is due begin."""
+        leaps = self.log().count(LEAPT)
+        self.process.send_signal(signal.SIGUSR1)
+        await wait_until(lambda: self.log().count(LEAPT) > leaps, "time has leapt")
+        for _ in range(TURNS):  # each answer takes the loop a turn at least
+            await client.counters()
+
+    async def is_quiet(self, client: Client) -> bool:
+        """Whether none of its calls of libvirt is in flight or waiting."""
+        counters = await client.counters()
+        return not any(count for name, count in counters.items() if name.endswith((".running", ".waiting")))
 
     async def stop(self, timeout_s: float = 10) -> None:
         """SIGTERM; fails unless it ends by itself with status 0 and has written no traceback."""

@@ -1,11 +1,14 @@
 """Connections with a cache and a log of signals: the source as the rest of the service sees it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
+from tests.support.leap import leap
+from tests.support.until import until
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.config import ConnectionConfig, RefreshConfig
@@ -16,6 +19,28 @@ from virtbridge.source.connections import Connections
 
 WAIT_S = 20.0
 QUICK = RefreshConfig(audit_interval_s=0, reconnect_min_s=0.1, reconnect_max_s=0.5, call_timeout_s=5.0)
+
+
+class _Counted(Connections):
+    """busy: how many listings and readings of polls and requests are not over, between two calls as well."""
+
+    busy = 0
+
+    async def list_again(self, connection: str, kind: Kind) -> None:
+        with self._counted():
+            await super().list_again(connection, kind)
+
+    async def load(self, about: Key, kind: Kind, everything: bool) -> bool:
+        with self._counted():
+            return await super().load(about, kind, everything)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.busy += 1
+        try:
+            yield
+        finally:
+            self.busy -= 1
 
 
 class Followed:
@@ -30,7 +55,7 @@ class Followed:
         self.watched = True
         self.hangs = False
         self._changed = asyncio.Event()
-        self.connections = Connections(
+        self.connections = _Counted(
             publish=self._publish,
             lookup=self.cache.get,
             watched=lambda: self.watched,
@@ -94,6 +119,26 @@ class Followed:
         """libvirt calls so far, without the prefix."""
         counts = self.metrics.snapshot()
         return {name[8:]: count for name, count in counts.items() if name.startswith("libvirt.")}
+
+    async def idle(self) -> None:
+        """Until what is polled, asked for or read again is over, if nothing new is begun."""
+        await until(lambda: not self._is_in_flight())
+
+    def _is_in_flight(self) -> bool:
+        """Whether a call of libvirt, a poll, an audit or a reading is under way, between two calls too."""
+        counts = self.metrics.snapshot()
+        works = [work for each in self.connections._connections.values() if (work := each._work) is not None]
+        return (
+            self.connections.busy > 0
+            or any(count for name, count in counts.items() if name.endswith((".running", ".waiting")))
+            or any(work._one_at_a_time.locked() or work._rereads._running for work in works)
+        )
+
+    async def a_long_time(self, seconds: float = 3600.0) -> None:
+        """Let so much time pass, and all that is due begin and end."""
+        await self.idle()
+        await leap(seconds)
+        await self.idle()
 
     def lifecycles(self, uuid: str) -> list[tuple[str, str]]:
         return [each.args for each in self.signals if each.member == "Lifecycle" and each.key.id == uuid]

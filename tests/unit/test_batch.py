@@ -10,12 +10,12 @@ import pytest
 from tests.support.fake_clock import FakeClock
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
-from virtbridge.source.calls.batch import IN_TURN, SHORT, Read
+from virtbridge.source.calls.batch import READS_AHEAD, SHORT_CHARACTERS, Read
 from virtbridge.source.calls.inbox import Inbox
 from virtbridge.source.calls.window import Window
 from virtbridge.source.calls.workers import Workers
 
-COUNT = 3 * IN_TURN
+COUNT = 3 * READS_AHEAD
 
 
 def workers(metrics: Metrics | None = None, timeout_s: float = 10.0) -> Workers:
@@ -104,12 +104,12 @@ async def test_what_fails_spoils_nothing() -> None:
 
 async def test_what_cannot_be_parsed_is_an_answer_too() -> None:
     answers = Answers()
-    for text in ("x", "x" * (SHORT + 1)):
+    for text in ("x", "x" * (SHORT_CHARACTERS + 1)):
         await workers().read_many("XMLDesc", iter([Read(len(text), lambda t=text: t, int)]), answers)
     assert [type(each) for each in answers.found.values()] == [ValueError, ValueError]
 
 
-@pytest.mark.parametrize(("size", "here"), [(SHORT, True), (SHORT + 1, False)])
+@pytest.mark.parametrize(("size", "here"), [(SHORT_CHARACTERS, True), (SHORT_CHARACTERS + 1, False)])
 async def test_only_what_is_short_is_parsed_on_the_main_thread(size: int, here: bool) -> None:
     answers = Answers()
     read = Read(0, lambda: "x" * size, lambda _: threading.current_thread() is threading.main_thread())
@@ -131,7 +131,7 @@ async def test_the_iterator_is_asked_little_ahead() -> None:
 
     await workers().read_many("XMLDesc", counted(), answers)
     assert taken == COUNT
-    assert most_ahead <= IN_TURN
+    assert most_ahead <= READS_AHEAD
 
 
 async def test_without_progress_it_ends_and_what_comes_late_is_dropped(clock: FakeClock) -> None:

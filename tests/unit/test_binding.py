@@ -15,7 +15,7 @@ from virtbridge.bus.contract import (
     load_standard,
 )
 from virtbridge.bus.names import NAME
-from virtbridge.bus.properties import shapes
+from virtbridge.bus.properties import interface_properties
 from virtbridge.bus.tables import TABLES
 from virtbridge.bus.virtbridge1 import virtbridge1
 
@@ -107,12 +107,12 @@ def test_unreadable_or_doubled_files_stop_the_start(tmp_path: Path, xml: str) ->
 
 def test_a_property_without_a_value_stops_the_start() -> None:
     contract = load_contract(NAME)
-    assert shapes(contract, TABLES).keys() == contract.keys()
+    assert interface_properties(contract, TABLES).keys() == contract.keys()
     contract.pop("org.virtbridge1.Network")
     with pytest.raises(BadContract, match="Network"):
-        shapes(contract, TABLES)
+        interface_properties(contract, TABLES)
     with pytest.raises(BadContract, match="Network"):
-        replace(virtbridge1(), contract=contract).shapes()
+        replace(virtbridge1(), contract=contract).interface_properties()
 
 
 def test_every_member_of_the_contract_states_its_access_and_is_documented() -> None:

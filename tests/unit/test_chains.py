@@ -27,7 +27,7 @@ def put(key: Key, path: str, backing: str = "", format_: str = "qcow2") -> Put:
 
 def world() -> Cache:
     cache = Cache()
-    Chains(cache)
+    Chains(cache).attach()
     for host in HOSTS:
         cache.apply([Put(connection_key(host), ConnectionRecord(host, ""))])
         cache.apply([Put(Key(host, Kind.POOL, pool), PoolRecord(pool, pool, active=True)) for pool in POOLS])
@@ -112,6 +112,7 @@ def finder(cache: Cache, host: str) -> Callable[[str], tuple[Key, VolumeLink] | 
 def test_nothing_is_left_behind() -> None:
     cache = Cache()
     chains = Chains(cache)
+    chains.attach()
     cache.apply([Put(connection_key("lab"), ConnectionRecord("lab", ""))])
     cache.apply([Put(Key("lab", Kind.POOL, POOLS[0]), PoolRecord(POOLS[0], "p", active=True))])
     cache.apply([put(volume(name), f"/{name}", "/a") for name in NAMES])

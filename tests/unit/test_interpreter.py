@@ -9,7 +9,7 @@ from tests.support.fake_clock import FakeClock
 from tests.support.until import until
 from virtbridge import interpreter
 from virtbridge.cache.cache import Cache
-from virtbridge.interpreter import Collector
+from virtbridge.interpreter import GarbageFreezer
 from virtbridge.model.changes import Forget, Put
 from virtbridge.model.keys import Key, Kind, connection_key
 from virtbridge.model.records import ConnectionRecord, DomainRecord
@@ -18,7 +18,7 @@ from virtbridge.model.records import ConnectionRecord, DomainRecord
 @pytest.fixture(autouse=True)
 def thawed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(interpreter, "_SETTLE_S", 0.01)
-    monkeypatch.setattr(interpreter, "_LOST_S", 0.02)
+    monkeypatch.setattr(interpreter, "_SETTLE_AFTER_LOSS_S", 0.02)
     yield
     gc.unfreeze()
 
@@ -29,7 +29,7 @@ def is_now(cache: Cache, name: str, state: str) -> None:
 
 async def test_frozen_while_ready_and_thawed_when_one_is_lost(clock: FakeClock) -> None:
     cache = Cache()
-    Collector(cache)
+    GarbageFreezer(cache).attach()
     is_now(cache, "a", "syncing")
     await clock.pass_s(3600)
     assert gc.get_freeze_count() == 0
@@ -48,17 +48,17 @@ async def test_frozen_while_ready_and_thawed_when_one_is_lost(clock: FakeClock) 
 
 def test_what_is_read_is_frozen_as_the_cache_grows() -> None:
     cache = Cache()
-    Collector(cache)
+    GarbageFreezer(cache).attach()
 
     def read(first: int, count: int) -> None:
         keys = [Key("lab", Kind.DOMAIN, str(n)) for n in range(first, first + count)]
         cache.apply([Put(key, DomainRecord(key.id, key.id)) for key in keys])
 
-    read(0, interpreter._GROWN)
+    read(0, interpreter._FREEZE_AFTER)
     assert gc.get_freeze_count() == 0
-    read(interpreter._GROWN, 1)
-    assert (first := gc.get_freeze_count()) > interpreter._GROWN
-    read(interpreter._GROWN + 1, interpreter._GROWN)
+    read(interpreter._FREEZE_AFTER, 1)
+    assert (first := gc.get_freeze_count()) > interpreter._FREEZE_AFTER
+    read(interpreter._FREEZE_AFTER + 1, interpreter._FREEZE_AFTER)
     assert gc.get_freeze_count() == first
-    read(2 * interpreter._GROWN + 1, 1)
-    assert gc.get_freeze_count() > first + interpreter._GROWN
+    read(2 * interpreter._FREEZE_AFTER + 1, 1)
+    assert gc.get_freeze_count() > first + interpreter._FREEZE_AFTER

@@ -29,7 +29,7 @@ def test_each_kind_of_object_has_one_row() -> None:
     assert {kind for kind, row in KINDS.items() if row.parent} == PARENT_KIND.keys()
 
 
-@pytest.mark.parametrize("row", KINDS.values(), ids=str)
+@pytest.mark.parametrize("row", KINDS.values(), ids=list(KINDS))
 def test_the_methods_that_a_row_names_exist(row: KindRow) -> None:
     holder = CLASSES[PARENT_KIND[row.kind]] if row.parent else libvirt.virConnect
     methods = [(holder, row.list_all), (holder, row.look_up), (CLASSES[row.kind], row.read_xml)]

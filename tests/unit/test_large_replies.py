@@ -6,6 +6,7 @@ The link is a stand-in that keeps the stream: what stands where in it is what ma
 import asyncio
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -13,23 +14,25 @@ from typing import Any
 import pytest
 
 from tests.unit.test_publisher import Mirror
-from virtbridge.bus import large_replies, pieces, rows
-from virtbridge.bus.large_replies import LargeReplies, Made
-from virtbridge.bus.pieces import Pieces
+from virtbridge.bus import large_replies, marshalling, rows
+from virtbridge.bus.large_replies import LargeReplies, Made, limits_of
+from virtbridge.bus.published_object import PublishedObject
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.rows import Rows
 from virtbridge.bus.virtbridge1 import virtbridge1
 from virtbridge.cache.cache import Cache
 from virtbridge.errors import BridgeError
+from virtbridge.limiter import Portions
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import Change, Drop, Patch, Put
 from virtbridge.model.keys import Key, Kind, connection_key
 from virtbridge.model.records import ConnectionRecord, DomainRecord
+from virtbridge.wire.backlog import BacklogLimits
 from virtbridge.wire.framing import LITTLE, METHOD_CALL, Incoming
 from virtbridge.wire.transport import marshal, plain, unmarshal
 
 API = virtbridge1()
-SHAPES = API.shapes()
+INTERFACE_PROPERTIES = API.interface_properties()
 MANAGED = "a{oa{sa{sv}}}"
 
 
@@ -75,14 +78,15 @@ class Link:
 
 
 class Bench:
-    def __init__(self, calls_per_client: int = 1000) -> None:
+    def __init__(self, calls_per_client: int = 1000, portions: Portions = Portions()) -> None:  # noqa: B008
         self.link = Link()
         link: Any = self.link
-        self.large = LargeReplies(link, self.link.fail, calls_per_client)
+        calls = BacklogLimits(portions.of(65536, calls_per_client))
+        self.large = LargeReplies(link, self.link.fail, limits_of(calls, portions))
 
-    def send(self, sender: str, serial: int, body: bytes = b"x") -> None:
+    def send(self, sender: str, serial: int, body: bytes = b"x", user: int = 0) -> None:
         self.link.counts.calls += 1
-        self.large.send(call(sender, serial), "s", Made(body))
+        self.large.send(replace(call(sender, serial), user=user), "s", Made(body))
 
     async def settled(self) -> None:
         while len(self.large):  # noqa: ASYNC110 (each turn sends one)
@@ -149,20 +153,42 @@ async def test_too_many_and_too_large_ones_are_refused() -> None:
     bench = Bench(calls_per_client=2)
     for serial in range(3):  # the first one has left
         bench.send(":1.1", serial)
-    with pytest.raises(BridgeError, match="too many large replies"):
+    with pytest.raises(BridgeError, match="the limit of one client, 2 large replies that wait"):
         bench.send(":1.1", 3)
     bench.send(":1.2", 0, bytes(20 << 20))
-    with pytest.raises(BridgeError, match="too many large replies"):
+    with pytest.raises(BridgeError, match="the limit of one client, 33554432 bytes of large replies"):
         bench.send(":1.2", 1, bytes(20 << 20))
     await bench.large.stop()
 
 
+async def test_one_user_does_not_take_the_memory_of_all_with_many_connections() -> None:
+    bench = Bench(portions=Portions(user_percent=25, root_percent=10))
+    bench.send(":1.0", 0, user=1000)  # it leaves at once, and all others wait
+    bench.send(":1.1", 1, bytes(20 << 20), user=1000)
+    with pytest.raises(BridgeError, match="the limit of one user, 33554432 bytes"):
+        bench.send(":1.2", 2, bytes(20 << 20), user=1000)
+    bench.send(":1.3", 3, bytes(20 << 20), user=1001)
+    bench.large.forget(":1.1")  # what a client that left would have got is given back
+    bench.send(":1.2", 4, bytes(20 << 20), user=1000)
+    await bench.large.stop()
+    assert [failed.serial for failed, _ in bench.link.errors] == [3, 4]
+
+
+async def test_a_reply_above_the_limit_waits_where_nothing_else_of_its_user_does() -> None:
+    bench = Bench(portions=Portions(user_percent=25, root_percent=10))
+    bench.send(":1.0", 0, user=1000)
+    bench.send(":1.1", 1, bytes(40 << 20), user=1000)
+    with pytest.raises(BridgeError, match="the limit of one user"):
+        bench.send(":1.2", 2, user=1000)
+    await bench.large.stop()
+
+
 async def test_one_that_cannot_be_made_is_answered_and_the_next_one_leaves() -> None:
-    def broken() -> Iterator[Pieces]:
+    def broken() -> Iterator[PublishedObject]:
         raise ValueError("broken")
 
     bench = Bench()
-    bench.large.send(call(serial=1), "s", Rows(broken, Pieces.object_entry, len))
+    bench.large.send(call(serial=1), "s", Rows(broken, PublishedObject.object_entry, len))
     bench.send(":1.1", 2)
     bench.link.bus.set()
     await bench.settled()
@@ -243,13 +269,13 @@ async def test_each_reply_is_what_the_signals_before_it_told(
     rng = random.Random(seed)
     bench, cache = Bench(), Cache()
     link: Any = bench.link
-    publisher = Publisher(link, cache, API, SHAPES, Metrics(), "1")
+    publisher = Publisher(link, cache, API, INTERFACE_PROPERTIES, Metrics(), "1")
     link.bus.set()
     cache.apply([Put(connection_key("lab"), ConnectionRecord("lab", "test:///default"))])
     cache.apply([Put(_key(n), _record(n)) for n in range(1000)])
-    await publisher.caught_up()
+    await publisher.until_announced()
     changed_while_made = 0
-    kept_or_made = rows.Kept, partial(rows.entries, row=Pieces.object_entry)
+    kept_or_made = rows.Kept, partial(rows.entries, row=PublishedObject.object_entry)
     for serial in range(5):
         bench.large.send(call(serial=serial), MANAGED, kept_or_made[serial % 2](publisher.managed))
         while len(bench.large):
@@ -285,7 +311,7 @@ def _some_changes(rng: random.Random, cache: Cache) -> list[Change]:
 
 def test_an_entry_that_is_kept_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "_JOINED_BYTES", 0)
-    known = Pieces(_key(1), "/x", SHAPES["org.virtbridge1.Domain"], _record(1))
+    known = PublishedObject(_key(1), "/x", INTERFACE_PROPERTIES["org.virtbridge1.Domain"], _record(1))
     parts = rows.Kept(lambda: [known]).parts()
     assert any(part is known.object_entry() for part in parts)
-    assert b"".join(parts) == pieces.array_body([known.object_entry()])
+    assert b"".join(parts) == marshalling.array_body([known.object_entry()])

@@ -11,7 +11,7 @@ import asyncio, logging, threading
 from virtbridge import memory
 from virtbridge.logs import set_up_logging
 set_up_logging()
-memory.watch()
+memory.end_on_memory_errors()
 def fail(*_):
     raise MemoryError
 """

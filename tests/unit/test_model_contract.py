@@ -13,7 +13,7 @@ import pytest
 from lxml import etree
 
 from tests.data import NODE_DEVICES, document, names
-from virtbridge.bus import pieces
+from virtbridge.bus import marshalling
 from virtbridge.bus.contract import load_contract
 from virtbridge.bus.names import NAME
 from virtbridge.bus.properties import ObjectPath, described, device_fields
@@ -216,7 +216,7 @@ def test_a_description_has_the_keys_that_are_not_empty(record: type) -> None:
     whole = record(**{each.name: type(each.default)() for each in fields(record)})
     for value, expected in ((whole, set()), (full(record), {key for _, key, _ in device_fields(whole)})):
         (answer,) = plain(dictionaries([value]))
-        ((prop,),) = plain(unmarshal("v", pieces.variant_body("aa{sv}", (value,))))
+        ((prop,),) = plain(unmarshal("v", marshalling.variant_body("aa{sv}", (value,))))
         assert set(answer) == expected
         assert answer == prop
 

@@ -34,7 +34,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_a_connection_is_closed_all_the_same(
     refused: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "_AGAIN_S", 0.0)
+    monkeypatch.setattr(opening, "_RETRY_S", 0.0)
     closed: list[str] = []
     handle = SimpleNamespace(close=lambda: closed.append("once"))
     inbox = Inbox(asyncio.get_running_loop())
@@ -49,10 +49,10 @@ async def test_a_connection_is_closed_all_the_same(
 async def test_a_reload_ends_and_says_why(refused: list[int], caplog: pytest.LogCaptureFixture) -> None:
     said: list[str] = []
 
-    async def say_ready() -> None:
+    async def announce_ready() -> None:
         said.append("ready")
 
-    status: Any = SimpleNamespace(reloading=lambda: said.append("reloading"), say_ready=say_ready)
+    status: Any = SimpleNamespace(reloading=lambda: said.append("reloading"), announce_ready=announce_ready)
     nothing: Any = None
     reloads = Reloads(Config(), nothing, status)
     reloads.start()

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtbridge.bus import pieces, publisher
+from virtbridge.bus import marshalling, publisher
 from virtbridge.bus.paths import ROOT, path_of
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.virtbridge1 import virtbridge1
@@ -23,7 +23,7 @@ from virtbridge.model.records import ConnectionRecord, DomainRecord
 from virtbridge.wire.transport import plain, unmarshal
 
 API = virtbridge1()
-SHAPES = API.shapes()
+INTERFACE_PROPERTIES = API.interface_properties()
 UUIDS = [f"00000000-0000-0000-0000-00000000000{digit}" for digit in range(3)]
 DOMAIN = "org.virtbridge1.Domain"
 
@@ -64,7 +64,7 @@ class Bench:
         self.link = Link()
         self.metrics = Metrics()
         link: Any = self.link
-        self.publisher = Publisher(link, self.cache, API, SHAPES, self.metrics, "1")
+        self.publisher = Publisher(link, self.cache, API, INTERFACE_PROPERTIES, self.metrics, "1")
 
     async def turns(self, count: int = 4) -> None:
         for _ in range(count):
@@ -72,7 +72,7 @@ class Bench:
 
     def managed(self) -> dict[str, Any]:
         entries = [known.object_entry() for known in self.publisher.managed()]
-        [objects] = plain(unmarshal("a{oa{sa{sv}}}", pieces.array_body(entries)))
+        [objects] = plain(unmarshal("a{oa{sa{sv}}}", marshalling.array_body(entries)))
         return dict(objects)
 
 
@@ -300,7 +300,7 @@ async def test_caught_up_waits_for_removals_too() -> None:
     bench.cache.apply([Drop(key)])
     bench.publisher._changed.clear()
     bench.publisher._removed[key] = None  # as when there are more of them than fit into a turn
-    waiting = asyncio.create_task(bench.publisher.caught_up())
+    waiting = asyncio.create_task(bench.publisher.until_announced())
     await bench.turns()
     assert not waiting.done()
     bench.link.drain()

@@ -16,7 +16,7 @@ async def test_refresh_waits_for_the_signals() -> None:
     async def refresh(connection: str, kinds: frozenset[Kind]) -> None:
         told.append(f"read {sorted(kinds)[0]} of {connection}")
 
-    async def caught_up() -> None:
+    async def until_announced() -> None:
         told.append("told")
 
     cache = Cache()
@@ -24,7 +24,7 @@ async def test_refresh_waits_for_the_signals() -> None:
         [Put(connection_key("c"), ConnectionRecord("c", "u", event_kinds=("domain",), last_sync_us=1))]
     )
     requests: Any = SimpleNamespace(refresh=refresh, loaded=lambda _: frozenset())
-    publisher: Any = SimpleNamespace(caught_up=caught_up)
+    publisher: Any = SimpleNamespace(until_announced=until_announced)
     unused: Any = None
     handlers = ConnectionHandlers(cache, publisher, requests, unused, unused, unused)
     call: Any = SimpleNamespace(key=connection_key("c"))

@@ -51,6 +51,7 @@ def errors_of_get_machine_id() -> list[tuple[str, str]]:
         error_names=NAME_OF_KIND,
         running=Portions().of(1),
         waiting=BacklogLimits(),
+        large=BacklogLimits(),
     )
     call = Incoming(METHOD_CALL, 0, 7, "/", PEER, "GetMachineId", ":1.1", "", "", "", 0, b"", LITTLE)
     router.handle(call)

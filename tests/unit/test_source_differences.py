@@ -16,7 +16,7 @@ from virtbridge.source.kind_states import KindStates
 from virtbridge.source.kinds.row import Handle
 from virtbridge.source.kinds.table import KINDS
 from virtbridge.source.listing import Listed
-from virtbridge.source.newer import Newer
+from virtbridge.source.newer_keys import NewerKeys
 
 ROW = KINDS[Kind.DOMAIN]
 
@@ -38,7 +38,7 @@ class Bench:
         self.session: Any = SimpleNamespace(name="lab", handles={})
         self.steps: list[int] = []
         states = KindStates("lab", lambda _fields: None)
-        self.differences = Differences(self.session, self.publish, self.cache.get, states, Newer())
+        self.differences = Differences(self.session, self.publish, self.cache.get, states, NewerKeys())
 
     async def publish_listing(self, found: Listed, newer: set[Key]) -> list[Key]:
         return await self.differences.publish_listing(found, newer, {})

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from virtbridge.model.records import DomainRecord, NetworkRecord, NodeDeviceRecord, PoolRecord, SecretRecord
-from virtbridge.source.kinds.derived import derived
+from virtbridge.source.kinds.derived_events import derived_events
 from virtbridge.source.kinds.domain_lifecycle import domain_effect, domain_outcome
 from virtbridge.source.kinds.enums import DOMAIN_EVENT, DOMAIN_EVENT_DETAIL, DOMAIN_STATE, STATE_REASON
 from virtbridge.source.kinds.network import EFFECTS as NETWORK_EFFECTS
@@ -99,13 +99,13 @@ def test_undefining_an_active_domain_leaves_it_transient_until_it_stops() -> Non
 
 def test_autostart_is_asked_for_where_an_undefined_object_runs_on_and_had_it() -> None:
     on = replace(OFF, id=1, state="running", autostart=True)
-    assert domain_outcome(on, "undefined", "removed", "d", 1).asks == {"autostart"}
-    assert not domain_outcome(replace(on, autostart=False), "undefined", "removed", "d", 1).asks
-    assert not domain_outcome(on, "undefined", "removed", "d", -1).asks
+    assert domain_outcome(on, "undefined", "removed", "d", 1).getters == {"autostart"}
+    assert not domain_outcome(replace(on, autostart=False), "undefined", "removed", "d", 1).getters
+    assert not domain_outcome(on, "undefined", "removed", "d", -1).getters
     network = NetworkRecord(UUID, "n", active=True, persistent=True, autostart=True)
-    assert defined_outcome(NETWORK_EFFECTS, network, "undefined", "n").asks == {"autostart"}
-    assert not defined_outcome(NETWORK_EFFECTS, network, "stopped", "n").asks
-    assert not defined_outcome(NETWORK_EFFECTS, replace(network, active=False), "undefined", "n").asks
+    assert defined_outcome(NETWORK_EFFECTS, network, "undefined", "n").getters == {"autostart"}
+    assert not defined_outcome(NETWORK_EFFECTS, network, "stopped", "n").getters
+    assert not defined_outcome(NETWORK_EFFECTS, replace(network, active=False), "undefined", "n").getters
 
 
 def test_a_rename_changes_the_name_alone() -> None:
@@ -116,10 +116,10 @@ def test_a_rename_changes_the_name_alone() -> None:
 
 def test_few_events_ask_for_what_they_do_not_tell() -> None:
     asking = {
-        (event, detail): set(effect.asks)
+        (event, detail): set(effect.getters)
         for event in DOMAIN_EVENT.values()
         for detail in DOMAIN_EVENT_DETAIL[event].values()
-        if (effect := domain_effect(event, detail)).asks
+        if (effect := domain_effect(event, detail)).getters
     }
     assert asking == {
         ("stopped", "saved"): {"hasManagedSaveImage"},
@@ -130,11 +130,11 @@ def test_few_events_ask_for_what_they_do_not_tell() -> None:
 
 def test_the_state_is_asked_for_when_a_crashed_domain_runs_again() -> None:
     crashed = replace(OFF, id=1, state="crashed", state_reason="panicked")
-    assert domain_outcome(crashed, "resumed", "unpaused", "d", 1).asks == {"state"}
+    assert domain_outcome(crashed, "resumed", "unpaused", "d", 1).getters == {"state"}
     reset = replace(crashed, state="paused", state_reason="crashed")
-    assert domain_outcome(reset, "resumed", "unpaused", "d", 1).asks == {"state"}
+    assert domain_outcome(reset, "resumed", "unpaused", "d", 1).getters == {"state"}
     off = replace(OFF, state_reason="crashed")  # a start, whose `resumed` comes first
-    assert not domain_outcome(off, "resumed", "unpaused", "d", 2).asks
+    assert not domain_outcome(off, "resumed", "unpaused", "d", 2).getters
 
 
 def test_a_network_is_there_while_active_or_persistent() -> None:
@@ -179,7 +179,7 @@ def test_a_secret_is_there_while_it_is_defined() -> None:
 
 def test_without_events_devices_and_secrets_are_told_in_their_own_words() -> None:
     device, secret = NodeDeviceRecord("usb_1_2"), SecretRecord(UUID, "n")
-    assert derived(None, device) == [("created", "0")]
-    assert derived(device, None) == [("deleted", "0")]
-    assert derived(None, secret) == [("defined", "0")]
-    assert derived(secret, None) == [("undefined", "0")]
+    assert derived_events(None, device) == [("created", "0")]
+    assert derived_events(device, None) == [("deleted", "0")]
+    assert derived_events(None, secret) == [("defined", "0")]
+    assert derived_events(secret, None) == [("undefined", "0")]

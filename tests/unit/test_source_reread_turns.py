@@ -2,7 +2,7 @@
 
 import pytest
 
-from virtbridge.source.reread_turns import SHARE, SHARE_MIN, next_in_turn
+from virtbridge.source.reread_turns import PER_ROUND_MIN, ROUNDS, next_in_turn
 
 
 def test_it_goes_round() -> None:
@@ -15,7 +15,8 @@ def test_it_goes_round() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "size"), [(0, 0), (1, 1), (SHARE_MIN, SHARE_MIN), (SHARE * 10, 10), (SHARE * 10 + 1, 10)]
+    ("count", "size"),
+    [(0, 0), (1, 1), (PER_ROUND_MIN, PER_ROUND_MIN), (ROUNDS * 10, 10), (ROUNDS * 10 + 1, 10)],
 )
 def test_its_size_is_bounded(count: int, size: int) -> None:
     assert len(next_in_turn(range(count), -1)) == size

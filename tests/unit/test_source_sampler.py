@@ -63,7 +63,7 @@ class Host:
         name: str,
         *args: Any,
         then: Any = None,
-        over: Any = None,
+        on_returned: Any = None,
         timeout_s: float | None = None,
         **_: Any,
     ) -> Any:
@@ -71,7 +71,7 @@ class Host:
         takes_s = self.takes_s if timeout_s is not None else 0
         if timeout_s is not None and takes_s > timeout_s:
             await asyncio.sleep(timeout_s)
-            asyncio.get_running_loop().call_later(self.takes_s - timeout_s, over)
+            asyncio.get_running_loop().call_later(self.takes_s - timeout_s, on_returned)
             raise BridgeError(ErrorKind.TIMEOUT, "late")
         await asyncio.sleep(takes_s)
         self.running += 1
@@ -84,11 +84,11 @@ class Host:
                 raise answer
         finally:
             self.running -= 1
-            if over:
-                over()
+            if on_returned:
+                on_returned()
         return then(answer) if then else answer
 
-    def counted(self, target: Any, name: str, *args: Any) -> Any:
+    def call_from_worker(self, target: Any, name: str, *args: Any) -> Any:
         self.calls.append(name)
         answer = self.answers[name]
         answer = answer(target, *args) if callable(answer) else answer
@@ -118,7 +118,7 @@ async def test_without_bulk_statistics_each_domain_is_asked_a_few_at_a_time() ->
     asked = sampler(host)
     samples = await asked.sample(USUAL_GROUPS)
     assert len(samples) == 100
-    assert host.most <= module.SINGLES_AT_A_TIME
+    assert host.most <= module.DOMAINS_AT_A_TIME
     values = samples["42"].values
     assert values["cpu-time-ns"] == 77
     assert values["vcpus"] == [

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from virtbridge.bus.contract import BadContract, Interface
-from virtbridge.bus.properties import Shape, Table, shapes
+from virtbridge.bus.properties import InterfaceProperties, Table, interface_properties
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.operations import Operation
@@ -45,12 +45,12 @@ class Api:
     # By the member of the cache's signal. A signal that an interface does not have is not emitted there.
     signals: Mapping[str, Emitted]
 
-    def shapes(self) -> dict[str, Shape]:
+    def interface_properties(self) -> dict[str, InterfaceProperties]:
         """By interface. Raises BadContract when the contract and the tables do not fit together."""
         shown = {self.root_interface, *self.root_also, *self.interface_of.values()}
         if odd := shown ^ self.contract.keys():
             raise BadContract(f"interfaces without an object or a contract: {sorted(odd)}")
-        return shapes(self.contract, self.tables)
+        return interface_properties(self.contract, self.tables)
 
     def emitted(self) -> dict[tuple[str, str], tuple[str, str, Callable[..., bytes]]]:
         """By interface and the member of the cache's signal: what is emitted, with its signature and body."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from virtbridge.bus.access import Access
-from virtbridge.bus.pieces import Pieces
+from virtbridge.bus.published_object import PublishedObject
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Key
 
@@ -19,7 +19,7 @@ class Call:
     """
 
     path: str
-    target: Pieces | None
+    target: PublishedObject | None
     sender: str
     user: int
     access: Access
@@ -29,7 +29,7 @@ class Call:
         await self.access.require(self.user, right, why)
 
     @property
-    def object(self) -> Pieces:
+    def object(self) -> PublishedObject:
         if self.target is None:
             raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"there is no object at {self.path}")
         return self.target

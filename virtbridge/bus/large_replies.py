@@ -10,7 +10,6 @@ Main thread only.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,10 @@ from time import monotonic
 from typing import Protocol
 
 from virtbridge.errors import BridgeError, ErrorKind
+from virtbridge.limiter import Portions
+from virtbridge.round_robin import RoundRobin
 from virtbridge.tasks import end_all
+from virtbridge.wire.backlog import Backlog, BacklogLimits
 from virtbridge.wire.framing import NO_REPLY_EXPECTED, Incoming
 from virtbridge.wire.link import BusError, Link
 from virtbridge.wire.names import BUS_NAME, BUS_PATH
@@ -30,7 +32,8 @@ _CONGESTED_S = 0.02  # between two questions whether there is room again
 # is more and the reply took as long: enough for a few short calls of each client that waited, one after the
 # other, so that most of their calls do not wait at all.
 _PAUSE, _PAUSE_S, _PAUSE_MOST_S = 0.5, 0.004, 0.05
-_WAITING_BYTES = 32 << 20  # of one caller's replies that are made already
+# How many bytes of replies that are made already may wait: those of all callers, and those of one.
+_WAITING_BYTES, _CALLER_BYTES = 128 << 20, 32 << 20
 
 
 class Reply(Protocol):
@@ -59,41 +62,52 @@ class Made:
         return (self._body,)
 
 
-@dataclass(frozen=True, slots=True)
+def limits_of(calls: BacklogLimits, portions: Portions) -> BacklogLimits:
+    """How many large replies may wait: as many as calls, and a total of bytes that the users share."""
+    return BacklogLimits(calls.calls, portions.of(_WAITING_BYTES, _CALLER_BYTES))
+
+
+# Compared by identity: it is the call, not what it says.
+@dataclass(frozen=True, slots=True, eq=False)
 class _Job:
+    """size: what is counted of the bytes that it holds while it waits."""
+
     call: Incoming
     signature: str
     reply: Reply
+    size: int
 
 
 class LargeReplies:
-    """fail: answers a call with an error. calls_per_client: so many of one caller may wait."""
+    """fail: answers a call with an error. limits: how many may wait."""
 
     def __init__(
-        self, link: Link, fail: Callable[[Incoming, Exception], None], calls_per_client: int
+        self, link: Link, fail: Callable[[Incoming, Exception], None], limits: BacklogLimits
     ) -> None:
         self._link = link
         self._fail = fail
-        self._calls_per_client = calls_per_client
-        # dicts keep their order: the first caller is the next one served.
-        self._waiting: dict[str, deque[_Job]] = {}
+        self._backlog = Backlog(limits, "large replies")
+        bounds = limits.size_bytes
+        # One reply of any legal size can wait where nothing else of its user does.
+        self._most_size = min(bounds.per_client, bounds.per_user, bounds.total - bounds.reserve)
+        self._waiting: RoundRobin[_Job] = RoundRobin()
         self._current: _Job | None = None
         self._task: asyncio.Task[None] | None = None
         self._calls = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._waiting.values())) + (self._current is not None)
+        return len(self._waiting) + (self._current is not None)
 
     def send(self, call: Incoming, signature: str, reply: Reply) -> None:
         """Answer the call when it is its turn. Raises LimitExceeded."""
         self._calls += 1
         if call.flags & NO_REPLY_EXPECTED:
             return
-        waiting = self._waiting.get(call.sender, ())
-        held = sum(job.reply.waiting_bytes for job in waiting)
-        if len(waiting) >= self._calls_per_client or (held and held + reply.waiting_bytes > _WAITING_BYTES):
-            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, "too many large replies are waiting")
-        self._waiting.setdefault(call.sender, deque()).append(_Job(call, signature, reply))
+        size = min(reply.waiting_bytes, self._most_size)
+        if problem := self._backlog.problem(call.user, call.sender, size):
+            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, f"this is above {problem}")
+        self._backlog.count(call.user, call.sender, size)
+        self._waiting.push(call.user, call.sender, _Job(call, signature, reply, size))
         if self._task is None:
             others = self._link.counts.calls - self._calls
             # As nearly always nothing is under way, and it leaves in this very turn.
@@ -101,15 +115,14 @@ class LargeReplies:
 
     def forget(self, sender: str) -> None:
         """Nobody waits for these any more."""
-        self._waiting.pop(sender, None)
+        self._withdraw(sender)
         if self._current is not None and self._current.call.sender == sender:
             self._current = None
 
     async def stop(self) -> None:
         """Every call that still waits gets its reply: Cancelled."""
-        waiting = [job for jobs in self._waiting.values() for job in jobs]
+        waiting = [job for client in self._waiting.clients() for job in self._withdraw(client)]
         waiting += [self._current] if self._current is not None else []
-        self._waiting.clear()
         self._current = None
         for job in waiting:
             self._fail(job.call, BridgeError(ErrorKind.CANCELLED, "the call was cancelled"))
@@ -134,6 +147,8 @@ class LargeReplies:
         if self._link.congested:
             return False
         job, self._current = self._current or self._take(), None
+        if job is None:
+            return False
         try:
             if job.reply.prepare(monotonic() + _STEP_S):
                 self._link.reply_in_parts(job.call, job.signature, job.reply.parts())
@@ -144,13 +159,17 @@ class LargeReplies:
             self._current = job
         return False
 
-    def _take(self) -> _Job:
-        sender = next(iter(self._waiting))
-        jobs = self._waiting.pop(sender)
-        job = jobs.popleft()
-        if jobs:
-            self._waiting[sender] = jobs  # behind all others
+    def _take(self) -> _Job | None:
+        job = self._waiting.pop()
+        if job is not None:
+            self._backlog.give_back(job.call.user, job.call.sender, job.size)
         return job
+
+    def _withdraw(self, client: str) -> list[_Job]:
+        jobs = self._waiting.withdraw(client)
+        for job in jobs:
+            self._backlog.give_back(job.call.user, client, job.size)
+        return jobs
 
     async def _through(self, others: int) -> int:
         """Until the bus has dealt with what was sent, and with others' calls; how many of these have come."""

@@ -61,7 +61,7 @@ class Operations:
         work = partial(self._requests.operate, request, age_s)
         answer = await (work() if options is None else within(timeout_s(options), work))
         if row.changes:
-            await self._publisher.caught_up()
+            await self._publisher.until_announced()
         return _SHOWN[row.form](answer)
 
     def handlers(self, rows: Mapping[str, Operation]) -> Mapping[str, "RowHandler"]:

@@ -39,7 +39,7 @@ Table = Mapping[str, Field | Getter]  # by the names of properties
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class InterfaceProperties:
     """One interface's properties, in the contract's order: names, signatures and where the values come from.
 
     fields: what gives all that are a record's fields, in order. others: the places of the rest, ascending,
@@ -51,18 +51,20 @@ class Shape:
     names: tuple[str, ...]
     signatures: tuple[str, ...]
     fields: Callable[[Any], tuple[Any, ...]]
-    others: tuple[tuple[int, Getter], ...]
-    places: Mapping[str, int]
-    silent: frozenset[int] = frozenset()
+    computed: tuple[tuple[int, Getter], ...]
+    indexes: Mapping[str, int]
+    unannounced: frozenset[int] = frozenset()
 
     def values(self, key: Key, record: Any) -> tuple[Any, ...]:
         values = list(self.fields(record))
-        for place, get in self.others:
-            values.insert(place, get(key, record))
+        for index, get in self.computed:
+            values.insert(index, get(key, record))
         return tuple(values)
 
 
-def shapes(contract: Mapping[str, Interface], tables: Mapping[str, Table]) -> dict[str, Shape]:
+def interface_properties(
+    contract: Mapping[str, Interface], tables: Mapping[str, Table]
+) -> dict[str, InterfaceProperties]:
     """By interface. Raises BadContract when a property is not in its table, or a row has no property."""
     if contract.keys() != tables.keys():
         raise BadContract(
@@ -71,20 +73,20 @@ def shapes(contract: Mapping[str, Interface], tables: Mapping[str, Table]) -> di
     return {name: _shape(interface, tables[name]) for name, interface in contract.items()}
 
 
-def _shape(interface: Interface, getters: Table) -> Shape:
+def _shape(interface: Interface, getters: Table) -> InterfaceProperties:
     if interface.properties.keys() != getters.keys():
         odd = sorted(interface.properties.keys() ^ getters.keys())
         raise BadContract(f"{interface.name}: in the contract or in the table, but not in both: {odd}")
     sources = [getters[name] for name in interface.properties]
-    return Shape(
+    return InterfaceProperties(
         interface=interface.name,
         names=tuple(interface.properties),
         signatures=tuple(each.signature for each in interface.properties.values()),
         fields=_getter([each.name for each in sources if isinstance(each, Field)]),
-        others=tuple((place, each) for place, each in enumerate(sources) if not isinstance(each, Field)),
-        places={name: place for place, name in enumerate(interface.properties)},
-        silent=frozenset(
-            place for place, each in enumerate(interface.properties.values()) if each.emits == "false"
+        computed=tuple((index, each) for index, each in enumerate(sources) if not isinstance(each, Field)),
+        indexes={name: index for index, name in enumerate(interface.properties)},
+        unannounced=frozenset(
+            index for index, each in enumerate(interface.properties.values()) if each.emits == "false"
         ),
     )
 

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from time import monotonic
 
-from virtbridge.bus import pieces
+from virtbridge.bus import marshalling
 from virtbridge.bus.api import Api
-from virtbridge.bus.pieces import Pieces
-from virtbridge.bus.properties import RootRecord, Shape
+from virtbridge.bus.properties import InterfaceProperties, RootRecord
+from virtbridge.bus.published_object import PublishedObject
 from virtbridge.bus.tree import Tree
 from virtbridge.cache.cache import Cache
 from virtbridge.metrics import Metrics
@@ -38,7 +38,7 @@ _ROOT_KEY = Key("", Kind.CONNECTION)  # of no connection
 class Publisher:
     """What one API shows of the cache. by_path: every object that clients know, the root included.
 
-    shapes: the API's, by interface.
+    properties: those of the API, by interface.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class Publisher:
         link: Link,
         cache: Cache,
         api: Api,
-        shapes: Mapping[str, Shape],
+        properties: Mapping[str, InterfaceProperties],
         metrics: Metrics,
         version: str,
     ) -> None:
         self._link = link
         self._cache = cache
         self._path_of = api.path_of
-        self._shapes = {kind: shapes[interface] for kind, interface in api.interface_of.items()}
+        self._properties_of = {kind: properties[interface] for kind, interface in api.interface_of.items()}
         self._emitted = api.emitted()
         self._metrics = metrics
         self._changed: OrderedDict[Key, None] = OrderedDict()  # a dict is slow to take its first keys from
@@ -61,16 +61,18 @@ class Publisher:
         self._signals: deque[Signal] = deque()
         self._scheduled = False
         self._dropping = False
-        self._objects: dict[Key, Pieces] = {}
-        self._groups: dict[tuple[str, Kind], dict[Key, Pieces]] = {}  # the same, by connection and kind
-        self._newest: dict[Kind, Pieces] = {}
+        self._objects: dict[Key, PublishedObject] = {}
+        self._groups: dict[
+            tuple[str, Kind], dict[Key, PublishedObject]
+        ] = {}  # the same, by connection and kind
+        self._newest: dict[Kind, PublishedObject] = {}
         self._root_record = RootRecord(version)
-        self._root = Pieces(_ROOT_KEY, api.root, shapes[api.root_interface], self._root_record)
-        self.by_path: dict[str, Pieces] = {api.root: self._root}
+        self._root = PublishedObject(_ROOT_KEY, api.root, properties[api.root_interface], self._root_record)
+        self.by_path: dict[str, PublishedObject] = {api.root: self._root}
         self.tree = Tree()
         self.tree.add(api.root)
         link.on_drained = self._schedule
-        cache.listen(self._shapes.keys(), changed=self._note_change, happened=self._happened)
+        cache.listen(self._properties_of.keys(), changed=self._note_change, happened=self._happened)
         cache.batch.at_end(self._end_batch)
         metrics.gauge("queue.touched", lambda: len(self._changed))
         metrics.gauge("queue.signals", lambda: len(self._signals))
@@ -89,19 +91,19 @@ class Publisher:
         self._signals.append(signal)
         self._schedule()
 
-    def objects(self, kind: Kind, connection: str | None = None) -> Iterator[Pieces]:
+    def objects(self, kind: Kind, connection: str | None = None) -> Iterator[PublishedObject]:
         """What clients can see of a kind: what is new may still wait for its turn, and what is gone too."""
         for group, objects in self._groups.items():
             if group[1] is kind and connection in (None, group[0]):
                 yield from objects.values()
 
-    def get(self, key: Key) -> Pieces | None:
+    def get(self, key: Key) -> PublishedObject | None:
         return self._objects.get(key)
 
-    def managed(self) -> Iterator[Pieces]:
+    def managed(self) -> Iterator[PublishedObject]:
         return iter(self._objects.values())
 
-    async def caught_up(self) -> None:
+    async def until_announced(self) -> None:
         """Until clients know what the cache held when this was called."""
         waiting = {*self._changed, *self._removed, *self._cache.pending_removals}
         while self._is_pending(waiting):  # noqa: ASYNC110 (no event: each turn publishes some)
@@ -159,13 +161,13 @@ class Publisher:
             return False
         known = self._objects.get(key)
         if known is None:
-            path, shape = self._path_of(key), self._shapes[key.kind]
-            self._publish_new(Pieces(key, path, shape, record, self._newest.get(key.kind)))
+            path, properties = self._path_of(key), self._properties_of[key.kind]
+            self._publish_new(PublishedObject(key, path, properties, record, self._newest.get(key.kind)))
         else:
             self._publish_change(known, known.update(record))
         return True
 
-    def _publish_new(self, new: Pieces) -> None:
+    def _publish_new(self, new: PublishedObject) -> None:
         self._objects[new.key] = self._newest[new.key.kind] = new
         self._groups.setdefault(new.key[:2], {})[new.key] = new
         self.by_path[new.path] = new
@@ -174,9 +176,9 @@ class Publisher:
         if new.key.kind is Kind.CONNECTION:
             self._publish_connections()
 
-    def _publish_change(self, known: Pieces, changed: tuple[bytes, ...]) -> None:
+    def _publish_change(self, known: PublishedObject, changed: tuple[bytes, ...]) -> None:
         if changed:
-            body = pieces.properties_changed_body(known.shape.interface, changed)
+            body = marshalling.properties_changed_body(known.properties.interface, changed)
             self._signal(known.path, PROPERTIES, "PropertiesChanged", "sa{sv}as", body)
 
     def _publish_removal(self, key: Key) -> None:
@@ -189,7 +191,7 @@ class Publisher:
             del self._groups[key[:2]]
         del self.by_path[known.path]
         self.tree.remove(known.path)
-        body = marshal("oas", [known.path, [known.shape.interface]])
+        body = marshal("oas", [known.path, [known.properties.interface]])
         self._signal(self._root.path, OBJECT_MANAGER, "InterfacesRemoved", "oas", body)
         if key.kind is Kind.CONNECTION:
             self._publish_connections()
@@ -203,7 +205,7 @@ class Publisher:
         known = self._objects.get(signal.key)
         if known is None:
             return  # came and went before any client could know it
-        interface = known.shape.interface
+        interface = known.properties.interface
         emitted = self._emitted.get((interface, signal.member))
         if emitted is not None:
             member, signature, body = emitted

@@ -49,7 +49,7 @@ def routes_of(bounds: Iterable[Bound]) -> Routes:
 class Router:
     """objects: the routes of an object, by its main interface. node: those of a path on the way to one.
     nowhere: those of any other path. running, waiting: how many calls may be worked on at a time, and wait
-    for it.
+    for it. large: how many large replies may wait for their turn.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Router:
         error_names: Mapping[ErrorKind, str],
         running: Bounds,
         waiting: BacklogLimits,
+        large: BacklogLimits,
     ) -> None:
         self._link = link
         self._publisher = publisher
@@ -78,7 +79,7 @@ class Router:
         link.on_room = self._in_flight.resume
         clients.vanished.append(self._in_flight.forget)
         self._reads = 0
-        self._large = LargeReplies(link, self._fail, waiting.calls.per_client)
+        self._large = LargeReplies(link, self._fail, large)
         clients.vanished.append(self._large.forget)
         metrics.gauge("queue.large", lambda: len(self._large))
         metrics.gauge("queue.in-flight", lambda: len(self._in_flight))
@@ -100,7 +101,9 @@ class Router:
 
     def _answer(self, incoming: Incoming) -> None:
         target = self._publisher.by_path.get(incoming.path)
-        route = self._route(incoming, self._routes(incoming.path, target.shape.interface if target else None))
+        route = self._route(
+            incoming, self._routes(incoming.path, target.properties.interface if target else None)
+        )
         if incoming.signature != route.method.in_signature:
             expected = route.method.in_signature or "nothing"
             raise Refused(

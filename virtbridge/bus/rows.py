@@ -14,7 +14,7 @@ from operator import attrgetter
 from time import monotonic
 from typing import Generic, TypeVar
 
-from virtbridge.bus.pieces import Pieces
+from virtbridge.bus.published_object import PublishedObject
 from virtbridge.wire.bodies import PADDING, UINT32, pack_string
 
 T = TypeVar("T", bound=Hashable)
@@ -95,16 +95,16 @@ class Rows(Generic[T]):
             yield entry if known == version(item) else row(item)
 
 
-class Kept(Rows[Pieces]):
+class Kept(Rows[PublishedObject]):
     """The rows of GetManagedObjects, which the objects themselves keep."""
 
-    def __init__(self, objects: Callable[[], Iterable[Pieces]]) -> None:
-        super().__init__(objects, Pieces.object_entry, attrgetter("changes"))
+    def __init__(self, objects: Callable[[], Iterable[PublishedObject]]) -> None:
+        super().__init__(objects, PublishedObject.object_entry, attrgetter("changes"))
 
-    def _outdated(self) -> list[Pieces]:
+    def _outdated(self) -> list[PublishedObject]:
         return [known for known in self._items() if not known.has_entry]
 
-    def _make(self, items: Iterable[Pieces]) -> None:
+    def _make(self, items: Iterable[PublishedObject]) -> None:
         for known in items:
             known.object_entry()
 
@@ -112,11 +112,13 @@ class Kept(Rows[Pieces]):
         return [known.object_entry() for known in self._items()]
 
 
-def entries(objects: Callable[[], Iterable[Pieces]], row: Callable[[Pieces], bytes]) -> Rows[Pieces]:
+def entries(
+    objects: Callable[[], Iterable[PublishedObject]], row: Callable[[PublishedObject], bytes]
+) -> Rows[PublishedObject]:
     """A row of each object, which depends on nothing but what clients know of it."""
     return Rows(objects, row, attrgetter("changes"))
 
 
-def paths(objects: Callable[[], Iterable[Pieces]]) -> Rows[str]:
+def paths(objects: Callable[[], Iterable[PublishedObject]]) -> Rows[str]:
     """A body `ao`, sorted."""
     return Rows(lambda: sorted([known.path for known in objects()]), pack_string, len, alignment=4)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any
 
-from virtbridge.bus.pieces import join, keyed_entry
+from virtbridge.bus.marshalling import join, keyed_entry
 from virtbridge.wire.bodies import PADDING, UINT32, pack_string
 
 _TIME = Struct("<Q")

@@ -21,8 +21,9 @@ from virtbridge.bus.handlers.standard import (
     PeerHandlers,
     PropertiesHandlers,
 )
+from virtbridge.bus.large_replies import limits_of
 from virtbridge.bus.operations import Operations
-from virtbridge.bus.properties import Shape
+from virtbridge.bus.properties import InterfaceProperties
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.router import Router, routes_of
 from virtbridge.cache.cache import Cache
@@ -65,13 +66,13 @@ class Core:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an API's handlers are made from. shapes: by interface. at_stop: what ends with the service."""
+    """What an API's handlers are made from. properties: by interface. at_stop: what ends with the service."""
 
     link: Link
     clients: Clients
     core: Core
     publisher: Publisher
-    shapes: Mapping[str, Shape]
+    properties: Mapping[str, InterfaceProperties]
     at_stop: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
@@ -89,9 +90,9 @@ class BusService:
     ) -> None:
         self._api = api
         self._link = link
-        shapes = api.shapes()
-        publisher = Publisher(link, core.cache, api, shapes, core.metrics, __version__)
-        self._parts = Parts(link, clients, core, publisher, shapes)
+        properties = api.interface_properties()
+        publisher = Publisher(link, core.cache, api, properties, core.metrics, __version__)
+        self._parts = Parts(link, clients, core, publisher, properties)
         bound = _bind_own(api, handlers_of(self._parts), Operations(core.requests, publisher))
         beside = _interfaces_beside(api)
         bound |= _bind_standard(api.contract, bound, beside, publisher)
@@ -108,6 +109,7 @@ class BusService:
             error_names=api.error_names,
             running=core.portions.of(limits.in_flight, limits.in_flight_per_client),
             waiting=core.waiting,
+            large=limits_of(core.waiting, core.portions),
         )
 
     async def serve(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from virtbridge.bus import pieces, query_server
+from virtbridge.bus import marshalling, query_server
 from virtbridge.bus.api import Api, Emitted
 from virtbridge.bus.contract import load_contract
 from virtbridge.bus.errors import NAME_OF_KIND
@@ -43,8 +43,8 @@ def virtbridge1() -> Api:
             for kind, rows in OPERATIONS.items()
         },
         signals={
-            LIFECYCLE: Emitted(LIFECYCLE, pieces.lifecycle_body),
-            EVENT: Emitted(EVENT, pieces.event_body),
+            LIFECYCLE: Emitted(LIFECYCLE, marshalling.lifecycle_body),
+            EVENT: Emitted(EVENT, marshalling.event_body),
         },
     )
 
@@ -82,7 +82,7 @@ def handlers(parts: Parts) -> Mapping[str, object]:
         Kind.CHECKPOINT: on_demand,
     }
     return {
-        MANAGER: ManagerHandlers(cache, publisher, requests, parts.shapes, limits, queries),
+        MANAGER: ManagerHandlers(cache, publisher, requests, parts.properties, limits, queries),
         METRICS: MetricsHandlers(metrics),
         **{INTERFACE_OF[kind]: each for kind, each in objects.items()},
     }

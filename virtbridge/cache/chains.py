@@ -22,7 +22,10 @@ class Chains:
         self._chains: dict[Key, tuple[BackingVolume, ...]] = {}
         self._at: dict[_Place, set[Key]] = {}  # the volumes at this path
         self._above: dict[_Place, set[Key]] = {}  # the volumes whose chain contains this path
-        cache.listen([Kind.VOLUME], changed=self._changed)
+
+    def attach(self) -> None:
+        """Begin to follow the cache."""
+        self._cache.listen([Kind.VOLUME], changed=self._changed)
 
     def _changed(self, key: Key) -> None:
         record = self._cache.get(key)

@@ -188,7 +188,7 @@ class Demand:
 
         async def read(reading: _Reading) -> Any:
             if complete:  # a poll has an interval of its own
-                await self._pauses.over(what)
+                await self._pauses.wait(what)
             began_s = reading.began_s = _now_s()
             try:
                 return await work(reading.complete)

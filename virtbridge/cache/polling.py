@@ -34,9 +34,9 @@ class Times(NamedTuple):
 
 
 class Polled(Protocol):
-    """The source that is polled. list_again raises BridgeError."""
+    """The source that is polled. poll raises BridgeError."""
 
-    async def list_again(self, connection: str, kind: Kind) -> None: ...
+    async def poll(self, connection: str, kind: Kind) -> None: ...
 
     def show_poll_failure(self, connection: str, failure: BridgeError | None) -> None: ...
 
@@ -204,7 +204,7 @@ class _ConnectionPolls:
     async def _list_again(self, kind: Kind) -> tuple[float, float]:
         loop = asyncio.get_running_loop()
         began_s = loop.time()
-        await self._source.list_again(self._name, kind)
+        await self._source.poll(self._name, kind)
         return began_s, loop.time()
 
     async def _poll(self, kind: Kind, poll: Callable[[], Awaitable[tuple[float, float]]]) -> None:

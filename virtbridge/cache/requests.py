@@ -36,7 +36,7 @@ class Source(Protocol):
 
     def watch(self, connection: str, kinds: frozenset[Kind]) -> None: ...
 
-    async def list_again(self, connection: str, kind: Kind) -> None: ...
+    async def poll(self, connection: str, kind: Kind) -> None: ...
 
     def show_poll_failure(self, connection: str, failure: BridgeError | None) -> None: ...
 
@@ -117,7 +117,7 @@ class Requests:
         connection was lost needs none.
         """
         async with self._turns.setdefault(connection, asyncio.Lock()):
-            await self._pauses.over(connection)
+            await self._pauses.wait(connection)
             began_s, pauses = monotonic(), True
             try:
                 await self._source.refresh(connection, kinds)

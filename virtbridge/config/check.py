@@ -21,7 +21,7 @@ from virtbridge.config import (
     StatsConfig,
 )
 from virtbridge.config.lines import KeyPath
-from virtbridge.uris import uri_problem
+from virtbridge.uri_checks import uri_problem
 
 NAME_LENGTH_MAX = 64
 RESERVED_NAMES = frozenset({"job"})  # object paths right below the root that are no connections

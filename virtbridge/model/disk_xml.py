@@ -46,7 +46,7 @@ def parse_disk(element: Element) -> Disk:
 
 def _source_fields(kind: str, source: Element, auth: Element | None) -> Fields:
     """auth: beside the source, where old definitions have it, instead of in it."""
-    fields = {"source": _place(kind, source), "data_store": _data_store(source), **_slice(source)}
+    fields = {"source": _location(kind, source), "data_store": _data_store(source), **_slice(source)}
     reader = _READERS.get(kind)
     if reader is not None:
         fields |= reader(source)
@@ -109,7 +109,7 @@ def _slice(source: Element) -> Fields:
 
 
 # Which attribute of a disk's source names the storage, by the disk's type.
-_PLACES = {
+_SOURCE_ATTRIBUTES = {
     "file": "file",
     "block": "dev",
     "dir": "dir",
@@ -119,13 +119,13 @@ _PLACES = {
 }
 
 
-def _place(kind: str, source: Element) -> str:
+def _location(kind: str, source: Element) -> str:
     """The file, device, directory, socket or name; empty for volumes, no medium and types not known here."""
     if kind == "nvme":
         # As QEMU spells it: the controller's PCI address and the namespace.
         address = _nvme_address(source)
         return f"nvme://{address}/{source.get('namespace', '')}" if address else ""
-    return source.get(_PLACES[kind], "") if kind in _PLACES else ""
+    return source.get(_SOURCE_ATTRIBUTES[kind], "") if kind in _SOURCE_ATTRIBUTES else ""
 
 
 def _nvme_address(source: Element) -> str:
@@ -153,7 +153,7 @@ def initiator_of(source: Element) -> str:
     return attribute(child(initiator, "iqn"), "name") if initiator is not None else ""
 
 
-def source_in_one(kind: str, source: Element | None) -> str:
+def source_string(kind: str, source: Element | None) -> str:
     """A source below or beside the top one as one string: path, pool/volume or source_text()."""
     if source is None:
         return ""
@@ -168,18 +168,18 @@ def source_in_one(kind: str, source: Element | None) -> str:
             snapshot=attribute(child(source, "snapshot"), "name"),
             config=attribute(child(source, "config"), "file"),
         )
-    return _place(kind, source)
+    return _location(kind, source)
 
 
 def _data_store(source: Element | None) -> str:
     """Where a qcow2 image has its data, when that is not the image itself."""
     store = child(source, "dataStore") if source is not None else None
-    return source_in_one(store.get("type", "file"), child(store, "source")) if store is not None else ""
+    return source_string(store.get("type", "file"), child(store, "source")) if store is not None else ""
 
 
 def _mirror(element: Element) -> str:
     """Old libvirt wrote the file as an attribute, and a client may see both."""
-    return source_in_one(element.get("type", "file"), child(element, "source")) or element.get("file", "")
+    return source_string(element.get("type", "file"), child(element, "source")) or element.get("file", "")
 
 
 def _backing(element: Element) -> tuple[str, ...]:
@@ -190,7 +190,7 @@ def _backing(element: Element) -> tuple[str, ...]:
         if layer is None:
             break
         source = child(layer, "source")
-        places = (source_in_one(layer.get("type", "file"), source), _data_store(source))
+        places = (source_string(layer.get("type", "file"), source), _data_store(source))
         chain.extend(place for place in places if place)
         layer = child(layer, "backingStore")
     return tuple(chain)

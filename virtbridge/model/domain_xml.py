@@ -155,7 +155,7 @@ def _filesystem(element: Element) -> Filesystem:
         type=kind,
         driver=word(parts.get("driver"), "type"),
         access_mode=word(element, "accessmode"),
-        source=_shared(kind, parts.get("source")),
+        source=_filesystem_source(kind, parts.get("source")),
         target=attribute(parts.get("target"), "dir"),
         read_only="readonly" in parts,
         alias=word(parts.get("alias"), "name"),
@@ -163,10 +163,10 @@ def _filesystem(element: Element) -> Filesystem:
 
 
 # Which attribute of a filesystem's source names it, by the filesystem's type.
-_SHARED = {"mount": "dir", "bind": "dir", "file": "file", "block": "dev", "template": "name"}
+_SOURCE_ATTRIBUTES = {"mount": "dir", "bind": "dir", "file": "file", "block": "dev", "template": "name"}
 
 
-def _shared(kind: str, source: Element | None) -> str:
+def _filesystem_source(kind: str, source: Element | None) -> str:
     """A socket instead of a directory is a virtiofsd that someone else runs; ram's is its size in bytes."""
     if source is None:
         return ""
@@ -174,4 +174,4 @@ def _shared(kind: str, source: Element | None) -> str:
         return str(memory_bytes(source.get("usage"), source.get("units")) or "")
     if kind == "volume":
         return f"{source.get('pool', '')}/{source.get('volume', '')}"
-    return source.get(_SHARED.get(kind, "dir"), "") or source.get("socket", "")
+    return source.get(_SOURCE_ATTRIBUTES.get(kind, "dir"), "") or source.get("socket", "")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from virtbridge.model.addresses import c_number, parse_address
-from virtbridge.model.disk_xml import initiator_of, network_hosts, source_in_one
+from virtbridge.model.disk_xml import initiator_of, network_hosts, source_string
 from virtbridge.model.domain import HostDevice
 from virtbridge.model.xml import Element, attribute, child, children, number, text, word, yes
 
@@ -68,7 +68,7 @@ def _scsi_fields(source: Element) -> Fields:
     protocol = source.get("protocol", "")
     if protocol not in ("", "adapter"):
         return {
-            "source": source_in_one("network", source),
+            "source": source_string("network", source),
             "protocol": protocol,
             "name": source.get("name", ""),
             "hosts": network_hosts(source),

@@ -8,7 +8,7 @@ Source: https://libvirt.org/formatsnapshot.html, https://libvirt.org/formatcheck
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from virtbridge.model.disk_xml import source_in_one
+from virtbridge.model.disk_xml import source_string
 from virtbridge.model.units import microseconds
 from virtbridge.model.xml import Element, attribute, child, children, number, parse_root, text, word
 
@@ -110,7 +110,7 @@ def _snapshot_disk(element: Element) -> SnapshotDisk:
         snapshot=word(element, "snapshot"),
         type=kind,
         format=word(parts.get("driver"), "type"),
-        source=source_in_one(kind or "file", source),
+        source=source_string(kind or "file", source),
     )
 
 

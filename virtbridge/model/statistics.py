@@ -142,10 +142,10 @@ def flatten(raw: Mapping[str, Any]) -> Values:
     under libvirt's own; the state's numbers are the caller's to name.
     """
     values: Values = {}
-    devices: dict[str, dict[int, Values]] = {kind: {} for mark, kind in _MARKS.items() if mark in raw}
+    devices: dict[str, dict[int, Values]] = {kind: {} for mark, kind in _LIST_BY_COUNT.items() if mark in raw}
     other: Values = {}
     for key, value in raw.items():
-        kind, number, name, factor = _place(key)
+        kind, number, name, factor = _destination(key)
         if kind:
             of_kind = devices.get(kind)
             if of_kind is None:
@@ -167,12 +167,12 @@ def flatten(raw: Mapping[str, Any]) -> Values:
     return values
 
 
-_MARKS = {"vcpu.current": "vcpus", "net.count": "interfaces", "block.count": "disks"}
+_LIST_BY_COUNT = {"vcpu.current": "vcpus", "net.count": "interfaces", "block.count": "disks"}
 
 
 # A thousand domains have the same keys, again and again.
 @lru_cache(maxsize=1 << 14)
-def _place(key: str) -> tuple[str, int, str, int]:
+def _destination(key: str) -> tuple[str, int, str, int]:
     """Where a value goes: list, device's number, name; or name and factor; or name only, for `other`; or
     nowhere.
     """
@@ -193,7 +193,7 @@ def rated(
 
     A rate is over the time since the sample before, never negative, and left out where there is none to
     compare with: the guest was started or has arrived since, or a counter began anew. Two samples that are
-    very close share their rates. A sample older than the one before changes nothing.
+    very close load their rates. A sample older than the one before changes nothing.
     """
     known = before.series if before is not None and before.run == run else {}
     series: dict[tuple[str, str], _Series] = dict(known)
@@ -208,10 +208,10 @@ def rated(
     if "cpu-time-ns" in values:
         rates = rates_of(("cpu", ""), {"time": values["cpu-time-ns"]})
         if "time" in rates:
-            share = rates["time"] / 1e9  # CPU seconds per second
-            values["cpu-host-percent"] = _percent(share / max(1, host_cpus))
+            load = rates["time"] / 1e9  # CPU seconds per second
+            values["cpu-host-percent"] = _percent(load / max(1, host_cpus))
             if vcpus := values.get("vcpus-current"):
-                values["cpu-guest-percent"] = _percent(share / vcpus)
+                values["cpu-guest-percent"] = _percent(load / vcpus)
     if "vcpus" in values:
         values["vcpus"] = [_rated_vcpu(vcpu, rates_of) for vcpu in values["vcpus"]]
     anew = before is None or before.run != run
@@ -272,6 +272,6 @@ def _name(device: Values) -> str:
     return str(device.get("name", device.get("number", "")))
 
 
-def _percent(share: float) -> float:
+def _percent(load: float) -> float:
     """libvirt reads clocks that tick in hundredths of a second: a busy CPU would show as 101 at times."""
-    return min(100.0, max(0.0, share * 100))
+    return min(100.0, max(0.0, load * 100))

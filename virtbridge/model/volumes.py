@@ -135,9 +135,9 @@ def chain_of(
         # What the volume says of itself is newer than what the one above it was made with.
         own = link.format if link is not None else ""
         chain.append(BackingVolume(at.backing_path, own or at.backing_format, volume))
-        bitten = at.below in seen
+        is_loop = at.below in seen
         seen.add(at.below)
-        at = None if bitten else link
+        at = None if is_loop else link
     return tuple(chain)
 
 

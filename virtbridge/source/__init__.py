@@ -1,5 +1,5 @@
-"""The only place that talks to libvirt. Gives typed changes to whoever it is told to; imports no cache, no
-bus.
+"""The only package that calls libvirt. It passes typed changes to the function that the daemon gives it, and
+imports neither the cache nor the bus.
 """
 
 from virtbridge.source.calls.event_source_guard import load_guard

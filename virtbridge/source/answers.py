@@ -1,8 +1,9 @@
-"""What takes more than one call of libvirt's: functions by the names of rows of model/operations.py.
+"""The operations that need more than one call of libvirt: functions by the names of rows of
+model/operations.py.
 
-Each gets the session, libvirt's object (None for the connection itself) and the request's arguments. Answers
-are plain values and the model's dataclasses, in the contract's units. What waits on a guest or looks at
-programs of the host takes the narrow lane, everything else is a short read. Main thread.
+Each function gets the session, libvirt's object (None for the connection itself) and the request's arguments.
+Answers are plain values and the model's dataclasses, in the contract's units. A call that waits for a guest
+or examines programs of the host is not a short read; every other call is. Main thread.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,8 +14,8 @@ import libvirt
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.answers import DhcpLease, GuestAddress, GuestInterface, NodeInfo, parse_port
 from virtbridge.model.capabilities import parse_emulators
+from virtbridge.model.enum_names import name_of
 from virtbridge.model.macs import shown_mac
-from virtbridge.model.names import name_of
 from virtbridge.model.xml import BadXml
 from virtbridge.source.calls.errors import is_unsupported
 from virtbridge.source.calls.session import Session
@@ -55,7 +56,7 @@ async def _node_info(session: Session, _raw: Any) -> NodeInfo:
 
 
 async def _node_stats(session: Session, _raw: Any) -> dict[str, int]:
-    """Processor times in ns and memory in bytes; what the driver does not tell is left out."""
+    """Return processor times in ns and memory in bytes, without what the driver does not report."""
     parts = await all_of(
         [
             _node_part(session, "getCPUStats", "cpu", 1),
@@ -64,12 +65,12 @@ async def _node_stats(session: Session, _raw: Any) -> dict[str, int]:
     )
     stats = {name: value for part in parts for name, value in part.items()}
     if not stats:
-        raise BridgeError(ErrorKind.NOT_SUPPORTED, "this driver tells neither processor times nor memory")
+        raise BridgeError(ErrorKind.NOT_SUPPORTED, "this driver reports neither processor times nor memory")
     return stats
 
 
 async def _node_part(session: Session, method: str, prefix: str, factor: int) -> dict[str, int]:
-    """Nothing where the driver does not have it."""
+    """Return nothing when the driver does not have the call."""
     try:
         values = await session.call(method, -1, 0, short=True)
     except BridgeError as error:
@@ -104,7 +105,7 @@ async def _ports(session: Session, raw: Any) -> tuple[Any, ...]:
 
 
 async def _port(session: Session, handle: Any) -> Any:
-    """None when it has gone meanwhile or cannot be read."""
+    """Return None when the port was removed meanwhile or cannot be read."""
     try:
         return await session.on(handle, "XMLDesc", 0, short=True, then=parse_port)
     except BridgeError as error:
@@ -136,7 +137,7 @@ def _guest_interface(name: str, found: Mapping[str, Any]) -> GuestInterface:
 
 
 async def _job_info(session: Session, raw: Any, completed: bool) -> dict[str, Any]:
-    # Kept: reading a finished job's figures must not take them from the next reader.
+    # Without KEEP_COMPLETED the first caller that reads a completed job's values would remove them.
     flags = (
         libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
         if completed

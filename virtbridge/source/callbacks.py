@@ -1,5 +1,5 @@
-"""What the source is handed where the daemon is wired together: its ways to the cache. Called on the main
-thread.
+"""The functions through which the source reaches the cache. The daemon passes them in; they are called on the
+main thread.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,6 @@ from virtbridge.model.keys import Key
 from virtbridge.model.records import Record
 
 Publish = Callable[[list[Change]], None]
-# Why objects cannot be read; a key without an id stands for those whose id cannot.
+# Why objects cannot be read. A key without an id stands for objects whose id cannot be read.
 Problems = dict[Key, str]
 Lookup = Callable[[Key], Record | None]

@@ -1,8 +1,8 @@
-"""One configured connection, for as long as it is configured: connecting, syncing, ready, lost, and again.
+"""One configured connection, for as long as it is configured: it connects, syncs, is ready, and reconnects.
 
-The state machine and what its state says on the bus. Each turn has a session and workers of its own; those of
-a hung host are given up. Must not raise out of its task: whatever goes wrong is shown, and tried again. Main
-thread.
+This is the state machine, and what the connection's record shows of it. Each attempt has its own session and
+workers, which are given up when the host hangs. The task never ends with an exception: a failure is
+published, and the connection is tried again. Main thread.
 """
 
 import asyncio
@@ -33,9 +33,9 @@ from virtbridge.source.stats.sampler import Sampler, Samples
 
 log = logging.getLogger(__name__)
 
-_SOON_S = 10.0  # after a new connection to a host that was lost
+_FIRST_AUDIT_S = 10.0  # when the first audit follows a reconnect
 
-# Of each connection, as `queue.<connection>.<gauge>`.
+# The gauges of each connection, which are called `queue.<connection>.<gauge>`.
 _GAUGES: Mapping[str, Callable[[Workers], int]] = {
     "waiting": Workers.waiting,
     "running": Workers.running,
@@ -44,7 +44,9 @@ _GAUGES: Mapping[str, Callable[[Workers], int]] = {
 
 
 class Backoff:
-    """Growing pauses, each shortened at random by up to a half: many connections do not come at once."""
+    """Growing pauses. Each is shortened at random by up to a half, so that many connections do not reconnect
+    at the same time.
+    """
 
     def __init__(self, least_s: float, most_s: float) -> None:
         self._least_s = least_s
@@ -61,6 +63,8 @@ class Backoff:
 
 
 class Connection:
+    """watched: says whether any client is on the bus that would notice a change."""
+
     def __init__(
         self,
         config: ConnectionConfig,
@@ -98,7 +102,7 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
 
     def announce(self) -> None:
-        """Shown on the bus, as one that is connecting; start() follows."""
+        """Publish the connection, in state `connecting`. start() follows."""
         record = ConnectionRecord(
             self.config.name, public_uri(self.config.uri), read_only=self.config.read_only
         )
@@ -110,21 +114,21 @@ class Connection:
         self._task = asyncio.create_task(self._run(), name=f"connection {self.config.name}")
 
     def forget(self) -> None:
-        """Take it off the bus, at once; nothing is published after it. finish() ends it."""
+        """Remove the connection from the cache at once. Nothing is published after that. finish() follows."""
         self._publish([Forget(self.config.name)])
         self._closing = True
         for what in _GAUGES:
             self._metrics.drop_gauge(f"queue.{self.config.name}.{what}")
 
     async def finish(self) -> None:
-        """End the task and the session; bounded, whatever the host does."""
+        """End the task and the session. This takes a limited time, even if the host hangs."""
         self._closing = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
     def ready(self) -> tuple[Session, SessionWork]:
-        """Raises NotConnected, with what last went wrong."""
+        """Return the session and its work. Raises NotConnected with the last failure."""
         if self._session is None or self._work is None or not self._ready:
             known: Any = self._lookup(self._key)
             text = (known.last_error[1] if known else "") or "the connection is not ready yet"
@@ -132,16 +136,16 @@ class Connection:
         return self._session, self._work
 
     def watch(self, kinds: frozenset[Kind]) -> None:
-        """The kinds that any client watches; now and after each reconnect."""
+        """Set the kinds that clients watch. This stays valid after a reconnect."""
         self._watched_kinds = kinds
 
-    async def list_again(self, kind: Kind) -> None:
-        """For a poll of a kind whose events are missing. Ends early when nobody watches it any more."""
+    async def poll(self, kind: Kind) -> None:
+        """Poll a kind whose events the driver does not have. Ends early when nobody watches it any more."""
         _, work = self.ready()
         await work.poll(kind, lambda: kind in self._watched_kinds)
 
     def show_poll_failure(self, failure: BridgeError | None) -> None:
-        """None: polls succeed again."""
+        """Publish the failure of polls. None means that polls succeed again."""
         if self._work is not None:
             self._show_failures(self._work)
         self._show_failure("polling", failure)
@@ -157,14 +161,15 @@ class Connection:
             self._show_failures(work)
 
     async def load(self, about: Key, kind: Kind, everything: bool) -> bool:
-        """Read the objects of a kind that no event announces, and publish what differs. everything: all
-        definitions. Returns whether all were read.
+        """Read the objects of a kind that is read on demand, and publish the differences.
+
+        everything: every definition is read. Returns whether every definition was read.
         """
         _, work = self.ready()
         return await work.refresher.load(about, kind, everything=everything)
 
     async def operate(self, request: Request) -> Any:
-        """What the request's operation changes is published before this returns."""
+        """Make a request. The fields that its operation changes are published before this returns."""
         session, work = self.ready()
         answer = await operate(session, work.refresher, request)
         if fields := operation_of(request).changed_fields(request):
@@ -202,7 +207,7 @@ class Connection:
 
     def _failed(self, error: BridgeError, pause_s: float) -> None:
         self._attempts += 1
-        if self._logged != error.message:  # what repeats is logged once
+        if self._logged != error.message:  # a failure that repeats is logged once
             self._logged = error.message
             log.warning(
                 "not connected conn=%s again_in_s=%.1f error=%s", self.config.name, pause_s, error.message
@@ -218,15 +223,15 @@ class Connection:
         )
 
     async def _connect_and_follow(self) -> BridgeError:
-        """One session from open to end; why it ended."""
+        """Run one session from its opening to its end. Returns why it ended."""
         self._check_given_up()
         raw = await self._opener.open_handle(self._refresh.open_timeout_s)
         session = Session(self.config, raw, self._inbox, self._metrics, self._refresh.call_timeout_s)
         del raw
         sampler = Sampler(session, self._lookup, self._stats.deadline_ms / 1000)
         drift = Drift(session, self._lookup, sampler.sample_in_bulk)
-        work = SessionWork(session, self._publish, self._lookup, self._problems, drift.fetch_doubtful)
-        session.on_happening = work.follower.happened
+        work = SessionWork(session, self._publish, self._lookup, self._problems, drift.fetch_outdated)
+        session.on_event = work.follower.follow
         self._session, self._work, self._sampler = session, work, sampler
         task = asyncio.create_task(self._sync_and_serve(work))
         try:
@@ -236,13 +241,13 @@ class Connection:
                 await task
                 await asyncio.wait([session.lost])
             error = session.lost.result()
-            # Now: ending the session of a host that hangs takes seconds.
+            # This is published now, since ending the session of a host that hangs takes seconds.
             self._publish([self._patch(state="disconnected", last_error=_shown_error(error))])
             return error
         finally:
             self._ready = False
             self._session = self._work = self._sampler = None
-            session.on_happening = lambda _happening: None
+            session.on_event = lambda _event: None
             task.cancel()
             await work.stop()
             await asyncio.gather(task, return_exceptions=True)
@@ -251,33 +256,36 @@ class Connection:
                 self._given_up.append(session)
 
     def _check_given_up(self) -> None:
-        """A call that hangs costs its session's threads and socket: that must not add up with attempts."""
+        """Refuse another session while too many earlier ones hang: each costs its threads and socket."""
         self._given_up = [session for session in self._given_up if session.hangs()]
         if (count := len(self._given_up)) >= HUNG_LIMIT:
-            raise BridgeError(ErrorKind.TIMEOUT, f"calls of {count} earlier sessions have not come back yet")
+            raise BridgeError(ErrorKind.TIMEOUT, f"calls of {count} earlier sessions have not returned yet")
 
     async def _sync_and_serve(self, work: SessionWork) -> None:
         await work.sync(self.config)
         again = self._attempts > 0
-        self._be_ready()
+        self._become_ready()
         self._show_failures(work)
         async with asyncio.TaskGroup() as group:
             group.create_task(work.announce_version())
             if self._refresh.audit_interval_s > 0:
-                group.create_task(self._audit_now_and_then(work, soon=again))
+                group.create_task(self._audit_at_intervals(work, soon=again))
 
-    async def _audit_now_and_then(self, work: SessionWork, *, soon: bool) -> None:
-        """soon: a libvirtd that has started anew takes clients before it has found its guests again, and says
-        nothing of those that it then gives up.
+    async def _audit_at_intervals(self, work: SessionWork, *, soon: bool) -> None:
+        """Audit at the configured interval, while a client is on the bus.
+
+        soon: the first audit comes early. A libvirtd that was restarted accepts clients before it has found
+        its guests again, and sends no event for those that it then gives up.
         """
-        pause_s = min(_SOON_S, self._refresh.audit_interval_s) if soon else self._refresh.audit_interval_s
+        interval_s = self._refresh.audit_interval_s
+        pause_s = min(_FIRST_AUDIT_S, interval_s) if soon else interval_s
         while True:
             await asyncio.sleep(pause_s)
-            pause_s = self._refresh.audit_interval_s
+            pause_s = interval_s
             if self._watched() and work.has_to_be_audited(self._watched_kinds):
                 await self._audit(work)
 
-    def _be_ready(self) -> None:
+    def _become_ready(self) -> None:
         log.info(
             "connection ready conn=%s uri=%s attempts=%d",
             self.config.name, public_uri(self.config.uri), self._attempts,
@@ -294,7 +302,9 @@ class Connection:
         )
 
     async def _audit(self, work: SessionWork) -> None:
-        """A failed one leaves everything as it was, and says so until one succeeds."""
+        """Make one audit. If it fails, the records stay as they were and the failure is shown until one
+        succeeds.
+        """
         self._metrics.add("source.audits")
         try:
             await work.audit(lambda kind: kind in self._watched_kinds)
@@ -304,12 +314,12 @@ class Connection:
         self._show_failures(work)
 
     def _show_failures(self, work: SessionWork) -> None:
-        """Of the kinds that fail while the others are served."""
+        """Publish the failures of kinds, while the other kinds are served."""
         if self._work is not work:
             return
         error = work.kinds.failure()
         text = error.message if error else ""
-        if text != self._logged:  # what repeats is logged once
+        if text != self._logged:  # a failure that repeats is logged once
             self._logged = text
             if error:
                 log.warning("some kinds fail conn=%s error=%s", self.config.name, text)
@@ -318,7 +328,7 @@ class Connection:
         self._show_failure("kinds", error)
 
     def _show_failure(self, where: str, error: BridgeError | None) -> None:
-        """What fails while the connection is ready is on the bus for as long as it does."""
+        """Show a failure in LastError for as long as it lasts, although the connection is ready."""
         self._failures.pop(where, None)
         if error is not None:
             self._failures[where] = error
@@ -328,8 +338,8 @@ class Connection:
 
 
 def _shown_error(error: BridgeError) -> tuple[str, str]:
-    """The error of a lost connection, as a client sees it. A missing socket is a "system error" to libvirt,
-    which says nothing to a client.
+    """Return the error of a lost connection as clients see it. libvirt calls a missing socket a system error,
+    whose kind does not help a client.
     """
     vague = error.kind in (ErrorKind.OPERATION_FAILED, ErrorKind.LIBVIRT)
     return str(ErrorKind.NOT_CONNECTED if vague else error.kind), error.message

@@ -1,6 +1,6 @@
-"""All libvirt connections: what the rest of the service sees of the source.
+"""All libvirt connections by name, and the threads that they share. The rest of the service uses only this.
 
-Names to connections, and the threads that they share. Raises BridgeError, nothing of libvirt's. Main thread.
+The methods raise BridgeError, and none of libvirt's exceptions. Main thread.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind
 from virtbridge.model.operations import Request
 from virtbridge.source.callbacks import Lookup, Publish
-from virtbridge.source.calls.eventloop import BEAT_S, EventLoop
+from virtbridge.source.calls.eventloop import HEARTBEAT_S, EventLoop
 from virtbridge.source.calls.inbox import Inbox
 from virtbridge.source.connection import Connection
 from virtbridge.source.stats.sampler import Samples
@@ -25,9 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class Connections:
-    """publish, lookup, watched: called on the main thread. watched: whether any client would notice a change.
-    batch: entered around all events that have come by now, while they are published. beat_s: how often at
-    least libvirt's loop shows that it turns.
+    """publish, lookup, watched: called on the main thread.
+
+    watched: says whether any client would notice a change. batch: is entered while the events that have
+    arrived by now are published. heartbeat_s: the longest time between two turns of libvirt's event loop.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Connections:
         refresh: RefreshConfig | None = None,
         stats: StatsConfig | None = None,
         batch: AbstractContextManager[object] | None = None,
-        beat_s: float = BEAT_S,
+        heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self._batch = batch
         self._stats = stats or StatsConfig()
@@ -51,20 +52,20 @@ class Connections:
         self._refresh = refresh or RefreshConfig()
         self._connections: dict[str, Connection] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._events = EventLoop(beat_s)
+        self._events = EventLoop(heartbeat_s)
         self._inbox: Inbox | None = None
         self._started = False
 
     def prepare(self) -> None:
-        """Once, with the loop running. From here on connections are announced, but libvirt is not called
-        before start().
+        """Prepare the inbox; called once, in the running loop. From here on connections are published, but
+        libvirt is not called before start().
         """
         inbox = self._inbox = Inbox(asyncio.get_running_loop(), self._batch)
         self._metrics.gauge("queue.inbox", lambda: len(inbox))
         self._metrics.gauge("source.connections", lambda: len(self._connections))
 
     def start(self) -> None:
-        """Once: connect those that were announced, and each that will be."""
+        """Connect all connections, those that exist and those that will be opened. Called once."""
         if self._inbox is None:
             self.prepare()
         self._events.start()
@@ -73,7 +74,7 @@ class Connections:
             connection.start()
 
     def open(self, config: ConnectionConfig) -> None:
-        """Announces the connection at once and connects in the background. Raises AlreadyExists."""
+        """Publish the connection at once and connect in the background. Raises AlreadyExists."""
         if self._inbox is None:
             raise BridgeError(ErrorKind.NOT_CONNECTED, "the service is stopping")
         if config.name in self._connections:
@@ -94,7 +95,7 @@ class Connections:
             connection.start()
 
     async def close(self, name: str) -> None:
-        """Gone from the bus at once; the host, which may hang, is left to the background."""
+        """Remove the connection from the cache at once, and close it in the background: the host may hang."""
         connection = self._connections.pop(name, None)
         if connection is None:
             raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"there is no connection named {name}")
@@ -105,45 +106,49 @@ class Connections:
         return MappingProxyType({name: each.config for name, each in self._connections.items()})
 
     def watch(self, connection: str, kinds: frozenset[Kind]) -> None:
-        """The kinds that any client watches; ignored when the connection is gone."""
+        """Set the kinds that clients watch. This is ignored when the connection was closed."""
         if (known := self._connections.get(connection)) is not None:
             known.watch(kinds)
 
-    async def list_again(self, connection: str, kind: Kind) -> None:
-        """For a poll of a kind whose events are missing: publish the differences."""
-        await self._named(connection).list_again(kind)
+    async def poll(self, connection: str, kind: Kind) -> None:
+        """Poll a kind whose events the driver does not have, and publish the differences."""
+        await self._named(connection).poll(kind)
 
     def show_poll_failure(self, connection: str, failure: BridgeError | None) -> None:
-        """Ignored when the connection is gone. None: polls succeed again."""
+        """Publish the failure of polls. None means that they succeed again. Ignored for a closed
+        connection.
+        """
         if (known := self._connections.get(connection)) is not None:
             known.show_poll_failure(failure)
 
     async def refresh(self, connection: str, kinds: frozenset[Kind]) -> None:
-        """Read these kinds anew, all when none is named, and publish the differences before returning."""
+        """Read these kinds, or all when none is given, and publish the differences before returning."""
         await self._named(connection).refresh(kinds)
 
     async def load(self, about: Key, kind: Kind, everything: bool) -> bool:
-        """Read and publish the objects of a kind that no event announces: a connection's, or those in one.
+        """Read and publish the objects of a kind that is read on demand, of a connection or in one object.
 
-        everything: all definitions, else those that are new, doubtful or in turn. Returns whether all were
-        read.
+        everything: every definition is read, else those that are new, may be outdated, or are in turn.
+        Returns whether every definition was read.
         """
         return await self._named(about.connection).load(about, kind, everything)
 
     async def operate(self, request: Request) -> Any:
-        """What libvirt answers to a request, by its row of model/operations.py; kept nowhere."""
+        """Make a request by its row in model/operations.py. Returns libvirt's answer, which is not kept."""
         return await self._named(request.key.connection).operate(request)
 
     async def sample(self, connection: str, groups: frozenset[str], only: str | None) -> Samples:
-        """Statistics of each active domain by UUID, or of one domain, active or not."""
+        """Sample each active domain, or one domain, active or not. Returns samples by UUID."""
         return await self._named(connection).sample(groups, only)
 
-    def beat(self) -> float:
-        """Monotonic time of the libvirt loop's last turn, at most beat_s ago while it is well."""
-        return self._events.beat()
+    def last_turn_s(self) -> float:
+        """Return the monotonic time of the last turn of libvirt's loop. While it runs, this is at most
+        heartbeat_s ago.
+        """
+        return self._events.last_turn_s()
 
     async def stop(self, timeout_s: float) -> bool:
-        """Close everything. False when something hangs: then only leaving the process at once ends it."""
+        """Close everything. Returns False when something hangs: then only the end of the process ends it."""
         until = asyncio.get_running_loop().time() + timeout_s
         for connection in self._connections.values():
             self._end(connection)

@@ -1,7 +1,7 @@
-"""Reading definitions: the XML of one object or of many, parsed, for every kind.
+"""Reads definitions: the XML of one object or of many objects of any kind, and parses it.
 
-An object whose XML cannot be read spoils nothing else: it is logged once, and who reads decides what stays of
-what was known. When a definition is read again is decided in rereads.py and refresh.py. Main thread.
+An object whose XML cannot be read is logged once and does not make the others fail; the caller decides what
+becomes of its record. rereads.py and refresh.py decide when a definition is read again. Main thread.
 """
 
 import logging
@@ -21,14 +21,15 @@ from virtbridge.source.kinds.table import KINDS
 
 log = logging.getLogger(__name__)
 
-# A record's definition, its xml, its problem, and what row.asks names; the problem alone of unreadable XML.
+# Fields of a record: definition, xml, problem, and those that row.getters names. When the XML cannot be read,
+# only problem.
 Fields = dict[str, Any]
 Settle = Callable[[Key, Fields, BridgeError | None], None]
 
 
 class Definitions:
-    """problems: of the objects that could not be read, each logged once; kept by the connection, for as long
-    as it is configured.
+    """problems: why objects cannot be read, each logged once. The connection keeps it for as long as it is
+    configured.
     """
 
     def __init__(self, session: Session, problems: Problems) -> None:
@@ -36,8 +37,8 @@ class Definitions:
         self._problems = problems
 
     async def read(self, key: Key, handle: Handle) -> Fields:
-        """The record's fields that the XML and its questions answer; of unreadable XML the problem. Raises
-        BridgeError.
+        """Return the record's fields that the XML and the getters give; only `problem` when the XML cannot be
+        read. Raises BridgeError.
         """
         row = KINDS[key.kind]
         try:
@@ -50,10 +51,11 @@ class Definitions:
         return await self.completed(key, handle, fields)
 
     async def read_many(self, method: str, handles: Iterator[tuple[Key, Handle]], settle: Settle) -> None:
-        """The same for many objects, several at a time, as they come; without the questions.
+        """Read many objects, several at a time, without the getters.
 
-        method: the row.read_xml of all of them. settle: called for each, once, with its fields or its error.
-        Raises BridgeError when the host does not answer at all; what is not settled then never will be.
+        method: the row.read_xml of all of them. settle: is called once for each object, as they arrive, with
+        its fields or its error. Raises BridgeError when the host does not answer at all; settle is not called
+        for the remaining objects then.
         """
 
         def settled(key: Key, fields: Any, error: Exception | None) -> None:
@@ -72,15 +74,16 @@ class Definitions:
         await self._session.workers.read_many(method, reads, settled)
 
     def needs_completion(self, key: Key, fields: Fields) -> bool:
-        return "definition" in fields and bool(KINDS[key.kind].asks(fields["definition"]))
+        return "definition" in fields and bool(KINDS[key.kind].getters(fields["definition"]))
 
     async def completed(self, key: Key, handle: Handle, fields: Fields) -> Fields:
-        """With the answers to what the definition leaves open; those that the host does not have, or does not
-        give us, are left out: virNodeDeviceGetAutostart() is refused on a read-only connection, and the
-        definition is good without. Raises BridgeError.
+        """Add the fields that the getters give. Raises BridgeError.
+
+        A getter that the host does not have or refuses is left out. For example libvirt refuses
+        virNodeDeviceGetAutostart() on a read-only connection, and the definition is useful without it.
         """
         answers: Fields = {}
-        for field, method in KINDS[key.kind].asks(fields["definition"]).items():
+        for field, method in KINDS[key.kind].getters(fields["definition"]).items():
             try:
                 answers[field] = await self._session.on(handle.raw, method, short=True, then=bool)
             except BridgeError as error:
@@ -92,8 +95,8 @@ class Definitions:
         return key in self._problems
 
     def note_problem(self, key: Key, problem: str) -> str:
-        """Returns the problem, a text: a kept log record would keep an error's traceback, and the handle in
-        it.
+        """Note and log why an object cannot be read. It is a text, since an error in a log record would keep
+        its traceback, and that a handle. Returns the text.
         """
         if key not in self._problems:
             log.warning("unreadable XML conn=%s kind=%s id=%s parent=%s error=%s", *key, problem)
@@ -101,7 +104,7 @@ class Definitions:
         return problem
 
     def note_unnamed(self, scope: Key, number: int) -> None:
-        """How many objects of a listing have a name that cannot be read. scope: a key without id."""
+        """Note how many objects of a listing have a name that cannot be read. scope: a key without id."""
         if number:
             self.note_problem(scope, f"{number} of them have a name that is not UTF-8")
         else:
@@ -110,8 +113,10 @@ class Definitions:
     def left_out(
         self, scope: Key, records: Collection[str], ids: Collection[str], lookup: Lookup
     ) -> list[str]:
-        """What cannot be read of the objects that are read on demand, in the parent of this scope, of all
-        kinds that it has of these. records, ids: of the scope's kind, what is known and what was listed.
+        """Say which objects in the parent of this scope cannot be read, for all kinds that are read on
+        demand.
+
+        records, ids: the known and the listed objects of the scope's kind.
         """
         for key in [key for key in self._problems if key.kind is scope.kind and key.parent == scope.parent]:
             if key.id and key.id not in ids:

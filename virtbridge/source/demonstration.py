@@ -1,8 +1,8 @@
-"""Something that happens, for people to watch: changes to libvirt's in-process test driver, one by one.
+"""A demonstration for people: it changes the objects of libvirt's in-process test driver, one by one.
 
-`test:///default` is one state per process, so only this process can change what the service shows of it.
-This is another libvirt client that happens to live here: it has its own connection, uses the main loop for
-nothing, and the service hears of what it does from libvirt alone. Threads: one of its own, `vb-demo`.
+`test:///default` has one state per process, so only this process can change what the service shows of it. The
+demonstration is another libvirt client in the same process: it has its own connection, does not use the main
+loop, and the service learns about its changes from libvirt alone. It runs in a thread of its own, `vb-demo`.
 """
 
 import itertools
@@ -32,11 +32,12 @@ def _pool(conn: libvirt.virConnect) -> libvirt.virStoragePool:
     return conn.storagePoolLookupByName(_POOL)
 
 
-# What is said, and what is done. A whole round leaves everything as it was.
+# The line that is shown for each step, and what the step does. After the last step everything is as before.
 _STEPS: tuple[tuple[str, Callable[[libvirt.virConnect], object]], ...] = (
     (f"virDomainSuspend({_DOMAIN})", lambda conn: conn.lookupByName(_DOMAIN).suspend()),
     (f"virDomainResume({_DOMAIN})", lambda conn: conn.lookupByName(_DOMAIN).resume()),
-    # Of a volume libvirt says nothing; whoever has asked for volumes hears of it with the pool's refresh.
+    # libvirt has no events for volumes. Clients that have asked for volumes see this one when the pool is
+    # refreshed.
     (f"virStorageVolCreateXML({_VOLUME})", lambda conn: _pool(conn).createXML(_VOLUME_XML)),
     (f"virStoragePoolRefresh({_POOL})", lambda conn: _pool(conn).refresh()),
     (f"virDomainDefineXML({_VISITOR})", lambda conn: conn.defineXML(_VISITOR_XML)),
@@ -50,7 +51,7 @@ _STEPS: tuple[tuple[str, Callable[[libvirt.virConnect], object]], ...] = (
 
 
 class Demonstration:
-    """say gets a line before each step, on this thread. pause_s: between steps."""
+    """say: is called with a line before each step, on the demonstration's thread. pause_s: between steps."""
 
     def __init__(self, say: Callable[[str], None], pause_s: float) -> None:
         self._say = say
@@ -59,11 +60,11 @@ class Demonstration:
         self._thread = threading.Thread(target=self._run, name="vb-demo")
 
     def start(self) -> None:
-        """The event loop of libvirt must be registered by now: libvirt takes the first that a process has."""
+        """Start. libvirt's event loop must be registered before this, since a process can have only one."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Waits for the step in hand; the test driver has no call that hangs."""
+        """Wait for the end of the current step: no call of the test driver hangs."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -83,5 +84,5 @@ class Demonstration:
         try:
             step(conn)
         except libvirt.libvirtError as error:
-            # Someone at the other terminal may have been quicker.
+            # A person at another terminal may have changed the object before.
             self._say(f"… {error}")

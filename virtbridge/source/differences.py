@@ -1,8 +1,8 @@
-"""Publishing what a listing finds to differ from what is known, in slices between which the bus has its
+"""Publishes the differences between a listing and what is known, in slices between which the bus has its
 turns.
 
-Where no event announces a kind, what follows from two listings is signalled as events would. Main thread; no
-libvirt here.
+For kinds without events it also publishes the signals that follow from two listings. Runs on the main thread
+and does not call libvirt.
 """
 
 import asyncio
@@ -17,21 +17,21 @@ from virtbridge.source.callbacks import Lookup, Publish
 from virtbridge.source.calls.session import Session
 from virtbridge.source.definitions import Fields
 from virtbridge.source.kind_states import KindStates
-from virtbridge.source.kinds.derived import derived, may_read_differently
+from virtbridge.source.kinds.derived_events import derived_events, xml_may_differ
 from virtbridge.source.kinds.table import KINDS
 from virtbridge.source.listing import Listed
-from virtbridge.source.newer import Newer
+from virtbridge.source.newer_keys import NewerKeys
 
-SLICE = 128  # objects of a listing that are published in one step: a few milliseconds
+SLICE = 128  # so many objects of a listing are published in one step, which takes a few milliseconds
 
-Pair = tuple[Any, Any]  # the record before and after; None where the object is not there
+Pair = tuple[Any, Any]  # the record before and after; None when the object did not exist
 
 
 class Differences:
-    """skipped: the kinds whose last listing left some objects as they were, since an event was newer."""
+    """skipped: the kinds whose last listing left out some objects, since an event was newer."""
 
     def __init__(
-        self, session: Session, publish: Publish, lookup: Lookup, states: KindStates, newer: Newer
+        self, session: Session, publish: Publish, lookup: Lookup, states: KindStates, newer: NewerKeys
     ) -> None:
         self._session = session
         self._publish = publish
@@ -41,7 +41,7 @@ class Differences:
         self.skipped: set[Kind] = set()
 
     def publish_states(self, changed: Mapping[Key, Pair]) -> None:
-        """What a poll found where nothing but states differs."""
+        """Publish what a poll has found when only states differ."""
         patches: list[Change] = [
             Patch(key, {"state": new.state, "state_reason": new.state_reason})
             for key, (_, new) in changed.items()
@@ -52,10 +52,11 @@ class Differences:
     async def publish_listing(
         self, listed: Listed, newer: Collection[Key], appeared: Mapping[str, Fields | None]
     ) -> list[Key]:
-        """The objects of a kind that is followed or polled; returns those whose XML is to be read after it.
+        """Publish the objects of a kind that is followed or polled. Returns those whose XML has to be read.
 
-        newer: the objects that stay as they are, as an event was newer; it may grow until the last slice.
-        appeared: what was read of new objects already, None of those that do not exist any more.
+        newer: the objects that are left out, since an event was newer; the set may grow until the last slice.
+        appeared: the fields of new objects whose XML was read already; None for an object that does not exist
+        any more.
         """
         name, kind = self._session.name, listed.row.kind
         handles = self._session.handles
@@ -92,21 +93,22 @@ class Differences:
     async def publish_records(
         self, scope: Key, records: Mapping[str, Any], exist: bool, check: Callable[[], None]
     ) -> None:
-        """The objects of a kind that is read on demand, of a connection or in one parent (scope, a key
-        without id). exist: whether libvirt has listed any. check: called after each slice; raises when
-        nothing more may be published.
+        """Publish the objects of a kind that is read on demand, of a connection or in one parent.
+
+        scope: a key without id. exist: whether libvirt has listed any object. check: is called after each
+        slice, and raises when nothing more may be published.
         """
-        changes = self._of_records(scope, records, exist)
+        changes = self._record_changes(scope, records, exist)
         while some := list(islice(changes, SLICE)):
             self._publish(some)
-            await asyncio.sleep(0)  # the bus has its turns, and anything may happen in them
+            await asyncio.sleep(0)  # the bus has its turns, in which anything may change
             check()
 
     def publish_none(self, scopes: Iterable[Key]) -> None:
-        """That there are no objects in these parents."""
-        self._publish([change for scope in scopes for change in self._of_records(scope, {}, exist=False)])
+        """Publish that there are no objects in these parents."""
+        self._publish([change for scope in scopes for change in self._record_changes(scope, {}, exist=False)])
 
-    def _of_records(self, scope: Key, records: Mapping[str, Any], exist: bool) -> Iterator[Change]:
+    def _record_changes(self, scope: Key, records: Mapping[str, Any], exist: bool) -> Iterator[Change]:
         row = KINDS[scope.kind]
         name, kind, _, parent = scope
         yield Listing(name, kind, records.keys(), parent)
@@ -121,16 +123,16 @@ class Differences:
                 yield Put(key, record)
 
     def _signal(self, before: Mapping[Key, Record | None]) -> list[Key]:
-        """Of kinds that are polled: signal what follows from these records and the ones that are published;
-        returns the keys whose XML may read differently.
+        """Publish the signals for polled kinds that follow from these records and the ones after them.
+        Returns the keys whose XML may have changed.
         """
         polled = {key: old for key, old in before.items() if self._states.is_polled(key.kind)}
         pairs = {key: (old, self._lookup(key)) for key, old in polled.items()}
         changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
         if signals := _signals(changed):
             self._publish(signals)
-        return [key for key, pair in changed.items() if None not in pair and may_read_differently(*pair)]
+        return [key for key, pair in changed.items() if None not in pair and xml_may_differ(*pair)]
 
 
 def _signals(changed: Mapping[Key, Pair]) -> list[Change]:
-    return [Signal(key, LIFECYCLE, words) for key, pair in changed.items() for words in derived(*pair)]
+    return [Signal(key, LIFECYCLE, words) for key, pair in changed.items() for words in derived_events(*pair)]

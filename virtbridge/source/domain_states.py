@@ -1,4 +1,4 @@
-"""The states of domains in bulk, as far as the driver and its answers' size allow; fetch_ functions ask
+"""Reads the states of domains, in bulk where the driver has bulk statistics. The fetch_ functions call
 libvirt.
 """
 
@@ -16,23 +16,23 @@ from virtbridge.tasks import all_of
 
 T = TypeVar("T")
 
-# libvirt's RPC refuses more records in one answer (REMOTE_CONNECT_GET_ALL_DOMAIN_STATS_MAX is 4096).
+# libvirt's RPC refuses an answer with more than 4096 records (REMOTE_CONNECT_GET_ALL_DOMAIN_STATS_MAX).
 STATS_CHUNK = 2048
 
 States = Mapping[str, tuple[str, str]]  # state and reason by UUID
+Stats = list[tuple[libvirt.virDomain, dict[str, Any]]]  # libvirt-python's answer to bulk statistics
 
 
-async def fetch_states(
-    session: Session, row: KindRow, then: Callable[[list[tuple[Any, dict[str, Any]]]], Any] | None = None
-) -> Any:
-    """None when this has to be asked in smaller pieces."""
+async def fetch_states(session: Session, row: KindRow, then: Callable[[Stats], T]) -> T | None:
+    """Read all states in one call. Returns None when smaller calls have to be made.
+
+    then: reads the answer, in a worker.
+    """
     if not row.bulk_states or not session.bulk_states:
         return None
     try:
-        # The state group only: the others wait for the guest's monitor, and one stopped QEMU stops them all.
-        return await session.call(
-            "getAllDomainStats", libvirt.VIR_DOMAIN_STATS_STATE, short=True, then=then or _states
-        )
+        # Other groups than the state wait for the monitors of guests: one stopped QEMU would delay the call.
+        return await session.call("getAllDomainStats", libvirt.VIR_DOMAIN_STATS_STATE, short=True, then=then)
     except BridgeError as error:
         if is_unsupported(error):
             session.bulk_states = False
@@ -42,22 +42,27 @@ async def fetch_states(
 
 
 async def fetch_states_slowly(session: Session, handles: Iterable[Handle]) -> States:
-    """In chunks that fit an answer, or one by one where the driver has no bulk statistics."""
-    raws = [handle.raw for handle in handles]
+    """Read states in chunks of the size of an answer, or one by one when the driver has no bulk
+    statistics.
+    """
     if session.bulk_states:
-        return await fetch_in_chunks(session, raws, libvirt.VIR_DOMAIN_STATS_STATE, 0, _states)
-    return _joined(await all_of(_fetch_state(session, raw) for raw in raws))
+        raws = [handle.raw for handle in handles]
+        return await fetch_in_chunks(session, raws, libvirt.VIR_DOMAIN_STATS_STATE, 0, states_only)
+    return _joined(await all_of(_fetch_state(session, handle) for handle in handles))
 
 
 async def fetch_in_chunks(
     session: Session,
-    raws: Sequence[Any],
+    raws: Sequence[object],
     groups: int,
     flags: int,
-    then: Callable[[list[tuple[Any, dict[str, Any]]]], Mapping[str, T]],
+    then: Callable[[Stats], Mapping[str, T]],
 ) -> Mapping[str, T]:
-    """Statistics of these domains by UUID, in chunks that fit an answer. groups: VIR_DOMAIN_STATS_*. flags:
-    VIR_CONNECT_GET_ALL_DOMAINS_STATS_*. then: reads an answer, in a worker. Raises BridgeError.
+    """Read statistics of these domains, in chunks of the size of an answer. Returns them by UUID. Raises
+    BridgeError.
+
+    groups: VIR_DOMAIN_STATS_*. flags: VIR_CONNECT_GET_ALL_DOMAINS_STATS_*. then: reads an answer, in a
+    worker.
     """
     chunks = [raws[start : start + STATS_CHUNK] for start in range(0, len(raws), STATS_CHUNK)]
     return _joined(
@@ -72,26 +77,24 @@ def _joined(answers: Iterable[Mapping[str, T]]) -> Mapping[str, T]:
     return {key_id: value for answer in answers for key_id, value in answer.items()}
 
 
-async def _fetch_state(session: Session, raw: Any) -> States:
+async def _fetch_state(session: Session, handle: Handle) -> States:
     try:
-        state, reason = await session.on(raw, "state", short=True)
+        state, reason = await session.on(handle.raw, "state", short=True)
     except BridgeError as error:
         if error.code != libvirt.VIR_ERR_NO_DOMAIN:
             raise
         return {}
-    return {raw.UUIDString(): state_words(state, reason)}
+    return {handle.id: state_words(state, reason)}
 
 
-# In a worker, as ten thousand handles are work that the main thread does not need to do.
+# These run in a worker: ten thousand handles are work that the main thread does not need to do.
 
 
-def _states(stats: list[tuple[Any, dict[str, Any]]]) -> States:
+def states_only(stats: Stats) -> States:
     return {raw.UUIDString(): _words(values) for raw, values in stats if "state.state" in values}
 
 
-def handles_and_states(
-    row: KindRow, stats: list[tuple[Any, dict[str, Any]]]
-) -> tuple[dict[str, Handle], States]:
+def handles_and_states(row: KindRow, stats: Stats) -> tuple[dict[str, Handle], States]:
     handles: dict[str, Handle] = {}
     states: dict[str, tuple[str, str]] = {}
     for raw, values in stats:

@@ -1,4 +1,6 @@
-"""What a connection's record says about the host, one call for each fact; fetch_ functions ask libvirt."""
+"""The facts about the host in a connection's record, with one call for each. The fetch_ functions call
+libvirt.
+"""
 
 import logging
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from virtbridge.tasks import all_of
 
 log = logging.getLogger(__name__)
 
-# ConnectionRecord's field, the method that answers it, and how to read the answer.
+# The field of ConnectionRecord, the method that gives it, and the function that reads the answer.
 _Fact = tuple[str, str, Callable[[Any], Any]]
 _INFO: tuple[_Fact, ...] = (
     ("driver", "getType", str),
@@ -25,7 +27,7 @@ _VERSION: _Fact = ("hypervisor_version", "getVersion", int)
 
 
 async def fetch_info(session: Session) -> dict[str, Any]:
-    """ConnectionRecord's fields about the host; what it does not answer is left out."""
+    """Return the fields of ConnectionRecord about the host, without those that the host does not give."""
     answers = await all_of(_fetch_fact(session, fact, short=True) for fact in _INFO)
     return {field: value for answer in answers for field, value in answer.items()} | {
         "libvirt_version": libvirt.getVersion()
@@ -33,7 +35,9 @@ async def fetch_info(session: Session) -> dict[str, Any]:
 
 
 async def fetch_version(session: Session) -> dict[str, Any]:
-    """The hypervisor's: QEMU's driver examines the emulators first, which takes longer than a first sync."""
+    """Return the hypervisor's version. QEMU's driver examines the emulators first, which takes longer than a
+    first sync.
+    """
     return await _fetch_fact(session, _VERSION, short=False)
 
 

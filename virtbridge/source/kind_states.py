@@ -1,9 +1,9 @@
-"""What is known at run time about the kinds on one connection: which the driver has, and how they are kept
-fresh.
+"""What is known at run time about the kinds on one connection: which ones the driver has, and how each is
+kept fresh.
 
-A kind whose events are registered is followed, one whose events are missing is polled while it is watched,
-and one that libvirt never announces is read on demand. A kind that fails for now is polled until it works.
-Main thread; no libvirt here.
+A kind whose events are registered is followed. A kind whose events the driver does not have is polled while
+it is watched. A kind for which libvirt has no events is read on demand. A kind that fails is polled until it
+works again. Runs on the main thread and does not call libvirt.
 """
 
 import logging
@@ -17,33 +17,36 @@ log = logging.getLogger(__name__)
 
 
 class KindStates:
-    """announce: publishes these fields of the connection's record."""
+    """announce: publishes fields of the connection's record."""
 
     def __init__(self, connection: str, announce: Callable[[Mapping[str, Any]], None]) -> None:
         self._connection = connection
         self._publish = announce
-        # What events announce, and what has to be polled; known once a kind was listed.
+        # The kinds that events announce, and those that have to be polled. A kind is in one of them once it
+        # was listed.
         self.event_kinds: frozenset[Kind] = frozenset()
         self.polled_kinds: frozenset[Kind] = frozenset()
-        # What is read on demand, as far as this driver is known to have it: that shows when somebody asks.
+        # The kinds that are read on demand. One that the driver does not have is found by the first request.
         self.on_demand = ON_DEMAND
-        # Why a kind cannot be listed or followed for now. What was known of it stays.
+        # Why a kind cannot be listed or followed now. Its objects stay as they were.
         self.failures: dict[Kind, BridgeError] = {}
-        # The kinds whose events could not be registered; that is tried again.
+        # The kinds whose events could not be registered. This is tried again.
         self.unregistered: set[Kind] = set()
         self._registered: set[Kind] = set()
         self._listed: set[Kind] = set()
 
     @property
     def listed(self) -> bool:
-        """Whether any kind was listed."""
+        """Return whether any kind was listed."""
         return bool(self._listed)
 
     def was_listed(self, kind: Kind) -> bool:
         return kind in self._listed
 
     def is_polled(self, kind: Kind) -> bool:
-        """Whether only listings find what changes; else this listing is the first, or events announce it."""
+        """Return whether only listings find changes: the driver has no events, and this is not the first
+        listing.
+        """
         return kind in self.polled_kinds and kind in self._listed
 
     def announce(self) -> None:
@@ -60,18 +63,18 @@ class KindStates:
         self._listed.add(kind)
 
     def note_registered(self, kinds: Iterable[Kind]) -> None:
-        """Their lifecycle is announced."""
+        """Note that the lifecycle events of these kinds are registered."""
         self._registered.update(kinds)
 
     def note_failure(self, kind: Kind, error: BridgeError) -> None:
-        """The other kinds do without it."""
+        """Note why a kind failed. The other kinds are served without it."""
         log.debug("kind failed conn=%s kind=%s error=%s", self._connection, kind, error.message)
-        # A new one: the traceback would keep handles.
+        # The error is copied, since its traceback would keep handles.
         self.failures[kind] = BridgeError(error.kind, f"{kind}: {error.message}", error.code)
 
     def note_missing(self, kind: Kind) -> None:
-        """The driver has no such kind, and need not be asked again."""
-        log.info("no such kind here conn=%s kind=%s", self._connection, kind)
+        """Note that the driver does not have this kind. It is not asked again."""
+        log.info("the driver does not have this kind conn=%s kind=%s", self._connection, kind)
         self.unregistered.discard(kind)
         self.failures.pop(kind, None)
         if kind in self.on_demand:
@@ -79,8 +82,8 @@ class KindStates:
             self.announce()
 
     def failure(self, kinds: Iterable[Kind] | None = None) -> BridgeError | None:
-        """Why any of these kinds fails, of all when none is named. A new error, as all that are raised: a
-        kept error with a traceback would keep handles.
+        """Return why any of these kinds fails, or of all kinds. The error is a new one for each caller: an
+        error that is kept here must not get a traceback, which would keep handles.
         """
         wanted = self.failures if kinds is None else [kind for kind in kinds if kind in self.failures]
         errors = [self.failures[kind] for kind in wanted]

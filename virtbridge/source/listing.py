@@ -1,8 +1,8 @@
-"""Listing a kind: all its objects, of a connection or in one parent, in a constant number of bulk calls.
+"""Listings: all objects of a kind, of a connection or in one parent, in a constant number of bulk calls.
 
-fetch_ functions ask libvirt and change nothing; refresh.py decides what becomes of the answer. A flag that
-the driver refuses is remembered and taken as true of no object; a listing that fails raises, since failure is
-not emptiness.
+The fetch_ functions call libvirt and change nothing; refresh.py decides what happens with the answer. A flag
+that the driver refuses is remembered and counts as false for all objects. A listing that fails raises, since
+a failure does not mean that there are no objects.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from virtbridge.source.domain_states import (
     fetch_states,
     fetch_states_slowly,
     handles_and_states,
+    states_only,
 )
 from virtbridge.source.kinds.row import Handle, KindRow
 from virtbridge.source.kinds.table import KINDS
@@ -33,11 +34,12 @@ from virtbridge.tasks import all_of, in_steps
 
 log = logging.getLogger(__name__)
 
-COMPARED_AT_ONCE = 512  # records compared with what is known in one turn of the loop: a few milliseconds
+COMPARED_PER_STEP = 512  # so many records are compared in one turn of the loop: a few milliseconds
 
-_PERSISTENT, _ACTIVE = "persistent", "active"  # the flags, as records' fields, that a poll lists
-_PAUSED = "paused"  # no flag of a record
-_LEFT_TO_AUDITS = frozenset({"autostart", "has_managed_save", "has_snapshots"})  # or to what a poll shows
+_PERSISTENT, _ACTIVE = "persistent", "active"  # the fields of records whose flags a poll lists
+_PAUSED = "paused"  # this flag is not a field of a record
+# A poll does not list these flags unless it finds a difference. Audits do.
+_LEFT_TO_AUDITS = frozenset({"autostart", "has_managed_save", "has_snapshots"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +47,17 @@ class Listed:
     """All objects of one kind, of a connection or in one parent."""
 
     row: KindRow
-    # All there are, by id, whether their XML can be read or not.
+    # All objects by id, whether their XML can be read or not.
     handles: Mapping[str, Handle]
-    # By the record's field, the ids that the flag's listing has.
+    # For a field of the record, the ids in the listing of its flag.
     flags: Mapping[str, Collection[str]] = field(default_factory=dict)
-    # Of domains: state and reason by id.
+    # State and reason of domains by id.
     states: States = field(default_factory=dict)
-    # How many objects were left out, as their name is not UTF-8.
+    # How many objects are left out, since their name is not UTF-8.
     unnamed: int = 0
 
     def fields(self, key_id: str) -> dict[str, Any]:
-        """What the listing shows of one object, by its record's field names."""
+        """Return what the listing shows of one object, by the names of its record's fields."""
         row, handle = self.row, self.handles[key_id]
         fields: dict[str, Any] = {"name": handle.name} if row.id_field else {}
         for flag, ids in self.flags.items():
@@ -70,22 +72,21 @@ class Listed:
         return any(getattr(known, name) != value for name, value in self.fields(key_id).items())
 
     def change(self, key: Key, known: Record | None) -> Put | Patch:
-        """What makes the record have these fields; definition and XML stay as they were known."""
+        """Return the change that sets these fields of the record. It does not change definition and XML."""
         fields = self.fields(key.id)
         if known is None:
             return Put(key, self.row.record(**{self.row.id_field: key.id} | fields))
         if isinstance(known, DomainRecord) and not known.active and fields["id"] >= 0:
-            # A start uses the saved image up, or throws it away, but may be seen before that.
+            # A start removes the managed save image, but the listing may show the start before that.
             fields["has_managed_save"] = False
         return Patch(key, fields)
 
     async def changed(self, connection: str, lookup: Lookup) -> dict[Key, tuple[Record | None, Record]]:
-        """What was known and what is listed, of those objects where the two differ: of ten thousand, a few.
-
-        The loop gets its turns meanwhile.
+        """Return for each object that differs the known record and the listed one. The loop gets its turns
+        meanwhile.
         """
         found: dict[Key, tuple[Record | None, Record]] = {}
-        async for some in in_steps(self.handles, COMPARED_AT_ONCE):
+        async for some in in_steps(self.handles, COMPARED_PER_STEP):
             for key_id in some:
                 key = Key(connection, self.row.kind, key_id)
                 known: Any = lookup(key)
@@ -98,13 +99,13 @@ class Listed:
 
 
 async def fetch_listing(session: Session, row: KindRow, parent: Handle | None = None) -> Listed:
-    """parent: the object whose objects are listed; None for the connection. Raises BridgeError; NotSupported
-    when the driver has no such kind.
+    """List a kind. parent: the object in which they are, None for the connection. Raises BridgeError;
+    NotSupported when the driver does not have this kind.
     """
     (handles, unnamed), states, *flags = await all_of(
         [
             _fetch_handles(session, row, parent),
-            fetch_states(session, row),
+            fetch_states(session, row, states_only),
             *(_fetch_flag(session, row, flag, mask) for flag, mask in row.flags.items()),
         ]
     )
@@ -114,12 +115,12 @@ async def fetch_listing(session: Session, row: KindRow, parent: Handle | None = 
 
 
 async def fetch_current(session: Session, row: KindRow, parent: Handle) -> Collection[str]:
-    """The ids of the parent's current object: one or none. Raises BridgeError."""
+    """Return the id of the parent's current object: one or none. Raises BridgeError."""
     assert row.parent is not None
     try:
         return {await session.on(parent.raw, row.parent.current, 0, short=True, then=row.id_of)}
     except BridgeError as error:
-        if error.code != row.gone:
+        if error.code != row.not_found_code:
             raise
     except UnicodeError:
         pass
@@ -127,8 +128,8 @@ async def fetch_current(session: Session, row: KindRow, parent: Handle) -> Colle
 
 
 async def fetch_holders(session: Session, row: KindRow) -> Mapping[str, Handle]:
-    """The objects that may hold any of this kind, by id. Raises BridgeError, also when the driver refuses to
-    select them.
+    """Return the objects that may have any of this kind, by id. Raises BridgeError, also when the driver
+    cannot select them.
     """
     assert row.parent is not None
     outer = KINDS[PARENT_KIND[row.kind]]
@@ -139,10 +140,11 @@ async def fetch_holders(session: Session, row: KindRow) -> Mapping[str, Handle]:
 
 
 async def fetch_poll_listing(session: Session, row: KindRow, lookup: Lookup) -> Listed:
-    """What a poll costs while nothing happens: one bulk listing and one bulk read of states.
+    """List a kind for a poll, which costs two bulk calls while nothing changes.
 
-    Domains: the statistics have all that there are, with ids and states, and the listing those that are not
-    persistent. Others: what is active and what is persistent are two listings, and together all there is.
+    The bulk statistics of domains have all of them with id and state, and the listing has those that are not
+    persistent. For other kinds the active and the persistent objects are two listings, and together they are
+    all objects.
     """
     selected = [_PERSISTENT] if row.bulk_states else [_ACTIVE, _PERSISTENT]
     if (row.bulk_states and not session.bulk_states) or not row.flags.keys() >= set(selected):
@@ -161,7 +163,8 @@ async def fetch_poll_listing(session: Session, row: KindRow, lookup: Lookup) -> 
         flags = {_ACTIVE: frozenset(active), _PERSISTENT: frozenset(persistent)}
         return Listed(row, {**active, **persistent}, flags)
     handles, words = states
-    # The two reads are two moments. What is off is persistent, or it would not exist.
+    # The two calls show two moments. A domain that is inactive in the first must be persistent, or it would
+    # not exist.
     off = {handle.id for handle in handles.values() if handle.number < 0}
     return Listed(row, handles, {_PERSISTENT: found[0] - off}, words)
 
@@ -169,28 +172,28 @@ async def fetch_poll_listing(session: Session, row: KindRow, lookup: Lookup) -> 
 async def fetch_other_flags(
     session: Session, listed: Listed, missing: bool
 ) -> tuple[Listed, Collection[str]]:
-    """The listing of a poll with all flags; and, where something was missing from it, the ids that exist
-    after all.
-
-    Two listings are two moments: what started and was undefined in between is in neither.
+    """Return the listing of a poll with all flags; and, if objects were missing from it, the ids of a full
+    listing. An object that was started and undefined between the two calls of a poll is in neither of them.
     """
     row = listed.row
     others = [flag for flag in row.flags if flag not in listed.flags]
     (there, _), *ids = await all_of(
         [
-            _fetch_handles(session, row) if missing else _nothing(),
+            _fetch_handles(session, row) if missing else _no_handles(),
             *(_fetch_flag(session, row, flag, row.flags[flag]) for flag in others),
         ]
     )
     return replace(listed, flags={**listed.flags, **dict(zip(others, ids, strict=True))}), there
 
 
-async def _nothing() -> Any:
-    return (), 0
+async def _no_handles() -> Any:
+    return {}, 0
 
 
 async def _fetch_plain_poll_listing(session: Session, row: KindRow, lookup: Lookup) -> Listed:
-    """The same where a driver lacks bulk statistics or filters: listings, and the states that may differ."""
+    """List a kind for a poll when the driver lacks bulk statistics or filters: list it, and read the states
+    that may have changed.
+    """
     selected = [flag for flag in row.flags if flag not in _LEFT_TO_AUDITS]
     (handles, unnamed), paused, *ids = await all_of(
         [
@@ -202,25 +205,32 @@ async def _fetch_plain_poll_listing(session: Session, row: KindRow, lookup: Look
     states: States = {}
     if row.bulk_states:
         known: dict[str, Any] = {each: lookup(Key(session.name, row.kind, each)) for each in handles}
-        # Chunks of bulk statistics cost less than finding out; without them only what may differ is asked.
-        doubtful = [
+        # Bulk statistics of all domains cost less than finding those that changed. Without bulk statistics
+        # only the states that may have changed are read.
+        outdated = [
             handle
             for key_id, handle in handles.items()
             if session.bulk_states or _may_differ(known[key_id], handle, paused)
         ]
-        states = await fetch_states_slowly(session, doubtful)
+        states = await fetch_states_slowly(session, outdated)
     return Listed(row, handles, dict(zip(selected, ids, strict=True)), states, unnamed)
 
 
 def _may_differ(known: Any, handle: Handle, paused: Any) -> bool:
-    """paused: the ids of the paused domains; None when the driver does not select them."""
+    """Return whether a state may have changed. paused: the ids of paused domains; None when the driver cannot
+    select them.
+    """
     if known is None or paused is None or known.id != handle.number:
         return True
     return bool((known.state == "paused") != (handle.id in paused))
 
 
+# These functions return Any, as their answers of several types are gathered into one list. The docstrings
+# give the types.
+
+
 async def _fetch_handles(session: Session, row: KindRow, parent: Handle | None = None) -> Any:
-    """By id, and how many have none."""
+    """Return the handles by id, and the number of objects whose id cannot be read."""
     then = partial(_handles, row)
     if parent is None:
         return await session.call(row.list_all, 0, short=True, then=then)
@@ -242,7 +252,7 @@ async def _fetch_flag(session: Session, row: KindRow, flag: str, mask: int) -> A
 async def _fetch_selected(
     session: Session, row: KindRow, flag: str, mask: int, then: Callable[[list[Any]], Any]
 ) -> Any:
-    """None when the driver refuses to select by this flag."""
+    """Return None when the driver refuses to select by this flag."""
     if (row.kind, flag) in session.refused_flags:
         return None
     try:
@@ -255,11 +265,13 @@ async def _fetch_selected(
         return None
 
 
-# In a worker, as ten thousand handles are work that the main thread does not need to do.
+# These run in a worker: ten thousand handles are work that the main thread does not need to do.
 
 
 def _handles(row: KindRow, raws: list[Any]) -> tuple[dict[str, Handle], int]:
-    """By id, and how many have none that can be read: libvirt-python gives no way to a name's bytes."""
+    """Return the handles by id, and the number of objects whose id cannot be read: libvirt-python does not
+    give a name as bytes.
+    """
     found: dict[str, Handle] = {}
     unnamed = 0
     for raw in raws:

@@ -1,7 +1,8 @@
-"""The records of a kind that is read on demand: what a listing shows, joined with definitions.
+"""The records of a kind that is read on demand: a listing joined with definitions.
 
-Which definitions are read is said by a Depth. One object that cannot be read is left out, or stays as it was
-known, marked stale; it is logged once and spoils nothing. Main thread; no libvirt here.
+A Selection says which definitions are read. An object that cannot be read is left out of the result; if it
+was known before, its old record stays and is marked stale. Such an object is logged once and does not make
+the others fail. Runs on the main thread and does not call libvirt itself.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Set
@@ -21,19 +22,19 @@ from virtbridge.source.kinds.table import KINDS
 from virtbridge.source.listing import Listed, fetch_current
 from virtbridge.tasks import all_of, in_steps
 
-AT_ONCE = 1000  # objects that are compared or completed in one turn of the loop: a few milliseconds
+PER_STEP = 1000  # so many objects are compared or completed in one turn of the loop: a few milliseconds
 
 
 @dataclass(slots=True)
-class Depth:
-    """How much of a kind that is read on demand one refresh reads, and what came of it."""
+class Selection:
+    """Which definitions of a kind one refresh reads, and which it has left out."""
 
-    # The objects whose turn it is to be read again; None: every definition is read.
+    # The objects that are read again in turn. None when every definition is read.
     in_turn: Set[Key] | None = None
     # How many definitions were not read.
     left_out: int = 0
-    # Of those, the objects that are marked stale only because an earlier listing failed; the mark goes once
-    # this one has succeeded for every parent.
+    # Those among them that are marked stale only because an earlier listing failed. The mark is removed when
+    # this refresh has succeeded for every parent.
     recovered: list[Key] = field(default_factory=list)
 
     def includes(self, key: Key) -> bool:
@@ -41,6 +42,8 @@ class Depth:
 
 
 class OnDemandRecords:
+    """Makes the records of one session."""
+
     def __init__(self, session: Session, lookup: Lookup, definitions: Definitions) -> None:
         self._session = session
         self._lookup = lookup
@@ -52,26 +55,26 @@ class OnDemandRecords:
         parent: Handle | None,
         listed: Listed,
         before: Collection[str],
-        depth: Depth,
+        selection: Selection,
     ) -> dict[str, OnDemand]:
-        """The records by id, sorted; without those that cannot be read and were not known. Raises
+        """Return the records by id, sorted, without those that cannot be read and were not known. Raises
         BridgeError.
 
-        scope: a key without id, of the kind and what was listed. parent: None for the connection. before: the
-        ids of the listing before this one, in this session.
+        scope: the kind and its parent, a key without id. parent: None for the connection. before: the ids of
+        the previous listing in this session.
         """
         name, kind, _, outer = scope
         to_read: dict[Key, Handle] = {}
         left_out: list[Key] = []
-        async for some in in_steps(listed.handles.items(), AT_ONCE):
+        async for some in in_steps(listed.handles.items(), PER_STEP):
             for key_id, handle in some:
                 key = Key(name, kind, key_id, outer)
-                # What is new to this session may have changed while there was no connection.
-                if depth.includes(key) or key_id not in before or self._is_doubtful(key, listed):
+                # An object that is new to this session may have changed while there was no connection.
+                if selection.includes(key) or key_id not in before or self._may_be_outdated(key, listed):
                     to_read[key] = handle
                 else:
                     left_out.append(key)
-        depth.left_out += len(left_out)
+        selection.left_out += len(left_out)
         reading = self._read_many(listed.row, to_read)
         current: Collection[str] | None = None
         if parent and listed.handles and listed.row.parent and listed.row.parent.current:
@@ -79,14 +82,14 @@ class OnDemandRecords:
             records, current = answers
         else:
             records = await reading
-        async for unread in in_steps(left_out, AT_ONCE):
+        async for unread in in_steps(left_out, PER_STEP):
             for key in unread:
                 if isinstance(known := self._lookup(key), OnDemand):
                     records[key.id] = known
                     if known.stale and not self._definitions.is_unreadable(key):
-                        depth.recovered.append(key)
+                        selection.recovered.append(key)
         complete: dict[str, OnDemand] = {}
-        async for ids in in_steps(sorted(records), AT_ONCE):
+        async for ids in in_steps(sorted(records), PER_STEP):
             for key_id in ids:
                 fields = listed.fields(key_id)
                 if current is not None:
@@ -94,19 +97,19 @@ class OnDemandRecords:
                 complete[key_id] = _with(records[key_id], fields)
         return listed.row.parent.finish(complete) if listed.row.parent else complete
 
-    def _is_doubtful(self, key: Key, listed: Listed) -> bool:
-        """Whether the definition may differ from what is known."""
+    def _may_be_outdated(self, key: Key, listed: Listed) -> bool:
+        """Return whether the definition may have changed."""
         known: Any = self._lookup(key)
         if known is None:
             return not self._definitions.is_unreadable(key)
         if listed.differs(key.id, known):
             return True
         parent = listed.row.parent
-        return parent is not None and parent.is_doubtful(known.definition, listed.handles.keys())
+        return parent is not None and parent.may_be_outdated(known.definition, listed.handles.keys())
 
     async def _read_many(self, row: KindRow, handles: Mapping[Key, Handle]) -> dict[str, OnDemand]:
-        """The records by id, of the objects that can be read or were known; what cannot be read is stale.
-        Raises BridgeError when something is wrong with more than one of them.
+        """Return the records by id of the objects that can be read or were known; those that cannot be read
+        are stale. Raises BridgeError for a failure that concerns all of them.
         """
         now = {"last_refresh_us": wall_us(), "read_us": moment_us()}
         records: dict[str, OnDemand] = {}
@@ -123,7 +126,7 @@ class OnDemandRecords:
                 records[key.id] = row.record(**fields, **now)
             elif error is not None and self._concerns_all(row, error):
                 failures.append(error)
-            elif error is None or error.code != row.gone:
+            elif error is None or error.code != row.not_found_code:
                 problem = (
                     fields["problem"]
                     if error is None
@@ -141,19 +144,21 @@ class OnDemandRecords:
     def _concerns_all(self, row: KindRow, error: BridgeError) -> bool:
         if self._session.lost.done() or error.kind in (ErrorKind.NOT_CONNECTED, ErrorKind.TIMEOUT):
             return True
-        return is_parent_gone(row, error)
+        return is_parent_removed(row, error)
 
 
-def is_parent_gone(row: KindRow, error: BridgeError) -> bool:
-    """Whether the parent was removed or stopped, and its objects with it."""
+def is_parent_removed(row: KindRow, error: BridgeError) -> bool:
+    """Return whether the parent was removed or stopped, and its objects with it."""
     if row.parent is None:
         return False
     stopped = row.kind in ONLY_WHILE_PARENT_ACTIVE and error.kind is ErrorKind.OPERATION_INVALID
-    return stopped or error.code == KINDS[PARENT_KIND[row.kind]].gone
+    return stopped or error.code == KINDS[PARENT_KIND[row.kind]].not_found_code
 
 
 def _with(record: OnDemand, fields: Mapping[str, Any]) -> OnDemand:
-    """The same record where nothing differs: most of a listing of thousands."""
+    """Set fields of a record. If nothing differs, as in most of a large listing, this returns the same
+    record.
+    """
     if all(getattr(record, name) == value for name, value in fields.items()):
         return record
     return replace(record, **fields)

@@ -1,6 +1,5 @@
-"""Requests made to libvirt: the method that the row of the operation names, or its function in answers.py.
-
-Raises BridgeError. Main thread.
+"""Passes requests to libvirt: calls the method that the row of the operation names, or its function in
+answers.py. Raises BridgeError. Main thread.
 """
 
 from collections.abc import Iterator
@@ -29,7 +28,9 @@ async def operate(session: Session, refresher: Refresher, request: Request) -> A
 
 @contextmanager
 def _only_text() -> Iterator[None]:
-    """libvirt passes on bytes that others have put into its XML; D-Bus carries no text but UTF-8."""
+    """Refuse text that is not UTF-8, which D-Bus cannot carry: others may put such bytes into
+    libvirt's XML.
+    """
     try:
         yield
     except UnicodeError as error:

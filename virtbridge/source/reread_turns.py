@@ -1,6 +1,7 @@
-"""The round robin: how many definitions are read again though nothing shows that they differ, and which.
+"""The round robin of rereads: which definitions are read again although nothing shows that they changed.
 
-What libvirt changes without a word is found by it in the end, at a bounded price. Pure.
+libvirt changes some things without an event. The round robin finds them after some time, with few calls.
+Pure.
 """
 
 from bisect import bisect_right
@@ -9,18 +10,18 @@ from typing import Any
 
 from virtbridge.model.keys import Key, Kind
 
-SHARE = 64  # of so many objects one is read again each time, and of any number at least SHARE_MIN
-SHARE_MIN = 4
+ROUNDS = 64  # after so many rounds every object was read again
+PER_ROUND_MIN = 4  # each round reads at least so many
 
 
 class RereadTurns:
-    """Where each kind's turn has come to."""
+    """Remembers for each kind where the last round ended."""
 
     def __init__(self) -> None:
         self._last: dict[Kind, Key] = {}
 
     def take(self, kind: Kind, keys: Iterable[Key]) -> list[Key]:
-        """The next of these objects, all of one kind."""
+        """Return the objects for the next round. keys: all objects of this kind."""
         chosen = next_in_turn(sorted(keys), self._last.get(kind, ()))
         if chosen:
             self._last[kind] = chosen[-1]
@@ -28,7 +29,7 @@ class RereadTurns:
 
 
 def next_in_turn(ids: Sequence[Any], last: Any) -> list[Any]:
-    """Those that come after last in the sorted ids, and again from the start after the end."""
-    size = min(max(SHARE_MIN, len(ids) // SHARE), len(ids))
+    """Return the ids that follow `last` in the sorted ids. After the end it begins again at the start."""
+    size = min(max(PER_ROUND_MIN, len(ids) // ROUNDS), len(ids))
     start = bisect_right(ids, last)
     return [*ids[start : start + size], *ids][:size]

@@ -1,8 +1,7 @@
-"""A session at work: the first sync, then events, audits, polls and refreshes, until the host is lost or it
-is closed.
+"""The work of a session: the first sync, then events, audits, polls and refreshes until the session ends.
 
-It joins the parts (registering, following, refreshing, rereading) and decides what is done when. Main thread;
-no libvirt here.
+This joins the parts (registering, following, refreshing, rereading) and decides when each of them runs. Runs
+on the main thread and does not call libvirt itself.
 """
 
 import asyncio
@@ -23,17 +22,17 @@ from virtbridge.source.host_facts import fetch_info, fetch_version
 from virtbridge.source.kind_states import KindStates
 from virtbridge.source.kinds.row import KindRow
 from virtbridge.source.kinds.table import FOLLOWED
-from virtbridge.source.newer import Newer
+from virtbridge.source.newer_keys import NewerKeys
 from virtbridge.source.refresh import Refresher
 from virtbridge.source.rereads import Rereads
 from virtbridge.tasks import all_of, end_all
 
-LISTINGS = 4  # that a refresh makes at most, where events of what they list come in between
+LISTINGS = 4  # the most listings that one refresh makes when events arrive meanwhile
 
 
 class SessionWork:
-    """problems: of the objects that could not be read, logged once; kept by the connection. fetch_doubtful:
-    gives the domains whose definition, by their bulk statistics, has changed.
+    """problems: why objects cannot be read, each logged once; the connection keeps it. fetch_outdated:
+    returns the domains whose definition has changed according to their bulk statistics.
     """
 
     def __init__(
@@ -42,12 +41,12 @@ class SessionWork:
         publish: Publish,
         lookup: Lookup,
         problems: Problems,
-        fetch_doubtful: Callable[[], Coroutine[Any, Any, list[Key]]],
+        fetch_outdated: Callable[[], Coroutine[Any, Any, list[Key]]],
     ) -> None:
         self._session = session
-        self._fetch_doubtful = fetch_doubtful
+        self._fetch_outdated = fetch_outdated
         self._publish = publish
-        self.newer = Newer()
+        self.newer = NewerKeys()
         self.kinds = KindStates(session.name, self._announce)
         definitions = Definitions(session, problems)
         self._rereads = Rereads(session, definitions, publish, self.kinds.is_polled)
@@ -60,7 +59,7 @@ class SessionWork:
         return self._session.lost.done()
 
     async def sync(self, config: ConnectionConfig) -> None:
-        """Everything, in as few round trips as it takes. Raises BridgeError."""
+        """Register for events, list all objects and read their XML. Raises BridgeError."""
         self._announce({"state": "syncing"})
         registered, failures = await self._session.set_up(config)
         self.kinds.note_registered(registered)
@@ -76,13 +75,13 @@ class SessionWork:
             await others
         finally:
             await end_all([others])
-        if self.lost:  # reading definitions ends quietly then
+        if self.lost:  # reading definitions does not raise then
             raise self._session.lost.result()
         if not self.kinds.listed and (failure := self.kinds.failure()) is not None:
             raise failure
 
     async def announce_version(self) -> None:
-        """After the sync, as it would hold that up."""
+        """Publish the hypervisor's version. This comes after the sync, which it would delay."""
         await self._announce_host(fetch_version)
 
     async def _announce_host(self, fetch: Callable[[Session], Coroutine[Any, Any, dict[str, Any]]]) -> None:
@@ -92,8 +91,10 @@ class SessionWork:
         self._publish([Patch(connection_key(self._session.name), fields)])
 
     async def _sync_kind(self, row: KindRow, others: "asyncio.Task[None]") -> None:
-        """A kind that hangs holds up no other. others: what registers all events but lifecycle; what they
-        announce is in the XML, and that is read after them.
+        """Sync one kind. A kind that hangs does not delay the others.
+
+        others: the task that registers all events but lifecycle. The XML shows what they announce, so it is
+        read after they are registered.
         """
         try:
             await self.refresher.list_kind(row)
@@ -108,17 +109,17 @@ class SessionWork:
         return bool(self.kinds.event_kinds or self.kinds.failures or self.kinds.polled_kinds & watched)
 
     async def audit(self, is_watched: Callable[[Kind], bool]) -> None:
-        """What libvirt changes silently: the bulk listings again, and the XML of some. Raises BridgeError,
-        after all kinds had their turn.
+        """Find what libvirt changes without an event: list all kinds and read the XML of some objects again.
+        Raises BridgeError after all kinds were tried.
 
-        is_watched: asked of kinds without events; nobody pays for those that nobody watches.
+        is_watched: says whether a client watches a kind. A kind without events is audited only then.
         """
         async with self._one_at_a_time:
             for kind in sorted(self.kinds.event_kinds | self.kinds.polled_kinds):
                 wanted = partial(self._is_wanted, kind, is_watched)
-                if wanted() and (unread := await self._list_again(FOLLOWED[kind])) is not None:
-                    doubtful = await self._fetch_doubtful() if kind is Kind.DOMAIN else []
-                    keys = dict.fromkeys([*unread, *doubtful, *self.refresher.in_turn(kind)])
+                if wanted() and (unread := await self._relist(FOLLOWED[kind])) is not None:
+                    outdated = await self._fetch_outdated() if kind is Kind.DOMAIN else []
+                    keys = dict.fromkeys([*unread, *outdated, *self.refresher.in_turn(kind)])
                     await self._rereads.read_all(keys, wanted)
         if (failure := self.kinds.failure()) is not None:
             raise failure
@@ -127,17 +128,17 @@ class SessionWork:
         return kind in self.kinds.event_kinds or kind in self.kinds.failures or is_watched(kind)
 
     async def poll(self, kind: Kind, wanted: Callable[[], bool]) -> None:
-        """List a kind without events again. wanted: asked before each step. Raises BridgeError.
+        """List a kind without events again, and publish what events would have announced. Raises BridgeError.
 
-        Publishes what events would have announced; reads the XML of what is new or changed, and of some other
-        objects in turn.
+        The XML of new and changed objects is read, and of some others in turn. goes_on: is called before each
+        step, which is left out if it returns False.
         """
         async with self._one_at_a_time:
             if not wanted():
                 return
             if kind not in self.kinds.failures:
                 unread = await self.refresher.poll_kind(FOLLOWED[kind], wanted)
-            elif (found := await self._list_again(FOLLOWED[kind])) is not None:
+            elif (found := await self._relist(FOLLOWED[kind])) is not None:
                 unread = found
             else:
                 failure = self.kinds.failure([kind])
@@ -147,7 +148,7 @@ class SessionWork:
             await self._rereads.read_all(keys, wanted)
 
     async def refresh(self, kinds: Iterable[Kind]) -> None:
-        """Everything of these kinds, definitions too. Raises BridgeError."""
+        """List these kinds and read all their definitions again. Raises BridgeError."""
         wanted = sorted(kinds)
         known = self.kinds.event_kinds | self.kinds.polled_kinds
         if missing := [kind for kind in wanted if kind not in known]:
@@ -155,8 +156,8 @@ class SessionWork:
         async with self._one_at_a_time:
             left = wanted
             for _ in range(LISTINGS):
-                await all_of(self._list_again(FOLLOWED[kind]) for kind in left)
-                # An event says nothing of autostart, which may have changed before this refresh.
+                await all_of(self._relist(FOLLOWED[kind]) for kind in left)
+                # An event does not show autostart, which may have changed before this refresh.
                 left = [
                     kind
                     for kind in left
@@ -170,11 +171,13 @@ class SessionWork:
         await self.follower.stop()
         await self._rereads.stop()
 
-    async def _list_again(self, row: KindRow) -> list[Key] | None:
-        """The keys whose XML is to be read, of a kind that may have failed before; None when it fails now."""
+    async def _relist(self, row: KindRow) -> list[Key] | None:
+        """List a kind that may have failed before. Returns the keys whose XML has to be read, None on
+        failure.
+        """
         kind = row.kind
         if kind in self.kinds.failures and self._session.workers.hung() >= HUNG_LIMIT:
-            return None  # one more try would only be one more call that hangs
+            return None  # another attempt would only be another call that hangs
         try:
             unregistered = await self._register_again(row)
             unread = await self.refresher.list_kind(row)
@@ -210,7 +213,7 @@ class SessionWork:
             self._note_failure(kind, error)
 
     def _note_failure(self, kind: Kind, error: BridgeError) -> None:
-        """Raises the error when the host itself is lost."""
+        """Note why a kind failed. Raises the error instead when the connection is lost."""
         if self.lost:
             raise error
         self.kinds.note_failure(kind, error)

@@ -25,7 +25,7 @@ class Narrator:
         self._say = say
         self._labels: dict[str, str] = {}
         # By interface, since libvirt's own event may be named like anything.
-        self._tellers: Mapping[str, Callable[[str, str, list[Any]], None]] = {
+        self._reporters: Mapping[str, Callable[[str, str, list[Any]], None]] = {
             PROPERTIES: self._properties_changed,
             OBJECT_MANAGER: self._objects_changed,
         }
@@ -46,19 +46,19 @@ class Narrator:
             raise
         for path, interfaces in objects.items():
             narrator._learn(path, transport.plain(interfaces))
-        narrator._link.on_signal = narrator._heard
+        narrator._link.on_signal = narrator._on_signal
         for signal in meanwhile:
-            narrator._heard(signal)
+            narrator._on_signal(signal)
         return narrator
 
     def close(self) -> None:
         self._link.close()
 
-    def _heard(self, signal: Incoming) -> None:
+    def _on_signal(self, signal: Incoming) -> None:
         if not signal.path.startswith(ROOT):
             return  # the bus's own
         values = transport.plain(transport.arguments(signal))
-        self._tellers.get(signal.interface, self._event)(signal.path, signal.member, values)
+        self._reporters.get(signal.interface, self._event)(signal.path, signal.member, values)
 
     def _properties_changed(self, path: str, _member: str, values: list[Any]) -> None:
         interface, changed, _invalidated = values

@@ -15,10 +15,12 @@ class BacklogLimits:
 
 
 class Backlog:
-    def __init__(self, limits: BacklogLimits) -> None:
+    """what: the calls that wait here, for the error."""
+
+    def __init__(self, limits: BacklogLimits, what: str = "calls") -> None:
         self._limiters = (
-            Limiter("calls that wait", limits.calls),
-            Limiter("bytes of calls that wait", limits.size_bytes),
+            Limiter(f"{what} that wait", limits.calls),
+            Limiter(f"bytes of {what} that wait", limits.size_bytes),
         )
 
     @property

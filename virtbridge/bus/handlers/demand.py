@@ -13,7 +13,7 @@ from virtbridge.bus.call import Call
 from virtbridge.bus.guards import unless
 from virtbridge.bus.operations import Operations, request_arguments, row_of
 from virtbridge.bus.options import max_age_s, timeout_s, within
-from virtbridge.bus.pieces import Pieces
+from virtbridge.bus.published_object import PublishedObject
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.rows import Rows
 from virtbridge.cache.cache import Cache
@@ -53,7 +53,7 @@ class Questions:
 
         async def work() -> None:
             await read()
-            await self._publisher.caught_up()
+            await self._publisher.until_announced()
 
         await within(timeout_s(options, _LOAD_MS), work)
 
@@ -61,7 +61,7 @@ class Questions:
         await self._load(call.key, kind, options)
         return rows.paths(partial(self._published, call.key, kind))
 
-    def _published(self, parent: Key, kind: Kind) -> Iterator[Pieces]:
+    def _published(self, parent: Key, kind: Kind) -> Iterator[PublishedObject]:
         found = (self._publisher.get(key) for key in self._cache.children(parent, kind))
         return (known for known in found if known is not None)
 

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from virtbridge.bus import pieces, rows
+from virtbridge.bus import marshalling, rows
 from virtbridge.bus.call import Call, Marshalled
 from virtbridge.bus.names import INTERFACE_OF
 from virtbridge.bus.options import check_words, timeout_s
 from virtbridge.bus.paths import ROOT, connection_path, key_of, path_of
-from virtbridge.bus.pieces import Pieces
-from virtbridge.bus.properties import Shape
+from virtbridge.bus.properties import InterfaceProperties
+from virtbridge.bus.published_object import PublishedObject
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.rows import Rows
 from virtbridge.cache import queries
@@ -25,7 +25,7 @@ from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind, connection_key, xml_root
 from virtbridge.model.macs import normal_mac
 from virtbridge.model.records import ConnectionRecord
-from virtbridge.uris import client_uri_problem
+from virtbridge.uri_checks import client_uri_problem
 
 _QUERY_MS = 5000
 _QUERY_MAX_MS = 30_000
@@ -39,14 +39,14 @@ class ManagerHandlers:
         cache: Cache,
         publisher: Publisher,
         requests: Requests,
-        shapes: Mapping[str, Shape],
+        interfaces: Mapping[str, InterfaceProperties],
         limits: LimitsConfig,
         queries: Queries,
     ) -> None:
         self._cache = cache
         self._publisher = publisher
         self._requests = requests
-        self._shapes = shapes
+        self._interfaces = interfaces
         self._limits = limits
         self._queries = queries
 
@@ -60,12 +60,12 @@ class ManagerHandlers:
                 ErrorKind.LIMIT_EXCEEDED, f"{self._limits.connections} connections are open already"
             )
         self._requests.open(ConnectionConfig(name, uri, read_only=options.get("read-only", False)))
-        await self._publisher.caught_up()
+        await self._publisher.until_announced()
         return connection_path(name)
 
     async def close_connection(self, call: Call, connection: str, options: Mapping[str, Any]) -> None:
         await self._requests.close(self._connection(connection))
-        await self._publisher.caught_up()
+        await self._publisher.until_announced()
 
     def find_domains(self, call: Call, text: str, options: Mapping[str, Any]) -> list[str]:
         found = ((key,) for key in queries.find_domains(self._cache, text))
@@ -85,21 +85,21 @@ class ManagerHandlers:
 
     def select(
         self, call: Call, kind: str, properties: list[str], options: Mapping[str, Any]
-    ) -> Rows[Pieces]:
+    ) -> Rows[PublishedObject]:
         chosen_kind = _kind(kind)
         connection = self._chosen(options)
-        shape = self._shapes[INTERFACE_OF[chosen_kind]]
-        columns = dict.fromkeys(properties or shape.names)
-        unknown = [name for name in columns if name not in shape.places and not _is_xml(name, chosen_kind)]
+        known = self._interfaces[INTERFACE_OF[chosen_kind]]
+        columns = dict.fromkeys(properties or known.names)
+        unknown = [name for name in columns if name not in known.indexes and not _is_xml(name, chosen_kind)]
         if unknown:
             raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"{kind} has no property {', '.join(unknown)}")
-        places = [shape.places[name] for name in columns if name in shape.places]
+        indexes = [known.indexes[name] for name in columns if name in known.indexes]
 
-        def row(known: Pieces) -> bytes:
-            entries = [known.entries[place] for place in places]
+        def row(each: PublishedObject) -> bytes:
+            entries = [each.entries[index] for index in indexes]
             if "Xml" in columns:
-                entries.append(pieces.xml_entry(self._xml(known.key)))
-            return pieces.keyed_entry(known.path, pieces.join(entries))
+                entries.append(marshalling.xml_entry(self._xml(each.key)))
+            return marshalling.keyed_entry(each.path, marshalling.join(entries))
 
         objects = partial(self._publisher.objects, chosen_kind, connection)
         if "Xml" not in columns:

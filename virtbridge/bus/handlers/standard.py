@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from virtbridge.bus import pieces, rows
+from virtbridge.bus import marshalling, rows
 from virtbridge.bus.binding import Bound
 from virtbridge.bus.call import Call, Fault, Marshalled, Refused
-from virtbridge.bus.pieces import Pieces
+from virtbridge.bus.published_object import PublishedObject
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.rows import Rows
 
@@ -42,7 +42,7 @@ class IntrospectableHandlers:
         self._node = node
 
     def introspect(self, call: Call) -> str:
-        interfaces = self._objects[call.target.shape.interface] if call.target else self._node
+        interfaces = self._objects[call.target.properties.interface] if call.target else self._node
         children = "".join(
             f'  <node name="{name}"/>\n' for name in self._publisher.tree.children(call.path) or ()
         )
@@ -59,26 +59,26 @@ class PropertiesHandlers:
     def get(self, call: Call, interface: str, name: str) -> Marshalled:
         target = call.object
         self._check(call, interface)
-        shape = target.shape
-        place = shape.places.get(name)
-        if place is None or interface not in ("", shape.interface):
+        properties = target.properties
+        index = properties.indexes.get(name)
+        if index is None or interface not in ("", properties.interface):
             raise Refused(Fault.UNKNOWN_PROPERTY, f"{interface or call.path} has no property {name}")
-        return Marshalled(pieces.variant_body(shape.signatures[place], target.values[place]))
+        return Marshalled(marshalling.variant_body(properties.signatures[index], target.values[index]))
 
     def get_all(self, call: Call, interface: str) -> Marshalled:
         """An empty interface name means all interfaces, as in other services."""
         self._check(call, interface)
-        has_properties = interface in ("", call.object.shape.interface)
-        return Marshalled(pieces.array_body(call.object.entries if has_properties else ()))
+        has_properties = interface in ("", call.object.properties.interface)
+        return Marshalled(marshalling.array_body(call.object.entries if has_properties else ()))
 
     async def set(self, call: Call, interface: str, name: str, value: Any) -> None:
         self._check(call, interface)
-        shape = call.object.shape
-        if name not in shape.places or interface not in ("", shape.interface):
+        properties = call.object.properties
+        if name not in properties.indexes or interface not in ("", properties.interface):
             raise Refused(Fault.UNKNOWN_PROPERTY, f"{interface or call.path} has no property {name}")
-        setter = self._bound[shape.interface].setters.get(name)
+        setter = self._bound[properties.interface].setters.get(name)
         if setter is None:
-            raise Refused(Fault.PROPERTY_READ_ONLY, f"{shape.interface}.{name} cannot be written")
+            raise Refused(Fault.PROPERTY_READ_ONLY, f"{properties.interface}.{name} cannot be written")
         prop, handler = setter
         await call.require(prop.access or "")
         if value.signature != prop.signature:
@@ -86,8 +86,8 @@ class PropertiesHandlers:
         await handler(call, value.value)
 
     def _check(self, call: Call, interface: str) -> None:
-        shape = call.object.shape
-        if interface not in ("", shape.interface) and interface not in self._extra[shape.interface]:
+        properties = call.object.properties
+        if interface not in ("", properties.interface) and interface not in self._extra[properties.interface]:
             raise Refused(Fault.UNKNOWN_INTERFACE, f"{call.path} has no interface {interface}")
 
 
@@ -95,5 +95,5 @@ class ObjectManagerHandlers:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
 
-    def get_managed_objects(self, call: Call) -> Rows[Pieces]:
+    def get_managed_objects(self, call: Call) -> Rows[PublishedObject]:
         return rows.Kept(self._publisher.managed)

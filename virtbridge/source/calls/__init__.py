@@ -1,1 +1,1 @@
-"""How libvirt is called: its event loop thread, opening, a session with its workers, the table of errors."""
+"""How libvirt is called: its event loop, opening, a session with its workers, the table of errors."""

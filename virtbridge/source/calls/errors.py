@@ -1,6 +1,6 @@
-"""libvirt's error codes as the kinds of error that clients know: the one table.
+"""The one table from libvirt's error codes to the kinds of error that clients know.
 
-Source: virErrorNumber in libvirt/virterror.h. A code that the table does not name is ErrorKind.LIBVIRT.
+A code that the table does not name is ErrorKind.LIBVIRT. Source: virErrorNumber in libvirt/virterror.h.
 """
 
 import libvirt
@@ -50,10 +50,10 @@ KIND_BY_CODE: dict[int, ErrorKind] = {
     getattr(libvirt, f"VIR_ERR_{name}"): kind
     for kind, names in _CODES.items()
     for name in names
-    if hasattr(libvirt, f"VIR_ERR_{name}")  # newer names than the installed libvirt knows
+    if hasattr(libvirt, f"VIR_ERR_{name}")  # an older libvirt does not have every name
 }
 
-# Codes that a broken connection was seen or is known to give; only then is isAlive() worth asking.
+# A broken connection can show as any of these codes. Only for them it is worth calling isAlive().
 MAYBE_LOST = frozenset(
     {
         libvirt.VIR_ERR_INTERNAL_ERROR,
@@ -71,7 +71,7 @@ _UNSUPPORTED = frozenset({libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_
 
 
 def bridge_error(error: Exception) -> BridgeError:
-    """Any failure of a libvirt call as what a client may see; libvirt's text and code are kept."""
+    """Turn any failure of a libvirt call into an error for clients. It keeps libvirt's text and code."""
     if isinstance(error, BridgeError):
         return error
     if not isinstance(error, libvirt.libvirtError):
@@ -82,16 +82,16 @@ def bridge_error(error: Exception) -> BridgeError:
 
 
 def is_unsupported(error: BridgeError) -> bool:
-    """Whether the driver does not have the function at all, as opposed to failing at it."""
+    """Return whether the driver lacks the function, as opposed to having it and failing."""
     return error.code in _UNSUPPORTED
 
 
-def lost(text: str) -> BridgeError:
+def not_connected(text: str) -> BridgeError:
     return BridgeError(ErrorKind.NOT_CONNECTED, text)
 
 
 def problem_of(error: Exception) -> str:
-    """Why a definition could not be read, in words and with none of its text."""
+    """Say why a definition could not be read. The definition's own text is not in the result."""
     if isinstance(error, UnicodeError):
         return "invalid xml: it is not UTF-8"
     kind = error.kind if isinstance(error, BridgeError) else ErrorKind.INVALID_XML

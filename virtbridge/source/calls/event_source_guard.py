@@ -1,10 +1,10 @@
-"""Loads the library that keeps libvirt before 10.4 from writing to stacks that are not there any more.
+"""Loads a library that prevents libvirt before 10.4 from writing to a stack that no longer exists.
 
-It must be loaded before libvirt is, since functions are bound when a library is loaded; so the package
-`source` does it as the first thing, before any module of it imports libvirt. The library is compiled by
-`make`. Where it is missing the service runs all the same, and says so.
+Functions are bound when a library is loaded, so this one must be loaded before libvirt. The package `source`
+therefore loads it before any of its modules imports libvirt. `make` compiles the library. Without it the
+service runs as well and logs a warning.
 
-Source: event_source_guard.c, which tells what is guarded; CVE-2024-4418.
+Source: event_source_guard.c, which explains the fault; CVE-2024-4418.
 """
 
 import ctypes
@@ -16,9 +16,9 @@ LIBRARY = Path(__file__).with_name("libevent_source_guard.so")
 
 @cache
 def load_guard() -> bool:
-    """Whether it is loaded, by this call or an earlier one."""
+    """Load the library once, and return whether it is loaded."""
     try:
         ctypes.CDLL(str(LIBRARY), mode=ctypes.RTLD_GLOBAL)
-    except OSError:  # not compiled, or for another processor
+    except OSError:  # it is not compiled, or is compiled for another processor
         return False
     return True

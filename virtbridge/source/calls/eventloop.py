@@ -1,7 +1,7 @@
-"""libvirt's own event loop, in the thread vb-events, for all connections of the process.
+"""libvirt's own event loop, which runs in the thread vb-events for all connections of the process.
 
-Timers and sockets of libvirt live here: events, keepalive, close callbacks. Must not do anything slow, and
-knows nothing of what the callbacks mean. Source: virEventRunDefaultImpl().
+It serves libvirt's timers and sockets: events, keepalive and close callbacks. Nothing slow may run here, and
+this module does not know what the callbacks mean. Source: virEventRunDefaultImpl().
 """
 
 import asyncio
@@ -18,29 +18,34 @@ from virtbridge.source.calls.registering import guard_registrations
 
 log = logging.getLogger(__name__)
 
-BEAT_S = 5.0
-SOURCES_SAFE = 10_004_000  # of libvirt; see event_source_guard.c
+HEARTBEAT_S = 5.0
+EVENT_SOURCES_FIXED = 10_004_000  # the first libvirt that does not need event_source_guard.c
 
 
 @cache
 def install() -> None:
-    """Once per process, before the first connection is opened: libvirt cannot be given another loop later."""
-    # Without a handler libvirt prints every error on stderr; each comes as an exception anyhow.
+    """Give libvirt its event loop. This happens once per process, before the first connection is opened,
+    since libvirt does not accept another loop later.
+    """
+    # Without a handler libvirt prints every error to stderr, although each is raised as an exception as well.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     libvirt.virEventRegisterDefaultImpl()
     guard_registrations()
-    if libvirt.getVersion() < SOURCES_SAFE and not load_guard():
+    if libvirt.getVersion() < EVENT_SOURCES_FIXED and not load_guard():
         log.warning(
             "%s is missing: when a host is lost during calls, this version of libvirt may crash", LIBRARY.name
         )
 
 
 class EventLoop:
-    """start and stop on the main thread; beat from any."""
+    """The thread that runs libvirt's event loop.
 
-    def __init__(self, beat_s: float = BEAT_S) -> None:
-        self._beat_s = beat_s
-        self._beat = monotonic()
+    start() and stop() are called on the main thread, last_turn_s() on any thread.
+    """
+
+    def __init__(self, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._heartbeat_s = heartbeat_s
+        self._last_turn_s = monotonic()
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._timer = -1
@@ -51,38 +56,40 @@ class EventLoop:
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         self._stopping = False
-        self._beat = monotonic()
-        self._timer = libvirt.virEventAddTimeout(int(self._beat_s * 1000), self._on_beat, None)
+        self._last_turn_s = monotonic()
+        self._timer = libvirt.virEventAddTimeout(int(self._heartbeat_s * 1000), self._on_heartbeat, None)
         self._thread = threading.Thread(
             target=self._run, args=(loop, self._ended), name="vb-events", daemon=True
         )
         self._thread.start()
 
-    def beat(self) -> float:
-        """Monotonic time of the loop's last turn; older than two beats means that it is stuck."""
-        return self._beat
+    def last_turn_s(self) -> float:
+        """Return the monotonic time of the loop's last turn. The loop hangs when that is more than two
+        heartbeats ago.
+        """
+        return self._last_turn_s
 
     async def stop(self, timeout_s: float) -> bool:
-        """Whether the thread ended in time."""
+        """End the thread, and return whether it ended in time."""
         if self._thread is None or self._ended is None:
             return True
         self._stopping = True
         libvirt.virEventUpdateTimeout(self._timer, 0)  # wakes the poll at once
         done, _ = await asyncio.wait([self._ended], timeout=timeout_s)
         if not done:
-            log.error("libvirt's event loop does not end")
+            log.error("libvirt's event loop did not end in time")
             return False
         self._thread.join()
         libvirt.virEventRemoveTimeout(self._timer)
         self._thread = None
         return True
 
-    def _on_beat(self, _timer: int, _opaque: Any) -> None:
-        self._beat = monotonic()
+    def _on_heartbeat(self, _timer: int, _opaque: Any) -> None:
+        self._last_turn_s = monotonic()
 
     def _run(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]") -> None:
         while not self._stopping:
-            self._beat = monotonic()
+            self._last_turn_s = monotonic()
             try:
                 libvirt.virEventRunDefaultImpl()
             except libvirt.libvirtError as error:

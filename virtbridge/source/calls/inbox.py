@@ -1,11 +1,10 @@
-"""The one door through which other threads enter the asyncio loop.
+"""The queue through which other threads enter the asyncio loop. There is no other way in.
 
-Whatever a libvirt callback or a worker has to say is a call posted here, and is made on the main thread in
-the order of posting. One wake of the loop per batch; a long batch is cut into slices so that the bus gets its
-turns. Threads: `post` from any; everything else on the main thread.
+libvirt callbacks and workers post calls here, which are made on the main thread in the order of posting. The
+loop is woken once for all calls that arrive together. A long queue is worked off in slices, so that the bus
+gets its turns in between. Threads: post() may be called on any thread, everything else on the main thread.
 
-The loop is woken by an eventfd: of an event that comes out of a silence, its own call_soon_threadsafe() takes
-20 us where this takes 9.
+An eventfd wakes the loop: for a single event, call_soon_threadsafe() takes 20 us and the eventfd 9 us.
 """
 
 import asyncio
@@ -20,11 +19,11 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-SLICE_S = 0.005  # of a loop turn, beside what comes of it; the rest waits for the next one
+SLICE_S = 0.005  # the longest time that the calls of one turn of the loop take; later ones wait for the next
 
 
 class Inbox:
-    """batch: entered for each slice of deliveries, on the main thread."""
+    """batch: a context manager that is entered around each slice of calls, on the main thread."""
 
     def __init__(
         self,
@@ -38,7 +37,8 @@ class Inbox:
         self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._woken = False
         self._wakes = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        # Not before: a worker that hung in libvirt may post at any time, then into another file.
+        # Not earlier: a worker that hangs in libvirt may post at any time, and the number of a closed eventfd
+        # may belong to another file by then.
         weakref.finalize(self, os.close, self._wakes)
         loop.add_reader(self._wakes, self._on_wake)
 
@@ -46,9 +46,9 @@ class Inbox:
         return len(self._queue)
 
     def post(self, deliver: Callable[..., None], *args: Any) -> None:
-        """Have deliver(*args) called on the main thread. Any thread; never blocks."""
+        """Have deliver(*args) called on the main thread. Any thread; this never blocks."""
         self._queue.append((deliver, args))
-        if not self._woken:  # two threads may both see False: one wake too many does no harm
+        if not self._woken:  # two threads may both see False: an additional wake does no harm
             self._woken = True
             os.eventfd_write(self._wakes, 1)
 
@@ -57,7 +57,7 @@ class Inbox:
         self._drain()
 
     def _drain(self) -> None:
-        self._woken = False  # before reading, so that nothing posted meanwhile is left behind
+        self._woken = False  # this comes before reading, so that no call that is posted meanwhile is missed
         until = monotonic() + self._slice_s
         with self._batch:
             while self._queue:
@@ -65,7 +65,7 @@ class Inbox:
                 try:
                     deliver(*args)
                 except Exception:
-                    log.exception("a delivery failed")
+                    log.exception("a call from another thread failed")
                 if self._queue and monotonic() >= until:
                     self._woken = True
                     self._loop.call_soon(self._drain)

@@ -1,8 +1,8 @@
-"""Opening a libvirt connection in a thread of its own, so that a host that hangs delays nobody.
+"""Opening and closing a libvirt connection in a thread of its own, so that a host that hangs delays nobody.
 
-Must never ask a person: ssh is kept from the terminal, and credentials are refused. A connection that comes
-after whoever waited has gone is closed again. Threads: `open_handle` on the main thread, the opening in
-`vb-<name>-open`.
+Opening never asks a person: ssh does not use the terminal, and requests for credentials are refused. If the
+connection opens after its caller has stopped waiting, it is closed again. Threads: open_handle() runs on the
+main thread, the opening itself in `vb-<name>-open`.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from virtbridge.source.calls.uris import public_uri, unattended_uri
 
 log = logging.getLogger(__name__)
 
-_AGAIN_S = 1.0  # until another attempt to get a thread
-HUNG_LIMIT = 4  # opens of one connection that never came back; then no more until one does
+_RETRY_S = 1.0  # the pause before another attempt to start a thread
+HUNG_LIMIT = 4  # the number of calls that may hang; no other is made until one of them returns
 
 _CREDENTIALS = [
     libvirt.VIR_CRED_USERNAME,
@@ -37,11 +37,11 @@ _CREDENTIALS = [
 
 
 def _refuse_credentials(_asked: list[Any], _opaque: Any) -> int:
-    return -1  # what an auth file or the URI does not answer, nobody does: there is no person at a service
+    return -1  # only an auth file and the URI give credentials: a service has no person to ask
 
 
 class Opener:
-    """Opens one configured connection, again and again. hung: attempts that have not come back."""
+    """Opens one configured connection, as often as needed. hung: the attempts that have not returned yet."""
 
     def __init__(self, config: ConnectionConfig, inbox: Inbox, metrics: Metrics) -> None:
         self._config = config
@@ -49,17 +49,17 @@ class Opener:
         self._metrics = metrics
         self.hung = 0
 
-    async def open_handle(self, timeout_s: float) -> Any:
-        """A virConnect. Raises BridgeError, Timeout among others."""
+    async def open_handle(self, timeout_s: float) -> libvirt.virConnect:
+        """Open the connection. Raises BridgeError, among others Timeout."""
         if self.hung >= HUNG_LIMIT:
-            raise BridgeError(ErrorKind.TIMEOUT, f"{self.hung} attempts to connect have not come back yet")
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            raise BridgeError(ErrorKind.TIMEOUT, f"{self.hung} attempts to connect have not returned yet")
+        answer: asyncio.Future[libvirt.virConnect] = asyncio.get_running_loop().create_future()
         self.hung += 1
         name = f"vb-{self._config.name[:7]}-open"
         need_room()
         try:
             threading.Thread(target=self._open, args=(answer,), name=name, daemon=True).start()
-        except RuntimeError as error:  # the system gives us no more
+        except RuntimeError as error:  # the system has no room for another thread
             self.hung -= 1
             raise bridge_error(error) from None
         try:
@@ -68,7 +68,7 @@ class Opener:
         except TimeoutError:
             raise BridgeError(ErrorKind.TIMEOUT, f"not connected within {timeout_s:g} s") from None
 
-    def _open(self, answer: "asyncio.Future[Any]") -> None:
+    def _open(self, answer: "asyncio.Future[libvirt.virConnect]") -> None:
         self._metrics.add("libvirt.open")
         flags = libvirt.VIR_CONNECT_RO if self._config.read_only else 0
         try:
@@ -81,27 +81,30 @@ class Opener:
         else:
             self._inbox.post(self._opened, answer, handle)
 
-    def _failed(self, answer: "asyncio.Future[Any]", error: BridgeError) -> None:
+    def _failed(self, answer: "asyncio.Future[libvirt.virConnect]", error: BridgeError) -> None:
         self.hung -= 1
         if not answer.done():
             answer.set_exception(error)
 
-    def _opened(self, answer: "asyncio.Future[Any]", handle: Any) -> None:
+    def _opened(self, answer: "asyncio.Future[libvirt.virConnect]", handle: libvirt.virConnect) -> None:
         self.hung -= 1
         if not answer.done():
             answer.set_result(handle)
             return
         log.info(
-            "a late connection is closed conn=%s uri=%s", self._config.name, public_uri(self._config.uri)
+            "a connection opened too late and is closed conn=%s uri=%s",
+            self._config.name,
+            public_uri(self._config.uri),
         )
         Closer(self._config.name, self._inbox, self._metrics, handle).start()
 
 
 class Closer:
-    """Deregisters what is left and closes a handle, in a thread `vb-<name>-end` that may hang as long as its
-    host.
+    """Deregisters the remaining callbacks and closes a connection, in a thread `vb-<name>-end`. That thread
+    may hang for as long as the host does.
 
-    callbacks: deregistering method and its argument, empty tuple for none. done: when the host let it.
+    callbacks: pairs of a deregistering method and its arguments. done: is resolved when the connection is
+    closed.
     """
 
     def __init__(
@@ -120,41 +123,43 @@ class Closer:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def start(self) -> None:
-        """No call may be under way, nor come: libvirt frees the connection when the last one lets it go."""
-        # Through the inbox: events that still wait there hold handles, and those hold the connection.
+        """Close the connection. No call may be in flight or follow: libvirt frees the connection together
+        with the last reference to it.
+        """
+        # This goes through the inbox: pending events there refer to handles, which refer to the connection.
         self._inbox.post(self._start)
 
     def _start(self) -> None:
         name = f"vb-{self._name[:8]}-end"
         try:
             threading.Thread(target=self._close, args=(self._handle,), name=name, daemon=True).start()
-        except RuntimeError as error:  # the system gives us no more: a handle that stays would be a leak
+        except RuntimeError as error:  # the system has no room for a thread: without a retry the handle leaks
             log.warning("a connection is closed later conn=%s: %s", self._name, bridge_error(error).message)
-            asyncio.get_running_loop().call_later(_AGAIN_S, self._start)
+            asyncio.get_running_loop().call_later(_RETRY_S, self._start)
         else:
             self._handle = None
 
     def _close(self, handle: Any) -> None:
         for method, args in self._callbacks:
-            self._count_and(method, handle, *args)
-        left = self._count_and("close", handle)
+            self._counted_call(method, handle, *args)
+        left = self._counted_call("close", handle)
         if left:
             log.warning(
                 "something still refers to a closed connection conn=%s references=%d", self._name, left
             )
-            # Whoever lets the last of it go asks the host to say goodbye, which may hang. That must not be
-            # the main thread, the next time it collects garbage.
+            # Dropping the last reference calls the host, which may hang. The main thread must not do that
+            # when it collects garbage the next time, so it is done here.
             gc.collect()
         del handle
         self._inbox.post(self._finished)
 
-    def _count_and(self, method: str, handle: Any, *args: int) -> int:
+    def _counted_call(self, method: str, handle: Any, *args: int) -> int:
         self._metrics.add(f"libvirt.{method}")
         try:
             return getattr(handle, method)(*args) or 0
         except (
             libvirt.libvirtError
-        ) as error:  # as expected of a lost connection; the local part is done all the same
+        ) as error:  # a lost connection does this; libvirt has done the local part nevertheless
             log.debug("ending a connection conn=%s call=%s error=%s", self._name, method, error)
             return 0
 

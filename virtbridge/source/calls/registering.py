@@ -1,15 +1,15 @@
-"""Registrations of event callbacks that fail, kept from releasing a Python object twice.
+"""Protection from a fault of libvirt: an event registration that fails may release a Python object twice.
 
-Where a registration fails while vb-events delivers an event of the same connection, libvirt releases the
-callback's data twice. virObjectEventStateDeregisterID() only marks the callback then, forgets that the data
-of a failed registration stays its caller's, and releases it after the delivery; libvirt-python releases it
-as well, since the registration failed. The data is a dictionary, whose memory belongs to two objects from
-then on: the process ends with SIGSEGV, or any other object has lost its attributes. A registration fails when
+When a registration fails while vb-events delivers an event of the same connection, libvirt releases the
+callback's data twice. In that case virObjectEventStateDeregisterID() only marks the callback and releases its
+data after the delivery, although the data of a failed registration belongs to the caller; and libvirt-python
+releases it too, since the registration failed. The data is a dictionary. From then on two objects use its
+memory: the process ends with SIGSEGV, or some other object loses its attributes. A registration fails when
 the driver does not have the kind, and when the connection is lost.
 
-So libvirt gets a dictionary with one reference more, which the second release takes. Whether there was one is
-only known when the delivery is over. libvirt 9.0 and 11.3 release twice, and no fixed version is known, so no
-version is asked for. Must not depend on anything of this project. Any thread.
+Therefore libvirt gets a dictionary with one more reference, which a second release takes. Whether a second
+release happened is only known after the delivery. libvirt 9.0 and 11.3 release twice and no fixed version is
+known, so this does not look at the version. It depends on nothing else in this project. Any thread.
 
 Source: libvirt, src/conf/object_event.c; libvirt-python, libvirt-override.c.
 """
@@ -25,19 +25,21 @@ from typing import Any
 
 import libvirtmod
 
-DELIVERED_S = 60.0  # after that, what vb-events was delivering has been delivered: the watchdog sees to it
+DELIVERED_S = 60.0  # each delivery of vb-events has ended by then, or the watchdog ends the process
 
 Data = dict[str, Any]
-Register = Callable[..., int]  # of a connection, an object or None, the event's number and the data
+Register = Callable[..., int]  # takes a connection, an object or None, the event's number and the data
 
-# Each a function object of its own, as the ones that are attributes belong to the whole process.
+# These are function objects of our own: the attributes of ctypes.pythonapi are shared by the whole process.
 _add_reference = ctypes.pythonapi["Py_IncRef"]
 _drop_reference = ctypes.pythonapi["Py_DecRef"]
 for _function in (_add_reference, _drop_reference):
     _function.argtypes, _function.restype = [ctypes.py_object], None
 
 _lock = Lock()
-_failed: deque[tuple[float, Data]] = deque()  # when, and what may still be released once more
+_failed: deque[tuple[float, Data]] = (
+    deque()
+)  # the time of the failure, and the data that may be released again
 
 
 def guard_registrations() -> None:
@@ -48,6 +50,8 @@ def guard_registrations() -> None:
 
 
 def guarded(register: Register, clock: Callable[[], float] = monotonic) -> Register:
+    """Return the registering function with the additional reference."""
+
     @wraps(register)
     def register_guarded(*args: Any) -> int:
         *others, given = args
@@ -58,7 +62,7 @@ def guarded(register: Register, clock: Callable[[], float] = monotonic) -> Regis
             number = register(*others, data)
         finally:
             if number < 0:
-                data.clear()  # it holds the connection, and must not for a minute
+                data.clear()  # it refers to the connection, which must not live for another minute
                 _keep(data, clock())
             else:
                 _drop_reference(data)
@@ -75,8 +79,8 @@ def _keep(data: Data, now: float) -> None:
 
 
 def _settle() -> None:
-    """Take the reference that was added to the oldest back, where libvirt did not release it twice."""
+    """Drop the additional reference of the oldest entry, unless libvirt has released it twice."""
     _, data = _failed.popleft()
-    like_it: Data = {}  # held as data is, by a variable here, but for that reference
-    if sys.getrefcount(data) > sys.getrefcount(like_it):
+    unshared: Data = {}  # only a variable here refers to it, as to `data` after a second release
+    if sys.getrefcount(data) > sys.getrefcount(unshared):
         _drop_reference(data)

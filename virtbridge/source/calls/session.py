@@ -1,8 +1,9 @@
-"""One opened libvirt connection: its workers, its registered callbacks, the handles of its objects.
+"""A session: one opened libvirt connection, with its workers, its callbacks and the handles of its objects.
 
-A session begins with a virConnect and ends once, for good; a reconnect makes a new one. What its callbacks
-post after the end is ignored. It moves calls and happenings about and does not know what they mean. Threads:
-main, apart from the callbacks (vb-events) and the functions given to call() (workers).
+A session begins with a virConnect and ends once; a reconnect makes a new session. Events that callbacks post
+after the end are ignored. A session passes on calls and events and does not know what they mean. Threads:
+everything runs on the main thread, except the callbacks (vb-events) and the functions that are given to
+call() and on() (workers).
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack, overload
 
 import libvirt
 
@@ -19,9 +20,9 @@ from virtbridge.config import ConnectionConfig
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.metrics import Metrics
 from virtbridge.model.changes import EVENT, LIFECYCLE
+from virtbridge.model.enum_names import name_of
 from virtbridge.model.keys import Key, Kind
-from virtbridge.model.names import name_of
-from virtbridge.source.calls.errors import is_unsupported, lost
+from virtbridge.source.calls.errors import is_unsupported, not_connected
 from virtbridge.source.calls.inbox import Inbox
 from virtbridge.source.calls.opening import Closer
 from virtbridge.source.calls.workers import Workers
@@ -36,14 +37,23 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-END_S = 2.0  # for each of deregistering and closing, as the host may hang
+class How(TypedDict, total=False):
+    """How a call is made; see Workers.call() and Session.on()."""
+
+    short: bool
+    timeout_s: float | None
+    urgent: bool
+    on_returned: Callable[[], None] | None
+
+
+END_S = 2.0  # how long deregistering and closing each may take, since the host may hang
 
 # Before this version, libvirt's client crashes when its keepalive closes a connection on which several
-# threads wait: the event source of the one that polled is left behind, pointing into that thread's stack
-# (CVE-2024-4418). A socket that is lost does so rarely, once in about a thousand times, and
-# event_source_guard.c prevents it; where that is missing, keepalive would do it nearly every time. So we ask
-# a silent host ourselves, and close nothing while calls wait.
-KEEPALIVE_SAFE = 10_004_000
+# threads wait: the event source of the thread that polled remains, and refers to the stack of that thread
+# (CVE-2024-4418). When a socket is lost this happens about once in a thousand times, and event_source_guard.c
+# prevents it. Without the guard, keepalive causes it nearly every time. So for older versions the session
+# itself asks a silent host, and closes nothing while calls wait.
+KEEPALIVE_FIXED = 10_004_000
 
 _CLOSE_TEXTS = {
     "error": "the connection failed",
@@ -53,28 +63,33 @@ _CLOSE_TEXTS = {
 }
 
 
-class Happening(NamedTuple):
+class LibvirtEvent(NamedTuple):
     """One event, as plain values and the handle that came with it."""
 
     kind: Kind
+    # How libvirt announces this kind.
     events: Events
     handle: Handle
-    # The signal that it becomes (model.changes.Signal).
+    # The member and arguments of the signal that it becomes (model.changes.Signal).
     member: str
     args: tuple[Any, ...]
     # Whether the XML may have changed.
     rereads: bool = False
 
 
+def _unchanged(result: T) -> T:
+    return result
+
+
 class Session:
-    """lost: resolved with the reason when the host is gone. on_happening: told of each event, in libvirt's
-    order.
+    """lost: is resolved with the reason when the connection is lost. on_event: is called with each event, in
+    libvirt's order.
     """
 
     def __init__(
         self,
         config: ConnectionConfig,
-        raw: Any,
+        raw: libvirt.virConnect,
         inbox: Inbox,
         metrics: Metrics,
         timeout_s: float,
@@ -83,12 +98,13 @@ class Session:
         self._raw = raw
         self._inbox = inbox
         self._metrics = metrics
-        self.on_happening: Callable[[Happening], None] = lambda _happening: None
+        self.on_event: Callable[[LibvirtEvent], None] = lambda _event: None
         self._callbacks: list[tuple[str, tuple[int, ...]]] = []
-        self._registered: dict[tuple[str, int], bool] = {}  # False while libvirt is at it
+        # By registering method and event number. False while the registration is in flight.
+        self._registered: dict[tuple[str, int], bool] = {}
         self._ended = False
         self._closer: Closer | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._keepalive: asyncio.Task[None] | None = None
         self.lost: asyncio.Future[BridgeError] = asyncio.get_running_loop().create_future()
         self.workers = Workers(
             config.name, inbox, metrics, timeout_s, alive=lambda: raw.isAlive() == 1, on_lost=self._lose
@@ -97,48 +113,61 @@ class Session:
         self.refused_flags: set[tuple[Kind, str]] = set()
         self.bulk_states = True
 
+    @overload
+    async def call(self, name: str, *args: object, then: Callable[[Any], T], **how: Unpack[How]) -> T: ...
+    @overload
+    async def call(self, name: str, *args: object, **how: Unpack[How]) -> Any: ...
     async def call(
-        self, name: str, *args: Any, short: bool = False, then: Callable[[Any], T] | None = None, **more: Any
-    ) -> Any:
-        """A method of the virConnect, in a worker; then works on the result in the worker too."""
-        return await self.on(self._raw, name, *args, short=short, then=then, **more)
+        self, name: str, *args: object, then: Callable[[Any], object] = _unchanged, **how: Unpack[How]
+    ) -> object:
+        """Call a method of the virConnect in a worker. then: turns the result into the answer, in the worker
+        as well. Raises BridgeError.
+        """
+        return await self.on(self._raw, name, *args, then=then, **how)
 
+    @overload
+    async def on(
+        self, target: object, name: str, *args: object, then: Callable[[Any], T], **how: Unpack[How]
+    ) -> T: ...
+    @overload
+    async def on(self, target: object, name: str, *args: object, **how: Unpack[How]) -> Any: ...
     async def on(
         self,
-        target: Any,
+        target: object,
         name: str,
-        *args: Any,
+        *args: object,
+        then: Callable[[Any], object] = _unchanged,
         short: bool = False,
-        then: Callable[[Any], T] | None = None,
         timeout_s: float | None = None,
         urgent: bool = False,
-        over: Callable[[], None] | None = None,
-    ) -> Any:
-        """A method of any libvirt object of this connection, in a worker. over: told there when libvirt has
-        returned, however late.
+        on_returned: Callable[[], None] | None = None,
+    ) -> object:
+        """Call a method of any libvirt object of this connection, as call() does. on_returned: is called in
+        the worker when libvirt has returned, even if that is after the timeout.
         """
         if self._ended:
-            raise lost("the connection was closed")
+            raise not_connected("the connection was closed")
         method = getattr(target, name)
 
-        def function() -> Any:
+        def function() -> object:
             try:
                 result = method(*args)
             finally:
-                if over:
-                    over()
-            return then(result) if then else result
+                if on_returned:
+                    on_returned()
+            return then(result)
 
         return await self.workers.call(name, function, short=short, urgent=urgent, timeout_s=timeout_s)
 
-    def counted(self, target: Any, name: str, *args: Any) -> Any:
-        """In a worker that is at work on a call: one more call. Raises libvirtError."""
+    def call_from_worker(self, target: object, name: str, *args: object) -> Any:
+        """Make one more call, in a worker that is making a call already. Raises libvirtError."""
         self._metrics.add(f"libvirt.{name}")
         return getattr(target, name)(*args)
 
     async def set_up(self, config: ConnectionConfig) -> tuple[frozenset[Kind], dict[Kind, BridgeError]]:
-        """Keepalive, close callback and lifecycle events, all in parallel; the kinds whose lifecycle is
-        announced, and why it is not known of some.
+        """Set up keepalive, the close callback and lifecycle events, all in parallel.
+
+        Returns the kinds whose lifecycle libvirt announces, and for the kinds that failed the reason.
         """
         failures: dict[Kind, BridgeError] = {}
         kinds = list(FOLLOWED.values()) if config.events else []
@@ -148,13 +177,13 @@ class Session:
         return frozenset(announced), failures
 
     async def register_others(self, kinds: Iterable[KindRow]) -> dict[Kind, BridgeError]:
-        """Of these kinds all events but lifecycle; why some could not be had."""
+        """Register all events but lifecycle of these kinds. Returns why some of them failed."""
         failures: dict[Kind, BridgeError] = {}
         await all_of([self._try(row, self._register_others(row), failures) for row in kinds])
         return failures
 
     async def register(self, row: KindRow) -> bool:
-        """A kind's events, or what is still missing of them; whether its lifecycle is among them."""
+        """Register the events of a kind that are not registered yet. Returns whether its lifecycle is."""
         answers = await all_of([self._register_lifecycle(row), self._register_others(row)])
         return answers[0]
 
@@ -175,21 +204,21 @@ class Session:
             return False
 
     async def _keep_alive(self, config: ConnectionConfig) -> bool:
-        """libvirt's own keepalive, or in its place ours; nothing for drivers that have none, as they are
-        here.
+        """Start libvirt's keepalive, or our own in its place. Drivers without it run in this process and need
+        none.
         """
         interval_s, count = config.keepalive_interval_s, config.keepalive_count
         if interval_s <= 0:
             return False
-        ours = libvirt.getVersion() < KEEPALIVE_SAFE
+        ours = libvirt.getVersion() < KEEPALIVE_FIXED
         interval = 0 if ours else interval_s
         supported = await self._if_supported(self.call("setKeepAlive", interval, count, short=True))
         if supported and ours:
-            self._keeper = asyncio.create_task(self._keep_asking(interval_s, count))
+            self._keepalive = asyncio.create_task(self._probe_silent_host(interval_s, count))
         return supported
 
-    async def _keep_asking(self, interval_s: float, count: int) -> None:
-        """Ask something small when the host has been silent, and take it for lost when it stays so."""
+    async def _probe_silent_host(self, interval_s: float, count: int) -> None:
+        """Make a small call when the host has been silent, and treat it as lost when it does not answer."""
         method = self._raw.getLibVersion
         while not self.lost.done():
             silent_s = monotonic() - self.workers.answered_at
@@ -197,11 +226,12 @@ class Session:
             if monotonic() - self.workers.answered_at < interval_s:
                 continue
             if not await self.workers.probe("getLibVersion", method, interval_s * count):
-                self._lose(lost(_CLOSE_TEXTS["keepalive"]))
+                self._lose(not_connected(_CLOSE_TEXTS["keepalive"]))
 
     async def _register_close(self) -> bool:
         keep = partial(self._keep_callback, "unregisterCloseCallback")
-        # Of a driver that has no close callback, libvirt says that it has, and keeps ours for ever.
+        # For a driver without close callbacks libvirt reports success as well, and keeps ours for ever: the
+        # callback must not refer to the session.
         on_close = partial(_on_close, weakref.ref(self))
         return await self._if_supported(
             self.call("registerCloseCallback", on_close, None, short=True, then=keep)
@@ -213,7 +243,7 @@ class Session:
         return await self._if_supported(self._register(row.events, row.events.lifecycle_id, callback))
 
     async def _register_event(self, row: KindRow, events: Events, event: EventSpec) -> bool:
-        """An event that this host does not know never comes; nothing else depends on it."""
+        """Register one event, or its fallback. Nothing depends on an event that the host does not have."""
         if event.fallback and (events.register, event.fallback.id) in self._registered:
             return True
         try:
@@ -226,18 +256,20 @@ class Session:
         return True
 
     async def _register(self, events: Events, number: int, callback: Callable[..., None]) -> None:
-        """At most once, also where it is tried again: twice would tell every event twice."""
+        """Register a callback at most once, however often this is tried: a second registration would announce
+        every event twice.
+        """
         which = (events.register, number)
         if (done := self._registered.get(which)) is not None:
             if not done:
-                raise BridgeError(ErrorKind.TIMEOUT, f"{events.register} has not come back yet")
+                raise BridgeError(ErrorKind.TIMEOUT, f"{events.register} has not returned yet")
             return
         if self._ended:
-            raise lost("the connection was closed")
+            raise not_connected("the connection was closed")
         method = getattr(self._raw, events.register)
 
         def register() -> None:
-            # Kept here, in the worker: whoever waits may be gone when a slow host answers.
+            # This is noted here, in the worker: the caller may have stopped waiting when a slow host answers.
             self._registered[which] = False
             try:
                 self._keep_callback(events.deregister, method(None, number, callback, None))
@@ -260,15 +292,15 @@ class Session:
             return False
         return True
 
-    # vb-events from here: copy plain values and leave. libvirt-python prints and loses exceptions.
+    # These run on vb-events: they copy plain values and return. libvirt-python prints and drops exceptions.
 
     def _on_lifecycle(
         self, row: KindRow, events: Events, _conn: Any, raw: Any, event: int, detail: int, *_: Any
     ) -> None:
         try:
             words = events.words(event, detail)
-            happening = Happening(row.kind, events, row.handle_of(raw), LIFECYCLE, words)
-            self._inbox.post(self._happened, happening)
+            received = LibvirtEvent(row.kind, events, row.handle_of(raw), LIFECYCLE, words)
+            self._inbox.post(self._deliver, received)
         except Exception:
             log.exception("a lifecycle event was lost conn=%s kind=%s", self.name, row.kind)
 
@@ -277,55 +309,56 @@ class Session:
     ) -> None:
         try:
             details = event.decode(args[:-1])
-            happening = Happening(
+            received = LibvirtEvent(
                 row.kind, events, row.handle_of(raw), EVENT, (event.name, details), event.row.rereads
             )
-            self._inbox.post(self._happened, happening)
+            self._inbox.post(self._deliver, received)
         except Exception:
             log.exception("an event was lost conn=%s event=%s", self.name, event.name)
 
     def closed(self, reason: int) -> None:
         word = name_of(CLOSE_REASON, reason)
-        self._inbox.post(self._lose, lost(_CLOSE_TEXTS.get(word, f"the connection was closed ({word})")))
+        text = _CLOSE_TEXTS.get(word, f"the connection was closed ({word})")
+        self._inbox.post(self._lose, not_connected(text))
 
-    # main thread again
+    # These run on the main thread again.
 
-    def _happened(self, happening: Happening) -> None:
+    def _deliver(self, event: LibvirtEvent) -> None:
         if self._ended:
             return
-        lifecycle = happening.member == LIFECYCLE
-        self._metrics.add(f"event.{'lifecycle' if lifecycle else happening.args[0]}")
-        self.on_happening(happening)
+        lifecycle = event.member == LIFECYCLE
+        self._metrics.add(f"event.{'lifecycle' if lifecycle else event.args[0]}")
+        self.on_event(event)
 
     def _lose(self, error: BridgeError) -> None:
         if not self.lost.done():
             self.lost.set_result(error)
 
     async def end(self) -> None:
-        """Deregister, then close, in that order and bounded; what hangs is left to its own threads."""
+        """Deregister, then close, each for a limited time. Calls that hang are left to their threads."""
         if self._ended:
             return
-        if self._keeper is not None:
-            await end_all([self._keeper])
+        if self._keepalive is not None:
+            await end_all([self._keepalive])
         if not self.lost.done():
             await self._deregister()
         self._ended = True
         self.handles.clear()
         self._closer = closer = Closer(self.name, self._inbox, self._metrics, self._raw, self._callbacks)
         self._raw = None
-        # A call keeps no reference to libvirt's connection: closing would free it under those that still run.
-        self.workers.abandon(over=closer.start)
+        # A call keeps no reference to libvirt's connection: it must not be closed while calls are in flight.
+        self.workers.abandon(on_ended=closer.start)
         await asyncio.wait([closer.done], timeout=END_S)
 
     def hangs(self) -> bool:
-        """Whether a thread of it, and with that maybe its socket, is still with the host after the end."""
+        """Return whether, after the end, a thread and maybe the socket of this session still exist."""
         return self.workers.running() > 0 or (self._closer is not None and not self._closer.done.done())
 
     async def _deregister(self) -> None:
-        """All in parallel: over a slow link one after the other would take seconds. Those that do not come
-        back in time are left to the closer, as each keeps libvirt's connection.
+        """Deregister all callbacks in parallel: over a slow link one after the other would take seconds.
+        Those that do not return in time are left to the closer, as each keeps libvirt's connection.
         """
-        callbacks, self._callbacks = self._callbacks, []  # a registration under way may still add its own
+        callbacks, self._callbacks = self._callbacks, []  # a registration in flight may still add its own
         waiting = [asyncio.ensure_future(self.call(method, *args, short=True)) for method, args in callbacks]
         if not waiting:
             return
@@ -339,5 +372,5 @@ class Session:
 
 
 def _on_close(session: weakref.ref[Session], _conn: Any, reason: int, _opaque: Any) -> None:
-    if (still_there := session()) is not None:
-        still_there.closed(reason)
+    if (living := session()) is not None:
+        living.closed(reason)

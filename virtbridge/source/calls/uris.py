@@ -1,36 +1,36 @@
-"""libvirt URIs: what may be shown of them, and how they are opened without a person at hand.
+"""libvirt URIs: the part of them that may be shown, and the form in which a service opens them.
 
-Pure. public_uri is the one function that strips; every log line and every record goes through it.
+Pure. public_uri() is the one function that removes secrets; every log line and every record uses it.
 """
 
 import re
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-# Up to a quote, as libvirt puts URIs in quotes; but one may be in the password.
+# A match ends at a quote, since libvirt puts URIs in quotes; a quote before an @ belongs to the password.
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/(?:\S*@)?[^\s'\"]*")
 
 
 def public_uri(uri: str) -> str:
-    """The URI without user name, password, parameters and fragment; empty when it cannot be understood."""
+    """Return the URI without user name, password, parameters and fragment; empty when it cannot be parsed."""
     try:
         parts = urlsplit(uri)
     except ValueError:
         return ""
     host = parts.netloc.rpartition("@")[2]
     shown = urlunsplit((parts.scheme, host, parts.path, "", ""))
-    # urlunsplit drops the empty host of test:///default for schemes that it does not know.
+    # urlunsplit() drops the empty host of test:///default, since it does not know the scheme.
     if parts.scheme and not host and uri[len(parts.scheme) + 1 :].startswith("//"):
         shown = f"{parts.scheme}://{parts.path}"
     return shown
 
 
 def public_text(text: str) -> str:
-    """A message of libvirt's as people may see it: it quotes the URI that it could not open, and others."""
+    """Return libvirt's message without the secrets of URIs: libvirt quotes the URI that it could not open."""
     return _URI.sub(lambda found: public_uri(found[0]), text) if ":/" in text else text
 
 
 def unattended_uri(uri: str) -> str:
-    """The URI to open: ssh is told never to ask on the terminal that started the service."""
+    """Return the URI to open, with the option that prevents ssh from asking on the terminal."""
     try:
         parts = urlsplit(uri)
     except ValueError:

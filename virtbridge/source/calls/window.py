@@ -1,43 +1,46 @@
-"""How many short reads a connection keeps in flight: as many as its link is long, not more than its host
-likes.
+"""The window: how many short reads a connection keeps in flight. A long link needs many, and a host that is
+slow to answer gets fewer.
 
-Pure: times come in as arguments. The idea is TCP's: start with what suits a local socket, double per round
-trip while a call takes about as long as the fastest one did, back off when calls start to queue at the other
-end. Over a 100 ms link that ends at 128, over a local socket at about 16. Not thread-safe: the owner's lock
-covers it.
+The idea is that of TCP: start with a number for a local socket, double it in each round trip while a call
+takes about as long as the fastest one did, and reduce it when calls begin to queue at the other end. Over a
+100 ms link the window grows to 128, over a local socket it stays at about 16. Pure: times are arguments. Not
+thread-safe: the lock of the owner protects it.
 """
 
 SMALLEST, START, WIDE, LARGEST = 2, 16, 64, 128
 
-# A call may take this much longer than the fastest before it counts as queueing. The constant matters where
-# the round trip itself is next to nothing: 5 ms of queue keep a local libvirtd busy and still answer quickly.
+# A call that takes longer than the fastest one by more than this has waited in a queue. The constant matters
+# where the round trip takes almost no time: with 5 ms of queue a local libvirtd stays busy and still answers
+# quickly.
 SLACK_FACTOR, SLACK_S = 1.5, 0.005
-# Beyond WIDE hardly any longer. A first sync of 1000 domains over 100 ms takes 14 round trips with 128 in
-# flight and 22 with 64; but on half a processor, over 20 ms, it takes 50 instead of 40, as so many threads
-# fight each other for it, and this is how that shows.
+# Above WIDE the limit is closer. A first sync of 1000 domains over 100 ms takes 14 round trips with 128 in
+# flight and 22 with 64. But on half a processor, over 20 ms, it takes 50 instead of 40, since so many threads
+# compete for the processor; their calls then take a little longer.
 WIDE_FACTOR = 1.1
 CONGESTED_FACTOR = 3.0
 
 
 class Window:
+    """size: the number of short reads that may be in flight."""
+
     def __init__(self) -> None:
         self.size = START
-        # By name: some calls are answered by the library here, and say nothing of the link.
+        # By name of the call: libvirt answers some calls without asking the host.
         self._fastest_s: dict[str, float] = {}
         self._since_cut = 0
 
     def finished(self, name: str, elapsed_s: float, in_flight: int) -> None:
-        """One call took elapsed_s; in_flight, itself included, were under way when it ended."""
+        """Note that a call took elapsed_s. in_flight: the calls in flight when it ended, including itself."""
         fastest_s = self._fastest_s[name] = min(elapsed_s, self._fastest_s.get(name, elapsed_s))
         self._since_cut += 1
         if elapsed_s <= fastest_s * SLACK_FACTOR + SLACK_S:
-            # Room that is not used says nothing about how much there is. Half of it is used enough: towards
-            # the end of a batch the calls in flight dwindle.
+            # A window that is not full does not show whether a larger one would do. Half full is enough:
+            # towards the end of a batch fewer calls are in flight.
             if in_flight * 2 >= self.size and (self.size < WIDE or elapsed_s <= fastest_s * WIDE_FACTOR):
                 self.size = min(LARGEST, self.size + 1)
         elif elapsed_s > fastest_s * CONGESTED_FACTOR + SLACK_S and self._since_cut >= self.size:
-            # Once per window: all calls of one window tell of the same queue.
+            # At most once per window: all calls of one window have waited in the same queue.
             self.size = max(SMALLEST, self.size * 3 // 4)
             self._since_cut = 0
-            # Forgotten slowly, lest a link that has changed look slow for ever.
+            # The fastest time grows slowly: a link that became slower must not count as congested for ever.
             self._fastest_s[name] = fastest_s * 1.1 + 0.0001

@@ -1,10 +1,10 @@
-"""The threads of one libvirt connection, and the one function through which every blocking call of it goes.
+"""The worker threads of one libvirt connection. They make every blocking call on it.
 
-A group belongs to one opened connection and is given up with it: a host that hangs holds up these threads,
-never the process's end nor another connection, as they are daemon threads of our own. Short reads go through
-the adaptive window, in which single ones and those of a batch take turns; everything else goes through a
-narrow lane. Must not know what a call means. Threads: `call` and `abandon` on the main thread; the workers
-`vb-<name>-N` share one condition's lock.
+The workers belong to one opened connection and are given up together with it. They are daemon threads of our
+own, so a host that hangs blocks only them: neither the end of the process nor another connection. The window
+limits the short reads in flight; single reads and reads of a batch take turns in it. Of all other calls at
+most SLOW_LIMIT run at a time. This module does not know what a call means. Threads: call() and abandon() run
+on the main thread; the workers `vb-<name>-N` share the lock of one condition.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.memory import end_if_exhausted, need_room
 from virtbridge.metrics import Metrics
 from virtbridge.source.calls.batch import Batch, Item, Read, Settle
-from virtbridge.source.calls.errors import MAYBE_LOST, bridge_error, lost
+from virtbridge.source.calls.errors import MAYBE_LOST, bridge_error, not_connected
 from virtbridge.source.calls.inbox import Inbox
 from virtbridge.source.calls.window import Window
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SLOW_LIMIT = 4  # libvirtd serves 5 calls of a client at a time: one stays free for keepalive and short reads
-IDLE_S = 10.0  # then a thread ends: so many of them are for the first sync only
+IDLE_S = 10.0  # an idle thread ends after this: only the first sync needs so many of them
 
 
 @dataclass(slots=True, eq=False)
@@ -44,8 +44,8 @@ class _Job:
 
 
 class Workers:
-    """alive: virConnectIsAlive() of the connection, asked in a worker after a suspicious error. on_lost: told
-    on the main thread, once, when it said no.
+    """alive: virConnectIsAlive() of the connection; a worker calls it after an error that may mean a lost
+    connection. on_lost: is called on the main thread when the connection is not alive.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Workers:
         alive: Callable[[], bool],
         on_lost: Callable[[BridgeError], None],
     ) -> None:
-        self._name = name[:8]  # a thread's name fits 15 characters: vb-, this, -999
+        self._name = name[:8]  # the name of a thread has 15 characters at most: vb-, this, -999
         self._inbox = inbox
         self._metrics = metrics
         self._timeout_s = timeout_s
@@ -66,7 +66,7 @@ class Workers:
         self._on_lost = on_lost
         self._changed = threading.Condition()
         self._short: deque[_Job] = deque()
-        self._batch: deque[_Job] = deque()  # short as well: reads of read_many()
+        self._batch: deque[_Job] = deque()  # short as well: the reads of read_many()
         self._batch_was_last = False
         self._slow: deque[_Job] = deque()
         self._urgent: deque[_Job] = deque()
@@ -75,11 +75,11 @@ class Workers:
         self._running: set[_Job] = set()
         self._threads = 0
         self._idle = 0
-        self._numbers = 0
+        self._threads_started = 0
         self._ended = False
-        self._over: Callable[[], None] = lambda: None
+        self._on_ended: Callable[[], None] = lambda: None
         self.answered_at = monotonic()
-        self._open: set[asyncio.Future[Any]] = set()
+        self._answers: set[asyncio.Future[Any]] = set()
         self.window = Window()
 
     def waiting(self) -> int:
@@ -89,7 +89,7 @@ class Workers:
         return self._short_running + self._slow_running
 
     def hung(self) -> int:
-        """Calls that have not come back, and that nobody waits for any more."""
+        """Return the number of calls that have not returned and for which nobody waits any more."""
         with self._changed:
             return sum(job.answer.done() for job in self._running)
 
@@ -102,33 +102,35 @@ class Workers:
         urgent: bool = False,
         timeout_s: float | None = None,
     ) -> T:
-        """One libvirt call, made in a worker. name: its name, for the counters.
+        """Make one libvirt call in a worker, and return what it returns. name: its name in the counters.
 
-        short: a read that libvirt answers at once. urgent: waits behind nothing here, for one call at a time;
-        while it runs there is room for one slow call less. Raises BridgeError; Timeout after timeout_s, when
-        the call itself still runs and its thread stays busy with it.
+        short: libvirt answers this read at once. urgent: the call does not wait for others here; while it
+        runs, one slow call less may run, so only one caller at a time may use this. Raises BridgeError;
+        Timeout after timeout_s, although the call still runs then and its thread stays busy.
         """
-        lane = self._urgent if urgent else self._short if short else self._slow
-        return cast(T, await self._wait(name, function, lane, short, f"libvirt.{name}", timeout_s))
+        queue = self._urgent if urgent else self._short if short else self._slow
+        return cast(T, await self._wait(name, function, queue, short, f"libvirt.{name}", timeout_s))
 
     async def read_many(self, name: str, reads: Iterator[Read], settle: Settle) -> None:
-        """Short reads, as many as there are, all counted under this name; see batch.py. settle: told each
-        answer on the main thread. Raises BridgeError when it ended before all were settled.
+        """Make any number of short reads, which are all counted under this name; see batch.py.
+
+        settle: is called on the main thread with each answer. Raises BridgeError when the batch ends before
+        all reads have settled.
         """
         counter = f"libvirt.{name}"
 
         def submit(items: list[Item]) -> None:
             self._submit([_Job(name, item.work, item, True, counter) for item in items], self._batch)
 
-        over = self._answer()
-        self._open.add(over)
+        finished = self._answer()
+        self._answers.add(finished)
         try:
-            await Batch(reads, submit, settle, over).run(self._timeout_s)
+            await Batch(reads, submit, settle, finished).run(self._timeout_s)
         finally:
-            self._open.discard(over)
+            self._answers.discard(finished)
 
     async def probe(self, name: str, function: Callable[[], T], timeout_s: float) -> bool:
-        """Whether the host answered this call, or any other meanwhile; it waits behind nothing here."""
+        """Make an urgent call, and return whether the host answered it or any other call meanwhile."""
         began = monotonic()
         try:
             await self._wait(name, function, self._urgent, False, "source.keepalives", timeout_s)
@@ -138,60 +140,64 @@ class Workers:
 
     def _answer(self) -> "asyncio.Future[Any]":
         if self._ended:
-            raise lost("the connection was closed")
+            raise not_connected("the connection was closed")
         return asyncio.get_running_loop().create_future()
 
     async def _wait(
         self,
         name: str,
         function: Callable[[], Any],
-        lane: deque[_Job],
+        queue: deque[_Job],
         short: bool,
         counter: str,
         timeout_s: float | None,
     ) -> Any:
-        """A job's parts: a frame with the job would stand in the traceback that the job's answer keeps."""
+        """Queue a job and wait for its answer.
+
+        The arguments are the parts of a job: if the job were a variable of this frame, the traceback that
+        its answer keeps would refer to it.
+        """
         answer = self._answer()
-        self._open.add(answer)
+        self._answers.add(answer)
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                self._submit([_Job(name, function, answer, short, counter)], lane)
+                self._submit([_Job(name, function, answer, short, counter)], queue)
                 return await answer
         except TimeoutError:
             raise BridgeError(ErrorKind.TIMEOUT, f"libvirt did not answer within {limit_s:g} s") from None
         finally:
-            self._open.discard(answer)
-            answer.cancel()  # nobody waits for it any more, wherever it is
-            # An error's traceback holds this frame, and the answer the error: left to the garbage collector,
-            # that circle would keep a handle, and through it the connection, long after the end.
+            self._answers.discard(answer)
+            answer.cancel()  # nobody waits for it any more
+            # The answer refers to the error, and the error's traceback to this frame. This cycle would keep a
+            # handle, and through it the connection, until the garbage collector finds it.
             del answer, function
 
-    def abandon(self, over: Callable[[], None] = lambda: None) -> None:
-        """Let everyone who waits go with NotConnected, and the threads end as soon as libvirt lets them.
+    def abandon(self, on_ended: Callable[[], None] = lambda: None) -> None:
+        """Answer all pending calls with NotConnected, and end each thread as soon as its call returns.
 
-        over: called on the main thread when the last of them has, and its answer was dealt with.
+        on_ended: is called on the main thread when the last thread has ended and its answer was delivered.
         """
         with self._changed:
             self._ended = True
-            self._over = over
+            self._on_ended = on_ended
             self._short.clear()
             self._batch.clear()
             self._slow.clear()
             self._urgent.clear()
             self._changed.notify_all()
-            self._tell_if_over()
-        for answer in self._open:
+            self._post_if_ended()
+        for answer in self._answers:
             if not answer.done():
-                answer.set_exception(lost("the connection was closed"))
+                answer.set_exception(not_connected("the connection was closed"))
 
-    def _submit(self, jobs: Sequence[_Job], lane: deque[_Job]) -> None:
-        """One thread is started or woken; it does so for the next."""
+    def _submit(self, jobs: Sequence[_Job], queue: deque[_Job]) -> None:
+        """Queue jobs. This starts or wakes one thread, which does the same for the next one."""
         with self._changed:
-            lane.extend(jobs)
-            self._another_thread()
+            queue.extend(jobs)
+            self._wake_or_start_thread()
 
-    def _another_thread(self) -> None:
+    def _wake_or_start_thread(self) -> None:
         if self._idle:
             self._changed.notify()
         elif self._urgent or self._threads < self.window.size + SLOW_LIMIT:
@@ -199,12 +205,12 @@ class Workers:
 
     def _start_thread(self) -> None:
         self._threads += 1
-        self._numbers += 1
-        name = f"vb-{self._name}-{self._numbers % 1000}"
+        self._threads_started += 1
+        name = f"vb-{self._name}-{self._threads_started % 1000}"
         need_room()
         try:
             threading.Thread(target=self._work, name=name, daemon=True).start()
-        except RuntimeError as error:  # the system gives us no more: those that there are have to do
+        except RuntimeError as error:  # the system has no room for another thread: the existing ones must do
             self._threads -= 1
             if not self._threads:
                 raise bridge_error(error) from None
@@ -217,11 +223,11 @@ class Workers:
                 self._inbox.post(_answer, job.answer, job.function())
             except libvirt.libvirtError as error:
                 self._failed(job, error)
-            except Exception as error:  # text that is no text, or XML that cannot be read: the asker knows
+            except Exception as error:  # a text is not UTF-8, or XML cannot be read: the caller handles that
                 end_if_exhausted(error)
                 self._inbox.post(_refuse, job.answer, error)
             self._done(job, monotonic() - started)
-            del job  # an idle thread must not keep a handle, and through it the connection, alive
+            del job  # an idle thread must not keep a handle, and through it the connection
 
     def _failed(self, job: _Job, error: libvirt.libvirtError) -> None:
         failure = bridge_error(error)
@@ -237,17 +243,16 @@ class Workers:
             return False
 
     def _take(self) -> _Job | None:
-        """The next job, or None when this thread has to end. Waits for one as an idle thread."""
+        """Wait for the next job. Returns None when this thread has to end."""
         with self._changed:
             while True:
                 if self._ended:
                     break
                 if (job := self._next()) is not None:
                     self._running.add(job)
-                    # One submit starts or wakes one thread; where the window has grown since, there is work
-                    # for more.
+                    # _submit() starts or wakes one thread only, and the window may have grown since.
                     if self._has_work():
-                        self._another_thread()
+                        self._wake_or_start_thread()
                     return job
                 self._idle += 1
                 woken = self._changed.wait(IDLE_S)
@@ -255,7 +260,7 @@ class Workers:
                 if not woken and not self._has_work():
                     break
             self._threads -= 1
-            self._tell_if_over()
+            self._post_if_ended()
             return None
 
     def _has_work(self) -> bool:
@@ -271,7 +276,7 @@ class Workers:
             return self._urgent.popleft()
         while (self._short or self._batch) and self._short_running < self.window.size:
             job = self._next_short()
-            if not job.answer.done():  # whoever asked may have gone meanwhile
+            if not job.answer.done():  # its caller may have stopped waiting
                 self._short_running += 1
                 return job
         while self._slow and self._slow_running < SLOW_LIMIT:
@@ -282,8 +287,8 @@ class Workers:
         return None
 
     def _next_short(self) -> _Job:
-        """Where both wait, one of each in turn: a single call does not wait behind the hundreds of reads that
-        a batch has queued, nor a batch behind an endless row of single calls.
+        """Take single calls and reads of a batch in turn: a single call must not wait for the hundreds of
+        reads that a batch has queued, nor a batch for an endless sequence of single calls.
         """
         is_single = bool(self._short) and (self._batch_was_last or not self._batch)
         self._batch_was_last = not is_single
@@ -299,9 +304,9 @@ class Workers:
             else:
                 self._slow_running -= 1
 
-    def _tell_if_over(self) -> None:
+    def _post_if_ended(self) -> None:
         if self._ended and not self._threads:
-            self._inbox.post(self._over)
+            self._inbox.post(self._on_ended)
 
 
 def _answer(answer: "asyncio.Future[Any] | Item", value: Any) -> None:
@@ -311,4 +316,4 @@ def _answer(answer: "asyncio.Future[Any] | Item", value: Any) -> None:
 
 def _refuse(answer: "asyncio.Future[Any] | Item", error: Exception) -> None:
     if not answer.done():
-        answer.set_exception(error.with_traceback(None))  # the worker's frames hold handles too
+        answer.set_exception(error.with_traceback(None))  # the frames of the worker refer to handles too

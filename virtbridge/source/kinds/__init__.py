@@ -1,1 +1,1 @@
-"""What each kind of object is to libvirt: one file and one row per kind, joined in table.py."""
+"""How libvirt lists, announces and reads each kind of object: one file with one row per kind (table.py)."""

@@ -1,4 +1,4 @@
-"""The row of a domain's checkpoints, which libvirt announces no events of."""
+"""The row of domain checkpoints. libvirt has no events for them."""
 
 import libvirt
 
@@ -6,7 +6,7 @@ from virtbridge.model.keys import Kind
 from virtbridge.model.records import CheckpointRecord
 from virtbridge.model.snapshots import parse_checkpoint
 from virtbridge.source.kinds.row import KindRow, Parent
-from virtbridge.source.kinds.trees import is_orphan, with_children
+from virtbridge.source.kinds.snapshot_trees import is_orphan, with_children
 
 ROW = KindRow(
     Kind.CHECKPOINT,
@@ -14,12 +14,12 @@ ROW = KindRow(
     id_of=libvirt.virDomainCheckpoint.getName,
     look_up="checkpointLookupByName",
     read_xml="getXMLDesc",
-    gone=libvirt.VIR_ERR_NO_DOMAIN_CHECKPOINT,
+    not_found_code=libvirt.VIR_ERR_NO_DOMAIN_CHECKPOINT,
     parse=parse_checkpoint,
     record=CheckpointRecord,
     parent=Parent(
         holders=libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_CHECKPOINT,
         finish=with_children,
-        is_doubtful=is_orphan,
+        may_be_outdated=is_orphan,
     ),
 )

@@ -1,5 +1,5 @@
-"""The row of domains. What their lifecycle events change is in domain_lifecycle.py, their other events are in
-domain_events.py.
+"""The row of domains. domain_lifecycle.py says what their lifecycle events change, and domain_events.py has
+their other events.
 """
 
 from typing import Any
@@ -12,9 +12,9 @@ from virtbridge.model.records import DomainRecord
 from virtbridge.source.kinds.domain_events import domain_events
 from virtbridge.source.kinds.domain_lifecycle import domain_outcome
 from virtbridge.source.kinds.enums import DOMAIN_EVENT, DOMAIN_EVENT_DETAIL
+from virtbridge.source.kinds.lifecycle_words import lifecycle_words
 from virtbridge.source.kinds.outcomes import Outcome
 from virtbridge.source.kinds.row import Events, Handle, KindRow
-from virtbridge.source.kinds.words import lifecycle_words
 
 
 def _outcome(known: Any, event: str, detail: str, handle: Handle) -> Outcome:
@@ -43,7 +43,7 @@ ROW = KindRow(
     bulk_states=True,
     look_up="lookupByUUIDString",
     read_xml="XMLDesc",
-    gone=libvirt.VIR_ERR_NO_DOMAIN,
+    not_found_code=libvirt.VIR_ERR_NO_DOMAIN,
     parse=parse_domain,
     record=DomainRecord,
     id_field="uuid",

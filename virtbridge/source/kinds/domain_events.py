@@ -1,4 +1,4 @@
-"""The events of domains other than those of their lifecycle: one row for each.
+"""The events of domains, except those of the lifecycle: one row for each.
 
 Source: virDomainEventID and the callback types in libvirt/libvirt-domain.h.
 """
@@ -6,7 +6,7 @@ Source: virDomainEventID and the callback types in libvirt/libvirt-domain.h.
 from collections.abc import Mapping
 from typing import Any
 
-from virtbridge.model.names import name_of
+from virtbridge.model.enum_names import name_of
 from virtbridge.source.kinds.enums import CONSTANTS, table
 from virtbridge.source.kinds.events import (
     METADATA,
@@ -34,7 +34,7 @@ def _address(value: Any) -> dict[str, Any]:
 
 
 def _identities(value: Any) -> list[str]:
-    """[(type, name), …] of a graphics client, as type=name."""
+    """Turn the pairs (type, name) of a graphics client into `type=name`."""
     return [f"{text(kind)}={text(name)}" for kind, name in value or ()]
 
 
@@ -57,9 +57,9 @@ _BLOCK_JOB = params(
     ("type", word(table("VIR_DOMAIN_BLOCK_JOB_TYPE_"))),
     ("status", word(table("VIR_DOMAIN_BLOCK_JOB_", "TYPE_", "ABORT_", "INFO_", "SPEED_"))),
 )
-_REASON = params(("reason", number))  # libvirt defines no reasons: always 0
+_REASON = params(("reason", number))  # libvirt defines no reasons: this is always 0
 
-# By the constant's name without VIR_DOMAIN_EVENT_ID_. Rereads are coalesced per object.
+# The keys are the constants' names without VIR_DOMAIN_EVENT_ID_. Rereads of one object are merged.
 _ROWS: Mapping[str, EventRow] = {
     "REBOOT": EventRow("reboot", ()),
     "RTC_CHANGE": EventRow("rtc-change", params(("utcoffset", number)), rereads=True),
@@ -80,7 +80,7 @@ _ROWS: Mapping[str, EventRow] = {
     ),
     "CONTROL_ERROR": EventRow("control-error", ()),
     "BLOCK_JOB": EventRow("block-job", _BLOCK_JOB, rereads=True),
-    # BLOCK_JOB has the source's path, which the job changes; BLOCK_JOB_2 the target (vda), which stays.
+    # BLOCK_JOB names the disk by its source's path, which the job changes; BLOCK_JOB_2 by its target (vda).
     "BLOCK_JOB_2": EventRow("block-job", _BLOCK_JOB, rereads=True, replaces="BLOCK_JOB"),
     "DISK_CHANGE": EventRow(
         "disk-change",
@@ -100,7 +100,7 @@ _ROWS: Mapping[str, EventRow] = {
     "PMWAKEUP": EventRow("pm-wakeup", _REASON),
     "PMSUSPEND": EventRow("pm-suspend", _REASON),
     "PMSUSPEND_DISK": EventRow("pm-suspend-disk", _REASON),
-    # The balloon's XML is re-read by whoever applies the event, later: a balloon may move every second.
+    # follow.py rereads the XML some time after this event, since a balloon may move every second.
     "BALLOON_CHANGE": EventRow("balloon-change", params(("actual", number))),
     "DEVICE_REMOVED": EventRow("device-removed", params(_DEV_ALIAS), rereads=True),
     "DEVICE_ADDED": EventRow("device-added", params(_DEV_ALIAS), rereads=True),

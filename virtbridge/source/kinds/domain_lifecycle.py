@@ -1,8 +1,8 @@
-"""What a lifecycle event means for a domain's record, without asking libvirt: one table.
+"""How a lifecycle event changes a domain's record, without a call to libvirt: one table.
 
-(event, detail) gives state and reason, what else follows, and whether the XML may differ afterwards. The
-table was written from what virDomainGetState() answers after each event on QEMU and the test driver, libvirt
-9.0. Pure. Source: virDomainEventType and its details in libvirt/libvirt-domain.h.
+An event and its detail give the new state and reason, other fields, and whether the XML may have changed. The
+table was written from the answers of virDomainGetState() after each event of QEMU and the test driver in
+libvirt 9.0. Pure. Source: virDomainEventType and its details in libvirt/libvirt-domain.h.
 """
 
 from collections.abc import Mapping
@@ -10,38 +10,40 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from virtbridge.model.records import DomainRecord
-from virtbridge.source.kinds.outcomes import MANAGED_SAVE, STATE, Outcome, asks_autostart
+from virtbridge.source.kinds.outcomes import MANAGED_SAVE, STATE, Outcome, autostart_getter
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What one event with one detail shows; None where it shows nothing."""
+    """What one event with one detail shows. None means that the event does not show this field."""
 
-    # Empty when the event does not show the state.
+    # The new state and its reason. Empty when the event does not show the state.
     state: str = ""
     reason: str = ""
-    # The reason instead, when the domain is in that state already; empty for the same reason.
+    # The reason for a domain that was in this state already. Empty when it is the same reason.
     reason_if_same: str = ""
-    # Whether the reason stays as it is, when the domain is in that state already.
+    # Whether a domain that was in this state already keeps its reason.
     keeps_reason: bool = False
-    # The reason instead, when the event still shows the domain's id; empty for the same reason.
+    # The reason when the event's handle still has the domain's id. Empty when it is the same reason.
     reason_if_active: str = ""
     persistent: bool | None = None
     has_managed_save: bool | None = None
+    # Whether the event's handle has a new name.
     renamed: bool = False
+    # Whether the domain has lost its persistent definition.
     undefined: bool = False
-    # As an Outcome's.
+    # These are the same as in an Outcome.
     rereads: bool = False
-    asks: frozenset[str] = frozenset()
+    getters: frozenset[str] = frozenset()
 
 
 def _started(reason: str, reason_if_same: str = "") -> Effect:
-    # A start uses the saved image up, or throws it away.
+    # A start restores the managed save image or discards it; either way it is removed.
     return Effect("running", reason, reason_if_same, has_managed_save=False, rereads=True)
 
 
-def _stopped(reason: str, reason_if_active: str = "", *, asks: frozenset[str] = frozenset()) -> Effect:
-    return Effect("shutoff", reason, reason_if_active=reason_if_active, rereads=True, asks=asks)
+def _stopped(reason: str, reason_if_active: str = "", *, getters: frozenset[str] = frozenset()) -> Effect:
+    return Effect("shutoff", reason, reason_if_active=reason_if_active, rereads=True, getters=getters)
 
 
 _DEFINED = Effect(persistent=True, rereads=True)
@@ -50,32 +52,32 @@ _EFFECTS: Mapping[tuple[str, str], Effect] = {
     ("defined", "added"): _DEFINED,
     ("defined", "updated"): _DEFINED,
     ("defined", "from-snapshot"): _DEFINED,
-    # A rename comes as undefined and defined with one UUID; only the second has the new name.
+    # A rename is announced as `undefined` and `defined` with one UUID. Only the second has the new name.
     ("defined", "renamed"): Effect(persistent=True, renamed=True, rereads=True),
     ("undefined", "renamed"): Effect(),
     ("undefined", "removed"): Effect(undefined=True, has_managed_save=False),
     ("started", "booted"): _started("booted"),
-    # It has only begun to come in; `resumed`, or `suspended`, says when it is all here.
+    # The incoming migration has only begun. `resumed` or `suspended` announces its end.
     ("started", "migrated"): replace(_started("migration"), state="paused"),
     ("started", "restored"): _started("restored"),
-    # QEMU sends `resumed` before `started` when it boots. Reverting to a snapshot of a domain that was off,
-    # and starting it, is a boot; reverting to a running one shows `resumed` afterwards.
+    # QEMU's driver sends `resumed` before `started` when a domain boots. Reverting to the snapshot of an
+    # inactive domain and starting it is a boot; after reverting to that of a running one `resumed` follows.
     ("started", "from-snapshot"): _started("from-snapshot", reason_if_same="booted"),
     ("started", "wakeup"): Effect("running", "wakeup"),
     ("suspended", "paused"): Effect("paused", "user"),
     ("suspended", "migrated"): Effect("paused", "migration"),
     ("suspended", "ioerror"): Effect("paused", "ioerror"),
     ("suspended", "watchdog"): Effect("paused", "watchdog"),
-    ("suspended", "restored"): Effect("paused", "migration"),  # restoring is an incoming migration to QEMU
-    # One that was off, started paused, is paused by its user, in the same words.
-    ("suspended", "from-snapshot"): Effect("paused", "from-snapshot", asks=STATE),
+    ("suspended", "restored"): Effect("paused", "migration"),  # QEMU restores by an incoming migration
+    # The snapshot of an inactive domain that is started paused gives the same event with the reason `user`.
+    ("suspended", "from-snapshot"): Effect("paused", "from-snapshot", getters=STATE),
     ("suspended", "api-error"): Effect("paused", "unknown"),
     ("suspended", "postcopy"): Effect("paused", "postcopy"),
     ("suspended", "postcopy-failed"): Effect("paused", "postcopy-failed"),
     ("resumed", "unpaused"): Effect("running", "unpaused"),
-    # It has arrived; or stays, as the migration was cancelled.
-    ("resumed", "migrated"): Effect("running", "migrated", asks=STATE),
-    # Also sent after `started` with `restored`, whose reason stays.
+    # The domain has arrived here, or it stays here since the migration was cancelled.
+    ("resumed", "migrated"): Effect("running", "migrated", getters=STATE),
+    # This event also follows `started` with `restored`, whose reason stays.
     ("resumed", "from-snapshot"): Effect("running", "from-snapshot", keeps_reason=True),
     ("resumed", "postcopy"): Effect("running", "postcopy"),
     ("resumed", "postcopy-failed"): Effect("running", "postcopy-failed"),
@@ -84,8 +86,8 @@ _EFFECTS: Mapping[tuple[str, str], Effect] = {
     ("stopped", "crashed"): _stopped("crashed"),
     ("stopped", "migrated"): _stopped("migrated"),
     # A managed save and a save to a file send the same event.
-    ("stopped", "saved"): _stopped("saved", asks=MANAGED_SAVE),
-    # A QEMU that went away by itself; the event is made before libvirt takes the id back.
+    ("stopped", "saved"): _stopped("saved", getters=MANAGED_SAVE),
+    # QEMU ended by itself. The event is made before libvirt takes the id back.
     ("stopped", "failed"): _stopped("failed", reason_if_active="crashed"),
     ("stopped", "from-snapshot"): _stopped("from-snapshot"),
     ("shutdown", "finished"): Effect("shutdown", "unknown"),
@@ -94,10 +96,10 @@ _EFFECTS: Mapping[tuple[str, str], Effect] = {
     ("pmsuspended", "memory"): Effect("pmsuspended", "unknown"),
     ("pmsuspended", "disk"): Effect("pmsuspended", "unknown"),
     ("crashed", "panicked"): Effect("crashed", "panicked"),
-    ("crashed", "crashloaded"): Effect(),  # the guest loads its crash kernel: it runs
+    ("crashed", "crashloaded"): Effect(),  # the guest loads its crash kernel, so it still runs
 }
 
-# A detail that a newer libvirt adds: the event alone shows the state; the XML is read to be sure.
+# For details that a newer libvirt adds. The event alone shows the state, and the XML is read again.
 _FALLBACK: Mapping[str, Effect] = {
     "defined": _DEFINED,
     "undefined": Effect(undefined=True),
@@ -117,10 +119,13 @@ def domain_effect(event: str, detail: str) -> Effect:
 
 
 def domain_outcome(known: DomainRecord, event: str, detail: str, name: str, domain_id: int) -> Outcome:
-    """name, domain_id: those of the handle that came with the event, -1 for an inactive domain."""
+    """Return what an event means for the domain.
+
+    name, domain_id: these are of the handle that came with the event; the id of an inactive domain is -1.
+    """
     effect = domain_effect(event, detail)
     if effect.state == "shutdown" and not known.active:
-        # QEMU was ended while it started. That start failed, and no other event says so: it stays off.
+        # QEMU was ended during a start. The start failed, no other event says so, and the domain stays off.
         return Outcome({})
     active = domain_id >= 0
     fields: dict[str, Any] = {"id": -1 if effect.state == "shutoff" else domain_id}
@@ -133,18 +138,19 @@ def domain_outcome(known: DomainRecord, event: str, detail: str, name: str, doma
     if effect.renamed:
         fields["name"] = name
     removed = False
-    asks = effect.asks
-    # `started` comes before QEMU was asked for its disks, channels and balloon; one of these comes after.
+    getters = effect.getters
+    # libvirt sends `started` before it asks QEMU for disks, channels and balloon, and `resumed` or
+    # `suspended` afterwards.
     rereads = effect.rereads or (known.state_reason == "restored" and event in ("resumed", "suspended"))
-    if effect.undefined:  # an active one stays, as transient
+    if effect.undefined:  # an active domain stays and is transient
         fields["persistent"] = False
         removed = not active
-        asks = asks_autostart(known)
+        getters = autostart_getter(known)
     elif effect.state == "shutoff":
         removed = not known.persistent
     elif effect.state == "running" and known.active and "crashed" in (known.state, known.state_reason):
-        asks = STATE  # restarted by libvirt, or resumed by its user
-    return Outcome(fields, removed, rereads and not removed, frozenset() if removed else asks)
+        getters = STATE  # either libvirt restarted the domain or its user resumed it
+    return Outcome(fields, removed, rereads and not removed, frozenset() if removed else getters)
 
 
 def _reason(effect: Effect, known: DomainRecord, active: bool) -> str:
@@ -158,9 +164,8 @@ def _reason(effect: Effect, known: DomainRecord, active: bool) -> str:
 
 
 def domain_detail(event: str, state: str, reason: str) -> str:
-    """The detail of an event that was not heard, from the state it led to: the table read backwards.
-
-    `unknown` when several details lead to this state and reason, or none does.
+    """Return the detail of an event that libvirt did not send, from the state after it: this reads the table
+    backwards. The detail is `unknown` unless exactly one detail leads to this state and reason.
     """
     details = [
         detail

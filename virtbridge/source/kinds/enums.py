@@ -1,14 +1,14 @@
-"""libvirt's enumerations as tables from value to the contract's word, from whatever libvirt is installed.
+"""libvirt's enumerations as tables from value to the contract's word. They come from the installed libvirt.
 
-Tables only. Where one prefix covers several enumerations the others are excluded by the beginnings of their
-words; a value that is not in a table travels as its number (model.names.name_of).
+Several enumerations may have one prefix. The others are then excluded by the beginnings of their words. A
+value that is not in a table is shown as its number (model.enum_names.name_of).
 """
 
 from collections.abc import Mapping
 
 import libvirt
 
-from virtbridge.model.names import enum_names, name_of
+from virtbridge.model.enum_names import enum_names, name_of
 
 CONSTANTS: Mapping[str, object] = vars(libvirt)
 Table = Mapping[int, str]
@@ -19,18 +19,18 @@ def table(prefix: str, *exclude: str) -> Table:
 
 
 def _only_plain(names: Table) -> Table:
-    """Those of one word: VIR_DOMAIN_EVENT_STARTED, not VIR_DOMAIN_EVENT_STARTED_BOOTED."""
+    """Keep the names of one word: VIR_NETWORK_EVENT_STARTED, but no detail as in VIR_…_STARTED_BOOTED."""
     return {value: name for value, name in names.items() if "-" not in name}
 
 
 def _picked(prefix: str, *words: str) -> Table:
-    """Where too much stands under the prefix: these, of which the installed libvirt may lack some."""
+    """Return only these words of a prefix that many constants have. An older libvirt may lack some."""
     found = {word: CONSTANTS.get(f"{prefix}{word}") for word in words}
     return {value: word.lower().replace("_", "-") for word, value in found.items() if isinstance(value, int)}
 
 
 def event_details(prefix: str, events: Table) -> Mapping[str, Table]:
-    """By the event's word, the details that the installed libvirt has for it."""
+    """Return the details that the installed libvirt has for each event, by the event's word."""
     return {event: table(f"{prefix}{event.upper()}_") for event in events.values()}
 
 
@@ -38,8 +38,8 @@ DOMAIN_STATE = _picked(
     "VIR_DOMAIN_", "NOSTATE", "RUNNING", "BLOCKED", "PAUSED", "SHUTDOWN", "SHUTOFF", "CRASHED", "PMSUSPENDED"
 )
 
-# By the state's word. SHUTDOWN_ is the prefix of virDomainShutdownFlagValues too, PMSUSPENDED_ of a state of
-# its own.
+# The keys are the words of states. virDomainShutdownFlagValues has the prefix SHUTDOWN_ too, and another
+# state has the prefix PMSUSPENDED_.
 STATE_REASON: Mapping[str, Table] = {
     "nostate": table("VIR_DOMAIN_NOSTATE_"),
     "running": table("VIR_DOMAIN_RUNNING_"),
@@ -72,6 +72,6 @@ CLOSE_REASON = table("VIR_CONNECT_CLOSE_REASON_")
 
 
 def state_words(state: int, reason: int) -> tuple[str, str]:
-    """virDomainGetState()'s two numbers as words."""
+    """Return the two numbers of virDomainGetState() as words."""
     word = name_of(DOMAIN_STATE, state)
     return word, name_of(STATE_REASON.get(word, {}), reason)

@@ -1,9 +1,9 @@
-"""How libvirt events other than those of the lifecycle become details that the bus can carry.
+"""How the values of a libvirt event, other than those of the lifecycle, become details on the bus.
 
-A row names the libvirt event, how its values are called and read, and whether the XML may differ afterwards.
-Each kind's file has its rows. An event that the installed libvirt-python knows and no row names is
-registered all the same, its values under `arg0`, `arg1`, … Pure but for libvirt's constants; decode runs on
-vb-events and only copies plain values. Source: virDomainEventID and the callback types in
+A row says what the event and its values are called, how they are read, and whether the XML may have changed.
+Each kind's file has its rows. An event that the installed libvirt-python has but no row names is registered
+as well, and its values are called `arg0`, `arg1` and so on. Pure, apart from libvirt's constants. decode()
+runs on vb-events and only copies plain values. Source: virDomainEventID and the callback types in
 libvirt/libvirt-domain.h; libvirt-python's dispatchers.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from virtbridge.model.names import enum_names, name_of
+from virtbridge.model.enum_names import enum_names, name_of
 from virtbridge.source.kinds.enums import CONSTANTS, Table, table
 
 Details = Mapping[str, Any]
@@ -20,20 +20,24 @@ Decoder = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    # libvirt's parameter name, lower case with dashes; empty when the value is itself a mapping of details.
+    """One value of an event."""
+
+    # libvirt's name of the parameter in lower case with dashes. Empty when the value is a mapping of details.
     key: str
     decode: Decoder
 
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    # The contract's name.
+    """One event of libvirt, whether the installed libvirt has it or not."""
+
+    # The name in the contract.
     name: str
-    # None: the values are not known, as the event is newer than this table.
+    # None when the values are unknown, since the event is newer than this table.
     params: tuple[Param, ...] | None
-    # Whether the XML may have changed.
+    # Whether the XML may have changed, so that it is read again.
     rereads: bool = False
-    # The plainer event for the same occurrence, which is not registered where this one can be.
+    # The older event for the same change. It is registered only on hosts that do not have this one.
     replaces: str = ""
 
 
@@ -43,7 +47,7 @@ class EventSpec:
 
     id: int
     row: EventRow
-    # What is registered instead on hosts that refuse this one.
+    # The event that is registered on hosts that refuse this one.
     fallback: "EventSpec | None" = None
 
     @property
@@ -51,9 +55,9 @@ class EventSpec:
         return self.row.name
 
     def decode(self, args: tuple[Any, ...]) -> Details:
-        """The details of one event from the callback's arguments, without connection, object and opaque."""
+        """Return the details of an event. args: what the callback got beside connection, object, opaque."""
         params = self.row.params
-        if params is None or len(params) != len(args):  # unknown, or a binding that passes something else
+        if params is None or len(params) != len(args):  # the event or this version of the binding is unknown
             return {f"arg{place}": plain(value) for place, value in enumerate(args)}
         details: dict[str, Any] = {}
         for param, value in zip(params, args, strict=True):
@@ -63,7 +67,7 @@ class EventSpec:
 
 
 def plain(value: Any) -> Any:
-    """Any value that libvirt-python hands out, as one that the bus can carry."""
+    """Turn any value that libvirt-python passes to a callback into one that the bus can carry."""
     match value:
         case bool() | int() | float() | str():
             return value
@@ -92,13 +96,13 @@ def number(value: Any) -> int:
 
 
 def word(*names: Table) -> Decoder:
-    """The word of an enumeration that is spread over these tables."""
+    """Return a decoder to the words of an enumeration, which may be in several tables."""
     joined = {value: name for each in reversed(names) for value, name in each.items()}
     return lambda value: name_of(joined, number(value))
 
 
 def flags(words: Table) -> Decoder:
-    """The words of the bits that are set, and what is left over as a number."""
+    """Return a decoder to the words of the bits that are set. Unknown bits are added as a number."""
 
     def decode(value: Any) -> list[str]:
         bits = number(value)
@@ -113,7 +117,7 @@ def params(*pairs: tuple[str, Decoder]) -> tuple[Param, ...]:
     return tuple(Param(key, decode) for key, decode in pairs)
 
 
-# Of the metadata of a domain or a network that was changed.
+# The parameters of the event that the metadata of a domain or a network has changed.
 METADATA = params(
     ("type", word(table("VIR_DOMAIN_METADATA_"))),
     ("nsuri", text),
@@ -123,7 +127,7 @@ METADATA = params(
 def event_specs(
     prefix: str, rows: Mapping[str, EventRow], constants: Mapping[str, object] = CONSTANTS
 ) -> tuple[EventSpec, ...]:
-    """One spec for every event id under the prefix, the lifecycle apart, known to the rows or not."""
+    """Return a spec for every event id with this prefix except the lifecycle, even if no row names it."""
     found = {
         name.removeprefix(prefix): value
         for name, value in constants.items()

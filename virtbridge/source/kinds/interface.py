@@ -1,4 +1,4 @@
-"""The row of the host's network interfaces, which libvirt announces no events of."""
+"""The row of the host's network interfaces. libvirt has no events for them."""
 
 import libvirt
 
@@ -14,7 +14,7 @@ ROW = KindRow(
     id_of=libvirt.virInterface.name,
     look_up="interfaceLookupByName",
     read_xml="XMLDesc",
-    gone=libvirt.VIR_ERR_NO_INTERFACE,
+    not_found_code=libvirt.VIR_ERR_NO_INTERFACE,
     parse=parse_interface,
     record=InterfaceRecord,
 )

@@ -9,9 +9,9 @@ from virtbridge.model.network_xml import parse_network
 from virtbridge.model.records import NetworkRecord
 from virtbridge.source.kinds.enums import NETWORK_EVENT, NETWORK_EVENT_DETAIL
 from virtbridge.source.kinds.events import METADATA, EventRow, event_specs
+from virtbridge.source.kinds.lifecycle_words import lifecycle_words
 from virtbridge.source.kinds.outcomes import DefinedEffects, Outcome, defined_outcome
 from virtbridge.source.kinds.row import Events, Handle, KindRow
-from virtbridge.source.kinds.words import lifecycle_words
 
 EFFECTS: DefinedEffects = {
     "defined": {"persistent": True},
@@ -39,7 +39,7 @@ ROW = KindRow(
     name_of=libvirt.virNetwork.name,
     look_up="networkLookupByUUIDString",
     read_xml="XMLDesc",
-    gone=libvirt.VIR_ERR_NO_NETWORK,
+    not_found_code=libvirt.VIR_ERR_NO_NETWORK,
     parse=parse_network,
     record=NetworkRecord,
     id_field="uuid",

@@ -10,9 +10,9 @@ from virtbridge.model.nodedev_xml import parse_node_device
 from virtbridge.model.records import NodeDeviceRecord
 from virtbridge.source.kinds.enums import NODE_DEVICE_EVENT, NODE_DEVICE_EVENT_DETAIL
 from virtbridge.source.kinds.events import EventRow, event_specs
+from virtbridge.source.kinds.lifecycle_words import lifecycle_words
 from virtbridge.source.kinds.outcomes import DefinedEffects, Outcome, defined_outcome
 from virtbridge.source.kinds.row import Events, Handle, KindRow
-from virtbridge.source.kinds.words import lifecycle_words
 
 EFFECTS: DefinedEffects = {
     "defined": {"persistent": True},
@@ -27,8 +27,8 @@ def _outcome(known: Any, event: str, _detail: str, handle: Handle) -> Outcome:
     return defined_outcome(EFFECTS, known, event, handle.name)
 
 
-def _asks(definition: Any) -> Mapping[str, str]:
-    """Only mediated devices can be defined."""
+def _getters(definition: Any) -> Mapping[str, str]:
+    """Only mediated devices can be defined, so only they have these getters."""
     mediated = "mdev" in definition.capabilities
     return {"persistent": "isPersistent", "autostart": "autostart"} if mediated else {}
 
@@ -36,16 +36,16 @@ def _asks(definition: Any) -> Mapping[str, str]:
 ROW = KindRow(
     Kind.NODEDEV,
     list_all="listAllDevices",
-    # The inactive ones are selected: a driver that refuses this flag has none of them.
+    # The flag selects the inactive devices: a driver that refuses it has none.
     flags={"inactive": libvirt.VIR_CONNECT_LIST_NODE_DEVICES_INACTIVE},
     id_of=libvirt.virNodeDevice.name,
     look_up="nodeDeviceLookupByName",
     read_xml="XMLDesc",
-    gone=libvirt.VIR_ERR_NO_NODE_DEVICE,
+    not_found_code=libvirt.VIR_ERR_NO_NODE_DEVICE,
     parse=parse_node_device,
     record=NodeDeviceRecord,
     id_field="name",
-    asks=_asks,
+    getters=_getters,
     events=Events(
         register="nodeDeviceEventRegisterAny",
         deregister="nodeDeviceEventDeregisterAny",

@@ -1,4 +1,4 @@
-"""The row of network filters, which libvirt announces no events of."""
+"""The row of network filters. libvirt has no events for them."""
 
 import libvirt
 
@@ -13,7 +13,7 @@ ROW = KindRow(
     id_of=libvirt.virNWFilter.UUIDString,
     look_up="nwfilterLookupByUUIDString",
     read_xml="XMLDesc",
-    gone=libvirt.VIR_ERR_NO_NWFILTER,
+    not_found_code=libvirt.VIR_ERR_NO_NWFILTER,
     parse=parse_filter,
     record=FilterRecord,
 )

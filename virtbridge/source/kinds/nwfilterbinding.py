@@ -1,4 +1,4 @@
-"""The row of bindings of network filters to ports, which libvirt announces no events of."""
+"""The row of network filter bindings. libvirt has no events for them."""
 
 import libvirt
 
@@ -13,7 +13,7 @@ ROW = KindRow(
     id_of=libvirt.virNWFilterBinding.portDev,
     look_up="nwfilterBindingLookupByPortDev",
     read_xml="XMLDesc",
-    gone=libvirt.VIR_ERR_NO_NWFILTER_BINDING,
+    not_found_code=libvirt.VIR_ERR_NO_NWFILTER_BINDING,
     parse=parse_binding,
     record=BindingRecord,
 )

@@ -1,7 +1,7 @@
-"""What a lifecycle event means for a record, without a call to the host: the result that each kind gives.
+"""The outcome of a lifecycle event: how it changes a record, without a call to the host.
 
-What is the same for all objects that exist while they are active or persistent stands here; the tables of
-events are in the kinds' own files. Pure.
+Each kind's file has its table of events. This module has what is the same for all objects that exist while
+they are active or persistent. Pure.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,43 +13,43 @@ from virtbridge.source.kinds import enums
 
 
 class Outcome(NamedTuple):
-    """What to do about one event."""
+    """What one event changes."""
 
-    # The record's fields to change.
+    # The new values of the record's fields.
     fields: Mapping[str, Any]
-    # Whether the object is dropped after the event's signal.
+    # Whether the object is removed after the signal of the event.
     removed: bool = False
-    # Whether the XML may differ now.
+    # Whether the XML may have changed, so that it is read again.
     rereads: bool = False
-    # The methods of the handle that answer what neither the event nor the XML shows (FIELDS_BY_METHOD).
-    asks: frozenset[str] = frozenset()
+    # The methods of the handle that give what neither the event nor the XML shows (FIELDS_BY_GETTER).
+    getters: frozenset[str] = frozenset()
 
 
-# The methods that an outcome may ask for, and the record's fields by their answers.
-FIELDS_BY_METHOD: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+# The getters of an outcome, with the function that turns the answer into fields of the record.
+FIELDS_BY_GETTER: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "autostart": lambda answer: {"autostart": bool(answer)},
     "hasManagedSaveImage": lambda answer: {"has_managed_save": bool(answer)},
     "state": lambda answer: dict(zip(("state", "state_reason"), enums.state_words(*answer), strict=True)),
 }
 STATE, MANAGED_SAVE, AUTOSTART = map(frozenset, (["state"], ["hasManagedSaveImage"], ["autostart"]))
 
-# By the event's word, the fields that it changes. What is not in a table changes none of them, such as that a
-# pool's target was made or deleted.
+# The fields that an event changes, by its word. An event that is not in the table changes none, such as the
+# one that a pool's target was built.
 DefinedEffects = Mapping[str, Mapping[str, bool]]
 Defined = NetworkRecord | PoolRecord | NodeDeviceRecord
 
 
 def defined_outcome(effects: DefinedEffects, known: Defined, event: str, name: str) -> Outcome:
-    """The outcome for an object that exists while it is active or persistent."""
+    """Return the outcome for an object that exists while it is active or persistent."""
     effect: Mapping[str, Any] = effects.get(event, {})
     after = replace(known, name=name, **effect)
     removed = bool(effect) and not after.active and not after.persistent
-    asks = asks_autostart(after) if event == "undefined" and not removed else frozenset()
-    return Outcome({**effect, "name": name}, removed, rereads=not removed, asks=asks)
+    getters = autostart_getter(after) if event == "undefined" and not removed else frozenset()
+    return Outcome({**effect, "name": name}, removed, rereads=not removed, getters=getters)
 
 
-def asks_autostart(known: Any) -> frozenset[str]:
-    """Whether an object that is undefined and runs on still starts by itself has to be asked: QEMU's driver
-    takes its autostart away, the test driver leaves it.
+def autostart_getter(known: Any) -> frozenset[str]:
+    """Return the getter of autostart for an object that was undefined and is still active: QEMU's driver
+    turns its autostart off, the test driver does not.
     """
     return AUTOSTART if known.autostart else frozenset()

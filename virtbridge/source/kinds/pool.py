@@ -9,9 +9,9 @@ from virtbridge.model.pool_xml import parse_pool
 from virtbridge.model.records import PoolRecord
 from virtbridge.source.kinds.enums import POOL_EVENT, POOL_EVENT_DETAIL
 from virtbridge.source.kinds.events import EventRow, event_specs
+from virtbridge.source.kinds.lifecycle_words import lifecycle_words
 from virtbridge.source.kinds.outcomes import DefinedEffects, Outcome, defined_outcome
 from virtbridge.source.kinds.row import Events, Handle, KindRow
-from virtbridge.source.kinds.words import lifecycle_words
 
 EFFECTS: DefinedEffects = {
     "defined": {"persistent": True},
@@ -38,7 +38,7 @@ ROW = KindRow(
     name_of=libvirt.virStoragePool.name,
     look_up="storagePoolLookupByUUIDString",
     read_xml="XMLDesc",
-    gone=libvirt.VIR_ERR_NO_STORAGE_POOL,
+    not_found_code=libvirt.VIR_ERR_NO_STORAGE_POOL,
     parse=parse_pool,
     record=PoolRecord,
     id_field="uuid",

@@ -9,15 +9,15 @@ from virtbridge.model.records import SecretRecord
 from virtbridge.model.secret import parse_secret
 from virtbridge.source.kinds.enums import SECRET_EVENT, SECRET_EVENT_DETAIL
 from virtbridge.source.kinds.events import EventRow, event_specs
+from virtbridge.source.kinds.lifecycle_words import lifecycle_words
 from virtbridge.source.kinds.outcomes import Outcome
 from virtbridge.source.kinds.row import Events, Handle, KindRow
-from virtbridge.source.kinds.words import lifecycle_words
 
 EVENTS = event_specs("VIR_SECRET_EVENT_ID_", {"VALUE_CHANGED": EventRow("value-changed", ())})
 
 
 def secret_outcome(event: str, usage_id: str) -> Outcome:
-    """A secret exists while it is defined."""
+    """Return the outcome for a secret, which exists while it is defined."""
     removed = event == "undefined"
     return Outcome({} if removed else {"name": usage_id}, removed, rereads=not removed)
 
@@ -33,7 +33,7 @@ ROW = KindRow(
     name_of=libvirt.virSecret.usageID,
     look_up="secretLookupByUUIDString",
     read_xml="XMLDesc",
-    gone=libvirt.VIR_ERR_NO_SECRET,
+    not_found_code=libvirt.VIR_ERR_NO_SECRET,
     parse=parse_secret,
     record=SecretRecord,
     id_field="uuid",

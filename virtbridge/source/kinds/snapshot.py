@@ -1,4 +1,4 @@
-"""The row of a domain's snapshots, which libvirt announces no events of."""
+"""The row of domain snapshots. libvirt has no events for them."""
 
 import libvirt
 
@@ -6,7 +6,7 @@ from virtbridge.model.keys import Kind
 from virtbridge.model.records import SnapshotRecord
 from virtbridge.model.snapshots import parse_snapshot
 from virtbridge.source.kinds.row import KindRow, Parent
-from virtbridge.source.kinds.trees import is_orphan, with_children
+from virtbridge.source.kinds.snapshot_trees import is_orphan, with_children
 
 ROW = KindRow(
     Kind.SNAPSHOT,
@@ -14,7 +14,7 @@ ROW = KindRow(
     id_of=libvirt.virDomainSnapshot.getName,
     look_up="snapshotLookupByName",
     read_xml="getXMLDesc",
-    gone=libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT,
+    not_found_code=libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT,
     parse=parse_snapshot,
     record=SnapshotRecord,
     parent=Parent(
@@ -22,6 +22,6 @@ ROW = KindRow(
         holder_field="has_snapshots",
         current="snapshotCurrent",
         finish=with_children,
-        is_doubtful=is_orphan,
+        may_be_outdated=is_orphan,
     ),
 )

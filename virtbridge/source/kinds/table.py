@@ -25,5 +25,5 @@ _MODULES = (
 
 KINDS: Mapping[Kind, KindRow] = {module.ROW.kind: module.ROW for module in _MODULES}
 
-# The kinds that a connection follows: libvirt has events for them, if not with every driver.
+# The kinds that a connection follows: libvirt has events for them, though not with every driver.
 FOLLOWED: Mapping[Kind, KindRow] = {kind: row for kind, row in KINDS.items() if row.events is not None}

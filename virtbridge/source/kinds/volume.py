@@ -1,4 +1,6 @@
-"""The row of storage volumes, which libvirt announces no events of, only the refresh of their pool."""
+"""The row of storage volumes. libvirt has no events for them; it only announces that their pool was
+refreshed.
+"""
 
 import libvirt
 
@@ -13,7 +15,7 @@ ROW = KindRow(
     id_of=libvirt.virStorageVol.name,
     look_up="storageVolLookupByName",
     read_xml="XMLDesc",
-    gone=libvirt.VIR_ERR_NO_STORAGE_VOL,
+    not_found_code=libvirt.VIR_ERR_NO_STORAGE_VOL,
     parse=parse_volume,
     record=VolumeRecord,
     parent=Parent(holders=libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE),

@@ -1,8 +1,9 @@
-"""Memory and vCPU counts, which libvirt changes without an event: whose definition has others than libvirt.
+"""Finds the domains whose memory or vCPU counts differ from their definition: libvirt changes these without
+an event.
 
-Bulk statistics tell them of all domains in two calls. Of those that are off no guest is asked; of those that
-run the sampler asks, which knows what to do about guests that do not answer. Main thread, but for what a
-worker reads.
+Bulk statistics have them for all domains in two calls. For inactive domains no guest is asked. For active
+ones the sampler makes the call, since it handles guests that do not answer. Everything runs on the main
+thread, except the reading of an answer, which a worker does.
 """
 
 import logging
@@ -20,7 +21,7 @@ from virtbridge.source.callbacks import Lookup
 from virtbridge.source.calls.errors import is_unsupported
 from virtbridge.source.calls.session import Session
 from virtbridge.source.domain_states import fetch_in_chunks
-from virtbridge.source.listing import COMPARED_AT_ONCE
+from virtbridge.source.listing import COMPARED_PER_STEP
 from virtbridge.source.stats.sampler import Samples
 from virtbridge.tasks import in_steps
 
@@ -29,19 +30,20 @@ log = logging.getLogger(__name__)
 GROUPS = frozenset({"balloon", "vcpu"})
 _NOWAIT = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
 
-# A definition's field, and the statistics' name for the same.
-_SAME: Mapping[str, str] = {
+# The fields of a definition, with the names that the statistics have for them.
+_STATISTIC_BY_FIELD: Mapping[str, str] = {
     "memory_maximum_bytes": "memory-maximum",
     "memory_current_bytes": "memory-current",
     "vcpus_maximum": "vcpus-maximum",
     "vcpus_current": "vcpus-current",
 }
 
-Figures = tuple[int | None, ...]  # in the order of _SAME, None for what libvirt does not report
+# The values in the order of _STATISTIC_BY_FIELD. None stands for one that libvirt does not report.
+Amounts = tuple[int | None, ...]
 
 
 class Drift:
-    """sample: of all domains that run, in bulk; none where the driver has no bulk statistics."""
+    """sample: samples all active domains in bulk; returns none when the driver has no bulk statistics."""
 
     def __init__(
         self, session: Session, lookup: Lookup, sample: Callable[[frozenset[str]], Awaitable[Samples]]
@@ -49,71 +51,73 @@ class Drift:
         self._session = session
         self._lookup = lookup
         self._sample = sample
-        self._last_figures: dict[Key, Figures] = {}  # at the last look
-        self._has_them = True  # of domains that are off
+        self._last_amounts: dict[Key, Amounts] = {}  # what the last call found
+        self._bulk_has_amounts = True  # whether bulk statistics have the amounts of inactive domains
 
-    async def fetch_doubtful(self) -> list[Key]:
-        """The domains whose definition should be read again. Raises BridgeError when the host is lost."""
-        figures: dict[Key, Figures] = {}
+    async def fetch_outdated(self) -> list[Key]:
+        """Return the domains whose definition has to be read again. Raises BridgeError when the host
+        is lost.
+        """
+        amounts: dict[Key, Amounts] = {}
         for fetch in (self._fetch_off, self._fetch_active):
             try:
                 answer = await fetch()
             except BridgeError as error:
                 if self._session.lost.done():
                     raise
-                log.debug("figures not known conn=%s error=%s", self._session.name, error)
-                self._has_them = self._has_them and not is_unsupported(error)
+                log.debug("amounts not known conn=%s error=%s", self._session.name, error)
+                self._bulk_has_amounts = self._bulk_has_amounts and not is_unsupported(error)
             else:
-                figures |= {
+                amounts |= {
                     Key(self._session.name, Kind.DOMAIN, key_id): each for key_id, each in answer.items()
                 }
         found: list[Key] = []
-        async for some in in_steps(figures.items(), COMPARED_AT_ONCE):
-            found += [key for key, each in some if self._is_doubtful(key, each)]
-        self._last_figures = {
-            key: each for key, each in (self._last_figures | figures).items() if key in self._session.handles
+        async for some in in_steps(amounts.items(), COMPARED_PER_STEP):
+            found += [key for key, each in some if self._may_be_outdated(key, each)]
+        self._last_amounts = {
+            key: each for key, each in (self._last_amounts | amounts).items() if key in self._session.handles
         }
         return found
 
-    def _is_doubtful(self, key: Key, figures: Figures) -> bool:
-        """Whether the figures differ from the definition's, and in another way than at the last look: some
-        differ for ever, such as the current memory of a domain without a balloon.
+    def _may_be_outdated(self, key: Key, amounts: Amounts) -> bool:
+        """Return whether the amounts differ from the definition, and also from what the last call found: some
+        always differ, such as the current memory of a domain without a balloon.
         """
         record = self._lookup(key)
-        if not isinstance(record, DomainRecord) or not record.xml or self._last_figures.get(key) == figures:
+        if not isinstance(record, DomainRecord) or not record.xml or self._last_amounts.get(key) == amounts:
             return False
-        pairs = zip(figures, _known(record.definition), strict=True)
+        pairs = zip(amounts, _known(record.definition), strict=True)
         return any(each not in (None, known) for each, known in pairs)
 
-    async def _fetch_active(self) -> Mapping[str, Figures]:
+    async def _fetch_active(self) -> Mapping[str, Amounts]:
         samples = await self._sample(GROUPS)
-        return {key_id: _figures(sample.values) for key_id, sample in samples.items()}
+        return {key_id: _amounts(sample.values) for key_id, sample in samples.items()}
 
-    async def _fetch_off(self) -> Mapping[str, Figures]:
-        if not self._has_them:
+    async def _fetch_off(self) -> Mapping[str, Amounts]:
+        if not self._bulk_has_amounts:
             return {}
         raws = [handle.raw for key, handle in self._session.handles.items() if self._is_off(key)]
-        figures = await fetch_in_chunks(self._session, raws, group_flags(GROUPS), _NOWAIT, _read)
-        # The test driver has the call, and none of these in it.
-        self._has_them = not figures or any(each != _NOTHING for each in figures.values())
-        return figures
+        amounts = await fetch_in_chunks(self._session, raws, group_flags(GROUPS), _NOWAIT, _read)
+        # The test driver has the call, but its answer has no amounts.
+        self._bulk_has_amounts = not amounts or any(each != _NO_AMOUNTS for each in amounts.values())
+        return amounts
 
     def _is_off(self, key: Key) -> bool:
         record = self._lookup(key)
         return isinstance(record, DomainRecord) and not record.active
 
 
-def _known(definition: DomainDefinition) -> Figures:
-    return tuple(getattr(definition, field) for field in _SAME)
+def _known(definition: DomainDefinition) -> Amounts:
+    return tuple(getattr(definition, field) for field in _STATISTIC_BY_FIELD)
 
 
-def _figures(values: Mapping[str, Any]) -> Figures:
-    return tuple(values.get(name) for name in _SAME.values())
+def _amounts(values: Mapping[str, Any]) -> Amounts:
+    return tuple(values.get(name) for name in _STATISTIC_BY_FIELD.values())
 
 
-_NOTHING = _figures({})
+_NO_AMOUNTS = _amounts({})
 
 
-def _read(answer: list[tuple[Any, dict[str, Any]]]) -> Mapping[str, Figures]:
-    """In a worker."""
-    return {raw.UUIDString(): _figures(flatten(numbers)) for raw, numbers in answer}
+def _read(answer: list[tuple[Any, dict[str, Any]]]) -> Mapping[str, Amounts]:
+    """Read an answer, in a worker."""
+    return {raw.UUIDString(): _amounts(flatten(numbers)) for raw, numbers in answer}

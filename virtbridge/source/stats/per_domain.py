@@ -1,7 +1,7 @@
-"""One domain's statistics from calls of its own, for drivers that have no bulk statistics.
+"""The statistics of one domain from separate calls, for drivers that have no bulk statistics.
 
-The answer is what virConnectGetAllDomainStats() would give: its keys, its units. What the driver does not
-tell is left out. Must not be used where the bulk call tells more: it costs a call for each device.
+The answer has the keys and units of virConnectGetAllDomainStats(), without what the driver does not report.
+It costs a call for each device, so it is used only where the bulk call does not work.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 _BLOCK = ("rd.reqs", "rd.bytes", "wr.reqs", "wr.bytes")
 _NET = ("rx.bytes", "rx.pkts", "rx.errs", "rx.drop", "tx.bytes", "tx.pkts", "tx.errs", "tx.drop")
-# virDomainMemoryStats() as libvirt-python names it; `actual` is the balloon's size
+# libvirt-python's names for virDomainMemoryStats(). `actual` is the size of the balloon.
 _MEMORY: Mapping[str, str] = {
     "swap_in": "swap_in", "swap_out": "swap_out", "major_fault": "major_fault", "minor_fault": "minor_fault",
     "unused": "unused", "available": "available", "usable": "usable", "last_update": "last-update",
@@ -27,7 +27,7 @@ _MEMORY: Mapping[str, str] = {
 
 
 class PerDomain:
-    """Of one session. What its driver does not have at all is asked once."""
+    """Makes these calls in one session. A call that the driver does not have is tried only once."""
 
     def __init__(self, session: Session, timeout_s: float) -> None:
         self._session = session
@@ -37,24 +37,23 @@ class PerDomain:
     async def fetch(
         self, raw: Any, record: DomainRecord, groups: frozenset[str], then: Callable[[Numbers], T]
     ) -> T:
-        """All calls of a domain in one worker, which does `then` as well. Raises BridgeError when not even
-        virDomainGetInfo() is answered.
+        """Make all calls for a domain in one worker. then: turns the statistics into the answer, there as
+        well. Raises BridgeError when even virDomainGetInfo() fails.
         """
 
         def read(info: list[Any]) -> T:
             return then(self._read(raw, record, groups, info))
 
-        answer: T = await self._session.on(raw, "info", then=read, timeout_s=self._timeout_s)
-        return answer
+        return await self._session.on(raw, "info", then=read, timeout_s=self._timeout_s)
 
-    # -- in a worker ----------------------------------------------------------------------------------------
+    # -- these run in a worker -------------------------------------------------------------------------------
 
     def _read(self, raw: Any, record: DomainRecord, groups: frozenset[str], info: list[Any]) -> Numbers:
         if_supported = partial(self._if_supported, raw)
         _state, maximum, memory, vcpus, cpu_time = info
         numbers: Numbers = {}
         if "state" in groups:
-            numbers["state.state"], numbers["state.reason"] = self._session.counted(raw, "state")
+            numbers["state.state"], numbers["state.reason"] = self._session.call_from_worker(raw, "state")
         if "vcpu" in groups:
             numbers |= {"vcpu.current": vcpus, "vcpu.maximum": record.definition.vcpus_maximum or vcpus}
         if "balloon" in groups:
@@ -79,19 +78,19 @@ class PerDomain:
         return numbers
 
     def _if_supported(self, raw: Any, method: str, *args: Any) -> Any:
-        """None when this driver, or this device, does not tell."""
+        """Return None when the driver does not have the call, or not for this device."""
         if method in self._lacking:
             return None
         try:
-            return self._session.counted(raw, method, *args)
+            return self._session.call_from_worker(raw, method, *args)
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
                 self._lacking.add(method)
-            return None  # where it is the connection that is lost, the next domain's first call fails
+            return None  # when the connection is lost, the first call for the next domain fails
 
 
 def _vcpus(answer: Any) -> Numbers:
-    """answer: virDomainGetVcpus() as libvirt-python gives it, the vCPUs and where each may run; or None."""
+    """answer: what libvirt-python returns for virDomainGetVcpus(), the vCPUs and their affinity; or None."""
     numbers: Numbers = {}
     for number, state, time_ns, _cpu in answer[0] if answer else ():
         numbers |= {f"vcpu.{number}.state": state, f"vcpu.{number}.time": time_ns}
@@ -111,7 +110,7 @@ def _devices(
         if path:
             numbers[f"{prefix}.{place}.path"] = path
         answer = if_supported(method, target)
-        # -1 is libvirt's word for not known.
+        # libvirt writes -1 for an unknown value.
         counters = zip(names, answer or (), strict=False)
         numbers |= {f"{prefix}.{place}.{name}": value for name, value in counters if value >= 0}
     return numbers

@@ -1,4 +1,4 @@
-"""Snapshots and checkpoints form trees within their domain: what that means for their records. Pure."""
+"""The trees that the snapshots and the checkpoints of a domain form, as their records show them. Pure."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -8,7 +8,7 @@ from virtbridge.source.kinds.row import Records
 
 
 def with_children(records: Records) -> Records:
-    """The records with their children's names; what was not read has no place in the tree."""
+    """Add the names of the children to records. An object that could not be read is nobody's child."""
     found = children_of({name: record.definition.parent for name, record in records.items()})
     return {
         name: record if record.children == found[name] else replace(record, children=found[name])
@@ -17,5 +17,5 @@ def with_children(records: Records) -> Records:
 
 
 def is_orphan(definition: SnapshotDefinition | CheckpointDefinition, names: Collection[str]) -> bool:
-    """Whether the parent was deleted: then its own parent has this one now, as only the XML shows."""
+    """Return whether the parent was deleted. The object then has another parent, as only the XML shows."""
     return bool(definition.parent) and definition.parent not in names

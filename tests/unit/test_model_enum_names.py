@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtbridge.model.names import enum_names, name_of
+from virtbridge.model.enum_names import enum_names, name_of
 
 CONSTANTS = vars(libvirt)
 

@@ -1,4 +1,6 @@
-"""What has become newer than a reading under way, so that the reading does not undo it. Main thread."""
+"""The objects that changed while a listing or read was in flight, which must not undo the change. Main
+thread.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,22 +8,22 @@ from contextlib import contextmanager
 from virtbridge.model.keys import Key
 
 
-class Newer:
-    """A listing takes a while. An event that comes meanwhile may be newer than the listing or older: libvirt
-    does not say which. The event is taken, since another will follow if anything changes again.
+class NewerKeys:
+    """A listing takes a while. An event that arrives meanwhile may be newer or older than the listing, and
+    libvirt does not say which. The event is used, since another one follows if the object changes again.
     """
 
     def __init__(self) -> None:
         self._readings: list[set[Key]] = []
 
     def note(self, key: Key) -> None:
-        """Something newer than any reading now under way is known of this object."""
+        """Note that something newer than any reading now in flight is known about this object."""
         for keys in self._readings:
             keys.add(key)
 
     @contextmanager
     def since_now(self) -> Iterator[set[Key]]:
-        """Gives the keys that are noted from now until the end of the block; it grows meanwhile."""
+        """Give the keys that are noted from now until the end of the block. The set grows meanwhile."""
         keys: set[Key] = set()
         self._readings.append(keys)
         try:

@@ -1,6 +1,6 @@
-"""Lifecycle signals where libvirt sends no events: what follows plainly from two readings of an object.
+"""Lifecycle events that are derived from two readings of an object, where libvirt sends none.
 
-What happened between two readings and was undone is not seen, and a detail that the state does not show is
+A change that was undone between the two readings is not found, and a detail that the state does not show is
 `unknown`. Pure.
 """
 
@@ -12,10 +12,10 @@ from virtbridge.source.kinds.domain_lifecycle import domain_detail
 
 Words = tuple[str, str]
 
-# libvirt 9 has no details for the lifecycle of what is no domain: the callback's 0, as an event has
-# it.
+# libvirt 9 has details for domains only. For other kinds an event's detail is the number 0, so it is here
+# too.
 _NO_DETAIL = "0"
-_RUNNING = frozenset({"running", "blocked", "nostate"})  # what a paused one resumes to
+_RUNNING = frozenset({"running", "blocked", "nostate"})  # the states of a domain that was resumed
 _EVENT_TO = {
     "paused": "suspended",
     "shutdown": "shutdown",
@@ -23,18 +23,20 @@ _EVENT_TO = {
     "crashed": "crashed",
 }
 
-_DEVICE_WORDS = {"started": "created", "stopped": "deleted"}  # libvirt's for what comes and goes by itself
+_DEVICE_WORDS = {"started": "created", "stopped": "deleted"}  # libvirt's words for node devices
 
 
-def derived(old: Record | None, new: Record | None) -> list[Words]:
-    """The (event, detail)s from one reading to the next; None where the object was not there."""
+def derived_events(old: Record | None, new: Record | None) -> list[Words]:
+    """Return the pairs of event and detail between two readings. None stands for an object that did not
+    exist.
+    """
     if isinstance(old or new, DomainRecord):
         return _domain(old, new)
     return _other(old, new)
 
 
-def may_read_differently(old: Any, new: Any) -> bool:
-    """Whether more than a pause or a resumption lies between the two readings."""
+def xml_may_differ(old: Any, new: Any) -> bool:
+    """Return whether the XML may have changed between two readings. Suspend and resume do not change it."""
     if isinstance(old, DomainRecord) and isinstance(new, DomainRecord) and new.active:
         new = replace(new, state=old.state, state_reason=old.state_reason)
     return bool(old != new)
@@ -46,7 +48,7 @@ def _domain(old: Any, new: Any) -> list[Words]:
     if old is None:
         return _if(new.persistent, ("defined", "added")) + _if(new.active, *_started(new))
     renamed = old.name != new.name
-    if renamed and not (old.persistent and new.persistent):  # another domain that was given the same UUID
+    if renamed and not (old.persistent and new.persistent):  # it is another domain with the same UUID
         return _domain(old, None) + _domain(None, new)
     words = _if(renamed, ("undefined", "renamed"), ("defined", "renamed"))
     words += _if(new.persistent and not old.persistent, ("defined", "added"))
@@ -59,7 +61,7 @@ def _state_words(old: DomainRecord, new: DomainRecord) -> list[Words]:
         return _if(old.active, ("stopped", domain_detail("stopped", new.state, new.state_reason)))
     if not old.active:
         return _started(new)
-    if old.id != new.id:  # the same domain under another number was off in between
+    if old.id != new.id:  # with another id the domain was stopped and started in between
         return [("stopped", "unknown"), *_started(new)]
     if old.state == new.state or {old.state, new.state} <= _RUNNING:
         return []
@@ -77,7 +79,9 @@ def _started(new: DomainRecord) -> list[Words]:
 
 
 def _other(old: Any, new: Any) -> list[Words]:
-    """A record without `active` is never active, one without `persistent` is defined while it is there."""
+    """Compare two readings of an object that is no domain. A kind whose records have no field `active` is
+    never active; one without `persistent` is defined while it exists.
+    """
     was_active, is_active = (bool(each and getattr(each, "active", False)) for each in (old, new))
     was_defined, is_defined = (bool(each and getattr(each, "persistent", True)) for each in (old, new))
     words = _DEVICE_WORDS if isinstance(old or new, NodeDeviceRecord) else {}

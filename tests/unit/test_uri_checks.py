@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtbridge.uris import client_uri_problem, uri_problem
+from virtbridge.uri_checks import client_uri_problem, uri_problem
 
 _OPEN_TO_CLIENTS = [
     "qemu:///system",

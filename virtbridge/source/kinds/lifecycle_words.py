@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from virtbridge.model.names import name_of
+from virtbridge.model.enum_names import name_of
 from virtbridge.source.kinds.enums import Table
 
 
 def lifecycle_words(events: Table, details: Mapping[str, Table]) -> Callable[[int, int], tuple[str, str]]:
-    """Gives (event, detail) for the numbers of one kind's lifecycle. details: by the event's word."""
+    """Return the function from the two numbers to words for one kind. details: by the event's word."""
 
     @lru_cache(maxsize=256)
     def words(event: int, detail: int) -> tuple[str, str]:

@@ -7,13 +7,12 @@ tests hold every byte equal to what either library makes of the whole. Pure.
 Source: https://dbus.freedesktop.org/doc/dbus-specification.html#message-protocol-marshaling
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from struct import Struct
 from typing import Any
 
-from virtbridge.bus.properties import Shape, described, details_to_bus
-from virtbridge.model.keys import Key
+from virtbridge.bus.properties import described, details_to_bus
 from virtbridge.wire.bodies import PADDING, UINT32, pack_string
 from virtbridge.wire.transport import marshal
 
@@ -170,54 +169,3 @@ def _before_block(key: str, size: int) -> bytes:
     head = pack_string(key)
     head = b"".join((head, PADDING[-len(head) & 3], UINT32.pack(size)))
     return head + PADDING[-len(head) & 7]
-
-
-class Pieces:
-    """One object on the bus: the values that clients know, and their bytes. changes: how many there were."""
-
-    entries: list[bytes]
-    _entry: bytes | None  # the whole object's, once somebody has asked for it
-    __slots__ = ("_entry", "changes", "entries", "key", "path", "shape", "values")
-
-    def __init__(self, key: Key, path: str, shape: Shape, record: Any, like: "Pieces | None" = None) -> None:
-        """like: one of the same shape. Most values of an object are those of the one before it."""
-        self.key = key
-        self.path = path
-        self.shape = shape
-        self.changes = 0
-        self.values = shape.values(key, record)
-        self.entries = list(like.entries) if like else [b""] * len(self.values)
-        self._make(like.differing(self.values) if like else range(len(self.values)))
-
-    def update(self, record: Any) -> tuple[bytes, ...]:
-        """The entries of the properties that differ from what clients know and are announced; they know them
-        now.
-        """
-        values = self.shape.values(self.key, record)
-        changed = self.differing(values)
-        if changed:
-            self.values = values
-            self._make(changed)
-        return tuple([self.entries[place] for place in changed if place not in self.shape.silent])
-
-    def differing(self, values: Sequence[Any]) -> list[int]:
-        """The places at which these values are others."""
-        return [place for place, (old, new) in enumerate(zip(self.values, values, strict=True)) if old != new]
-
-    def _make(self, places: Iterable[int]) -> None:
-        names, signatures = self.shape.names, self.shape.signatures
-        for place in places:
-            self.entries[place] = property_entry(names[place], signatures[place], self.values[place])
-        self.changes += 1
-        self._entry = None
-
-    @property
-    def has_entry(self) -> bool:
-        """Whether object_entry() has nothing to make."""
-        return self._entry is not None
-
-    def object_entry(self) -> bytes:
-        """`{oa{sa{sv}}}`, not padded: kept, as every GetManagedObjects wants it."""
-        if self._entry is None:
-            self._entry = object_entry(self.path, self.shape.interface, join(self.entries))
-        return self._entry

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from virtbridge.model.records import DomainRecord, NetworkRecord
-from virtbridge.source.kinds.derived import derived, may_read_differently
+from virtbridge.source.kinds.derived_events import derived_events, xml_may_differ
 from virtbridge.source.kinds.domain_lifecycle import domain_outcome
 from virtbridge.source.kinds.enums import DOMAIN_EVENT, DOMAIN_EVENT_DETAIL, STATE_REASON
 from virtbridge.source.kinds.network import EFFECTS as NETWORK_EFFECTS
@@ -63,7 +63,7 @@ def state(known: DomainRecord, word: str, reason: str) -> DomainRecord:
     ],
 )
 def test_domains(old: Any, new: Any, expected: list[tuple[str, str]]) -> None:
-    assert derived(old, new) == expected
+    assert derived_events(old, new) == expected
 
 
 states = st.sampled_from(
@@ -85,7 +85,7 @@ def domains(draw: st.DrawFn) -> DomainRecord:
 def test_the_events_lead_from_the_one_reading_to_the_other(old: DomainRecord, new: DomainRecord) -> None:
     """What a client that believed the signals alone would come to; what they do not tell stays aside."""
     assume(old.name == new.name or (old.persistent and new.persistent))
-    known, told = old, derived(old, new)
+    known, told = old, derived_events(old, new)
     for event, detail in told:
         assert event in DOMAIN_EVENT.values()
         assert detail in {*DOMAIN_EVENT_DETAIL[event].values(), "unknown"}
@@ -99,19 +99,19 @@ def test_the_events_lead_from_the_one_reading_to_the_other(old: DomainRecord, ne
 def test_networks() -> None:
     off = NetworkRecord(UUID, "n", persistent=True)
     on = replace(off, active=True)
-    assert derived(None, on) == [("defined", "0"), ("started", "0")]
-    assert derived(off, on) == [("started", "0")]
-    assert derived(on, off) == [("stopped", "0")]
-    assert derived(on, replace(on, persistent=False)) == [("undefined", "0")]
-    assert derived(on, None) == [("stopped", "0"), ("undefined", "0")]
-    assert derived(replace(on, persistent=False), None) == [("stopped", "0")]
-    assert derived(off, replace(off, name="m", autostart=True)) == []
+    assert derived_events(None, on) == [("defined", "0"), ("started", "0")]
+    assert derived_events(off, on) == [("started", "0")]
+    assert derived_events(on, off) == [("stopped", "0")]
+    assert derived_events(on, replace(on, persistent=False)) == [("undefined", "0")]
+    assert derived_events(on, None) == [("stopped", "0"), ("undefined", "0")]
+    assert derived_events(replace(on, persistent=False), None) == [("stopped", "0")]
+    assert derived_events(off, replace(off, name="m", autostart=True)) == []
     assert defined_outcome(NETWORK_EFFECTS, on, "stopped", "n").fields["active"] is False
 
 
 def test_a_pause_calls_for_no_xml_and_everything_else_does() -> None:
-    assert not may_read_differently(ON, PAUSED)
-    assert not may_read_differently(PAUSED, state(ON, "running", "unpaused"))
+    assert not xml_may_differ(ON, PAUSED)
+    assert not xml_may_differ(PAUSED, state(ON, "running", "unpaused"))
     for other in (OFF, replace(ON, id=4), replace(ON, name="e"), replace(ON, autostart=True), None):
-        assert may_read_differently(ON, other)
-    assert may_read_differently(OFF, state(OFF, "shutoff", "destroyed"))
+        assert xml_may_differ(ON, other)
+    assert xml_may_differ(OFF, state(OFF, "shutoff", "destroyed"))

@@ -7,10 +7,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtbridge.bus import pieces
+from virtbridge.bus import marshalling
 from virtbridge.bus.names import INTERFACE_OF
 from virtbridge.bus.paths import path_of
-from virtbridge.bus.properties import Shape, details_to_bus, device_fields
+from virtbridge.bus.properties import InterfaceProperties, details_to_bus, device_fields
+from virtbridge.bus.published_object import PublishedObject
 from virtbridge.bus.virtbridge1 import virtbridge1
 from virtbridge.errors import ErrorKind
 from virtbridge.model.domain import Disk, DomainDefinition, Interface
@@ -20,7 +21,7 @@ from virtbridge.model.records import ConnectionRecord, DomainRecord, NetworkReco
 from virtbridge.model.volumes import BackingVolume, VolumeDefinition
 from virtbridge.wire.transport import Variant, marshal, plain, unmarshal
 
-SHAPES = virtbridge1().shapes()
+INTERFACE_PROPERTIES = virtbridge1().interface_properties()
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 disks = st.builds(
     Disk, source=texts, boot_order=st.integers(0, 2**64 - 1), backing=st.lists(texts, max_size=2).map(tuple)
@@ -78,8 +79,8 @@ objects = st.one_of(
 )
 
 
-def made(key: Key, record: Any) -> pieces.Pieces:
-    return pieces.Pieces(key, path_of(key), SHAPES[INTERFACE_OF[key.kind]], record)
+def made(key: Key, record: Any) -> PublishedObject:
+    return PublishedObject(key, path_of(key), INTERFACE_PROPERTIES[INTERFACE_OF[key.kind]], record)
 
 
 def to_bus(signature: str, value: Any) -> Any:
@@ -96,8 +97,8 @@ def to_bus(signature: str, value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def variants(shape: Shape, key: Key, record: Any) -> dict[str, Any]:
-    values = zip(shape.names, shape.signatures, shape.values(key, record), strict=True)
+def variants(properties: InterfaceProperties, key: Key, record: Any) -> dict[str, Any]:
+    values = zip(properties.names, properties.signatures, properties.values(key, record), strict=True)
     return {name: Variant(signature, to_bus(signature, value)) for name, signature, value in values}
 
 
@@ -106,9 +107,9 @@ def test_managed_objects(all_of: list[tuple[Key, Any]]) -> None:
     entries = [made(*each).object_entry() for each in all_of]
     whole: dict[str, Any] = {}
     for key, record in all_of:
-        shape = SHAPES[INTERFACE_OF[key.kind]]
-        whole[path_of(key)] = {shape.interface: variants(shape, key, record)}
-    body = pieces.array_body(entries)
+        properties = INTERFACE_PROPERTIES[INTERFACE_OF[key.kind]]
+        whole[path_of(key)] = {properties.interface: variants(properties, key, record)}
+    body = marshalling.array_body(entries)
     assert body == marshal("a{oa{sa{sv}}}", [whole])
     assert plain(unmarshal("a{oa{sa{sv}}}", body)) == plain([whole])
 
@@ -116,10 +117,10 @@ def test_managed_objects(all_of: list[tuple[Key, Any]]) -> None:
 @given(domains, domains)
 def test_one_made_like_another_is_the_same(first: DomainRecord, second: DomainRecord) -> None:
     key = Key("lab", Kind.DOMAIN, second.uuid)
-    shape, path = SHAPES[INTERFACE_OF[key.kind]], path_of(key)
+    properties, path = INTERFACE_PROPERTIES[INTERFACE_OF[key.kind]], path_of(key)
     like = made(Key("lab", Kind.DOMAIN, first.uuid), first)
     before = list(like.entries)
-    known = pieces.Pieces(key, path, shape, second, like)
+    known = PublishedObject(key, path, properties, second, like)
     assert (known.entries, known.values) == (made(key, second).entries, made(key, second).values)
     assert known.object_entry() == made(key, second).object_entry()
     assert like.entries == before
@@ -129,11 +130,13 @@ def test_one_made_like_another_is_the_same(first: DomainRecord, second: DomainRe
 def test_get_all_interfaces_added_and_get(one: tuple[Key, Any]) -> None:
     key, record = one
     known = made(key, record)
-    expected = variants(known.shape, key, record)
-    assert pieces.array_body(known.entries) == marshal("a{sv}", [expected])
-    assert known.object_entry() == marshal("oa{sa{sv}}", [known.path, {known.shape.interface: expected}])
-    for name, signature, value in zip(known.shape.names, known.shape.signatures, known.values, strict=True):
-        assert pieces.variant_body(signature, value) == marshal("v", [expected[name]])
+    expected = variants(known.properties, key, record)
+    assert marshalling.array_body(known.entries) == marshal("a{sv}", [expected])
+    assert known.object_entry() == marshal("oa{sa{sv}}", [known.path, {known.properties.interface: expected}])
+    for name, signature, value in zip(
+        known.properties.names, known.properties.signatures, known.values, strict=True
+    ):
+        assert marshalling.variant_body(signature, value) == marshal("v", [expected[name]])
 
 
 @given(domains, domains)
@@ -144,12 +147,12 @@ def test_properties_changed_holds_what_differs_and_nothing_else(
     key = Key("lab", Kind.DOMAIN, before.uuid)
     known = made(key, before)
     known.object_entry()  # kept, and so must not be served again once something changed
-    old, new = variants(known.shape, key, before), variants(known.shape, key, after)
+    old, new = variants(known.properties, key, before), variants(known.properties, key, after)
     differing = {name: new[name] for name in new if plain(new[name]) != plain(old[name])}
     changed = known.update(after)
     if differing:
-        body = pieces.properties_changed_body(known.shape.interface, changed)
-        assert body == marshal("sa{sv}as", [known.shape.interface, differing, []])
+        body = marshalling.properties_changed_body(known.properties.interface, changed)
+        assert body == marshal("sa{sv}as", [known.properties.interface, differing, []])
     else:
         assert changed == ()
     assert known.object_entry() == made(key, after).object_entry()
@@ -160,13 +163,13 @@ def test_properties_changed_holds_what_differs_and_nothing_else(
     st.dictionaries(texts, st.one_of(texts, st.booleans(), st.integers(-(2**63), 2**63 - 1), st.lists(texts)))
 )
 def test_event_details(details: dict[str, Any]) -> None:
-    body = pieces.event_body("block-job", details)
+    body = marshalling.event_body("block-job", details)
     assert plain(unmarshal("sa{sv}", body)) == ["block-job", details]
     assert body == marshal("sa{sv}", ["block-job", details_to_bus(details)])
 
 
 def test_a_number_that_an_event_cannot_carry_holds_nothing_back() -> None:
-    body = pieces.event_body("block-threshold", {"dev": "vda", "threshold": 2**64 - 1})
+    body = marshalling.event_body("block-threshold", {"dev": "vda", "threshold": 2**64 - 1})
     details = {"dev": "vda", "threshold": 2**63 - 1}
     assert plain(unmarshal("sa{sv}", body)) == ["block-threshold", details]
 
@@ -175,11 +178,11 @@ def test_chosen_columns() -> None:
     record = DomainRecord("00000000-0000-0000-0000-000000000001", "a", xml="<domain/>")
     key = Key("lab", Kind.DOMAIN, record.uuid)
     known = made(key, record)
-    entries = [known.entries[known.shape.places["Name"]], pieces.xml_entry(record.xml)]
-    row = pieces.keyed_entry(known.path, pieces.join(entries))
+    entries = [known.entries[known.properties.indexes["Name"]], marshalling.xml_entry(record.xml)]
+    row = marshalling.keyed_entry(known.path, marshalling.join(entries))
     expected = {known.path: {"Name": Variant("s", "a"), "Xml": Variant("s", "<domain/>")}}
-    assert pieces.array_body([row, row]) != pieces.array_body([row])
-    assert pieces.array_body([row]) == marshal("a{oa{sv}}", [expected])
+    assert marshalling.array_body([row, row]) != marshalling.array_body([row])
+    assert marshalling.array_body([row]) == marshal("a{oa{sv}}", [expected])
 
 
 def test_what_is_long_is_not_kept() -> None:
@@ -187,8 +190,11 @@ def test_what_is_long_is_not_kept() -> None:
     try:
         for number in range(200):
             text = f"{number}" + "x" * 50_000
-            entry, body = pieces.property_entry("Description", "s", text), pieces.variant_body("s", text)
-            assert pieces.array_body([entry]) == marshal("a{sv}", [{"Description": Variant("s", text)}])
+            entry, body = (
+                marshalling.property_entry("Description", "s", text),
+                marshalling.variant_body("s", text),
+            )
+            assert marshalling.array_body([entry]) == marshal("a{sv}", [{"Description": Variant("s", text)}])
             assert body == marshal("v", [Variant("s", text)])
         kept, _ = tracemalloc.get_traced_memory()
     finally:
