@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from virtbridge.bus.access import Needed
 from virtbridge.bus.contract import BadContract, Interface, Method, Property
-from virtbridge.bus.guards import Guard, guards_of
+from virtbridge.bus.guards import Guard, guards_of, needed_for
 from virtbridge.bus.operations import RowHandler
 
 Handler = Callable[..., Any]
@@ -22,11 +23,14 @@ _NO_ROWS: Mapping[str, RowHandler] = {}
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """guards: of the options that need a right of their own, by option."""
+    """guards: of the options that need a right of their own, by option. needed_for: tells of a call and its
+    arguments which right they need, where that is not the method's own.
+    """
 
     method: Method
     handler: Handler
     guards: Mapping[str, Guard]
+    needed_for: Callable[..., Needed] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def _route(interface: Interface, handlers: object, rows: Mapping[str, RowHandler
     row = rows.get(method.name)
     try:
         guards = guards_of(method, handlers, handler, row.harmless_options if row else {})
-        return Route(method, handler, guards)
+        return Route(method, handler, guards, needed_for(handlers, handler))
     except BadContract as error:
         raise BadContract(f"{interface.name}.{error}") from error
 

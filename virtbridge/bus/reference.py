@@ -100,6 +100,7 @@ _MEANINGS = {
     ErrorKind.TIMEOUT: "no answer in time; what was begun may still happen",
     ErrorKind.NOT_CONNECTED: "the connection is not open now (Connection.State)",
     ErrorKind.NOT_AUTHORIZED: "the caller, or the service at the host, may not do this",
+    ErrorKind.AUTHORIZATION_FAILED: "polkit did not say whether the caller may do this; nothing was done",
     ErrorKind.CANCELLED: "given up: the service is ending, or libvirt's side cancelled it",
     ErrorKind.LIMIT_EXCEEDED: (
         "more than the service takes: a call that is too long (64 KiB) or one of too many that wait, an"

@@ -12,7 +12,8 @@ Pure.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from virtbridge.bus.names import NAME
+# The actions are the service's, whatever API a caller uses.
+_ACTIONS: Final = "org.virtbridge1"
 
 READ: Final = "read"
 CONTROL: Final = "control"
@@ -25,8 +26,8 @@ CONNECTIONS: Final = "connections"
 # In the order in which polkit is asked when an operation needs several.
 RIGHTS: Final = (CONNECTIONS, CONFIGURE, DELETE, READ_SECRETS, CONSOLE, CONTROL, READ)
 
-# A right that includes others, as polkit's annotation `imply` in the actions file says too: whoever may define
-# a domain may define it with whatever starting it would do.
+# A right that includes others, as polkit's annotation `imply` in the actions file says too: whoever may
+# define a domain may define it with whatever starting it would do.
 INCLUDED: Mapping[str, frozenset[str]] = {
     **{right: frozenset({READ}) for right in RIGHTS if right != READ},
     CONFIGURE: frozenset({READ, CONTROL}),
@@ -121,7 +122,7 @@ RIGHT_OF: Mapping[str, str] = {
 
 # Where a permission of libvirt's covers a call that is worth less or more than the others that need it.
 RIGHT_OF_CALL: Mapping[tuple[str, str], str] = {
-    # The path of an emulator is what libvirt asks for this permission for, and is an option with its own right.
+    # libvirt asks for it because of an emulator's path, which is an option with a right of its own.
     ("virConnectGetDomainCapabilities", "connect:write"): READ,
     # Questions to the agent in a guest change and disturb that guest alone, and reach nothing on the host.
     ("virDomainGetGuestInfo", "domain:write"): CONTROL,
@@ -135,7 +136,7 @@ RIGHT_OF_CALL: Mapping[tuple[str, str], str] = {
 
 def action_of(right: str) -> str:
     """polkit's name of it, in the actions file."""
-    return f"{NAME}.{right}"
+    return f"{_ACTIONS}.{right}"
 
 
 def fewest(rights: Iterable[str]) -> tuple[str, ...]:

@@ -309,7 +309,7 @@ class Link:
         signature: str = "",
         body: Sequence[Any] = (),
     ) -> None:
-        """A call that wants no reply, and nobody learns what becomes of it."""
+        """A call that wants no reply and starts nobody; nothing is learnt of what becomes of it."""
         frame = self._headers.method_call(
             self._serial(),
             destination,
@@ -318,7 +318,7 @@ class Link:
             member,
             signature,
             transport.marshal(signature, body),
-            framing.NO_REPLY_EXPECTED,
+            framing.NO_REPLY_EXPECTED | framing.NO_AUTO_START,
         )
         self.send(frame)
 
