@@ -59,6 +59,16 @@ async def read_messages(peer: socket.socket, count: int, piece: int = 65536) -> 
     return found
 
 
+async def test_who_is_told_something_is_asked_for_no_reply(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, peer = pair
+    link = Link(ours, False, LinkLimits())
+    link.tell(":1.7", "/x", "a.b", "Stop", "s", ["this"])
+    [told] = await read_messages(peer, 1)
+    assert (told.kind, told.flags, told.member, told.destination) == (1, 3, "Stop", ":1.7")
+    assert told.body == bodies.pack_string("this")
+    link.close()
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -69,16 +79,6 @@ async def read_messages(peer: socket.socket, count: int, piece: int = 65536) -> 
         HEADERS.method_call(1, "", "/x", "a.b", "Do", "h", bytes(4), fds=3),  # descriptors that did not come
     ],
 )
-async def test_who_is_told_something_is_asked_for_no_reply(pair: tuple[socket.socket, socket.socket]) -> None:
-    ours, peer = pair
-    link = Link(ours, False, LinkLimits())
-    link.tell(":1.7", "/x", "a.b", "Stop", "s", ["this"])
-    [told] = await read_messages(peer, 1)
-    assert (told.kind, told.flags, told.member, told.destination) == (1, 1, "Stop", ":1.7")
-    assert told.body == bodies.pack_string("this")
-    link.close()
-
-
 async def test_garbage_ends_the_link_once_and_cleanly(
     pair: tuple[socket.socket, socket.socket], garbage: bytes
 ) -> None:

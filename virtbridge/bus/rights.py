@@ -12,8 +12,8 @@ Pure.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-# The actions are the service's, whatever API a caller uses.
-_ACTIONS: Final = "org.virtbridge1"
+# The names of the actions begin with it. They are the service's, whichever API a caller uses.
+_ACTIONS: Final = "org.virtbridge1."
 
 READ: Final = "read"
 CONTROL: Final = "control"
@@ -136,7 +136,7 @@ RIGHT_OF_CALL: Mapping[tuple[str, str], str] = {
 
 def action_of(right: str) -> str:
     """polkit's name of it, in the actions file."""
-    return f"{_ACTIONS}.{right}"
+    return _ACTIONS + right
 
 
 def fewest(rights: Iterable[str]) -> tuple[str, ...]:
