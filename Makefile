@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 # Debian's packages, by what they are needed for.
 PACKAGES_run := python3-venv python3-dev gcc pkg-config libvirt-dev dbus-daemon systemd libglib2.0-bin
 PACKAGES_test := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils \
-	dnsmasq-base iptables iproute2 dbus-broker python3-libvirt python3-dbus-next python3-lxml python3-gi gir1.2-glib-2.0
+	dnsmasq-base iptables iproute2 dbus-broker polkitd python3-libvirt python3-dbus-next python3-lxml python3-gi gir1.2-glib-2.0
 PACKAGES_bench := libvirt-dbus
 PACKAGES_system := debootstrap systemd-container
 
@@ -25,6 +25,9 @@ LIBDIR := $(PREFIX)/lib/virtbridge
 UNITDIR := $(PREFIX)/lib/systemd/system
 SYSUSERSDIR := $(PREFIX)/lib/sysusers.d
 DBUSDIR := $(PREFIX)/share/dbus-1
+# Where polkit before 124 reads actions, whatever the prefix.
+ACTIONSDIR := /usr/share/polkit-1/actions
+EXAMPLESDIR := $(PREFIX)/share/doc/virtbridge/examples
 POLICYDIR := $(if $(filter /usr,$(PREFIX)),/usr/share/dbus-1/system.d,/etc/dbus-1/system.d)
 
 # The tests and the benchmark start some hundred daemons, and compiling virtbridge takes longer than its start.
@@ -91,7 +94,8 @@ $(GUARD): virtbridge/source/calls/event_source_guard.c
 
 install:  ## the service for this machine, or into DESTDIR for a package; PREFIX is /usr/local
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(SYSUSERSDIR)' \
-		'$(DESTDIR)$(DBUSDIR)/system-services' '$(DESTDIR)$(DBUSDIR)/interfaces' '$(DESTDIR)$(POLICYDIR)'
+		'$(DESTDIR)$(DBUSDIR)/system-services' '$(DESTDIR)$(DBUSDIR)/interfaces' '$(DESTDIR)$(POLICYDIR)' \
+		'$(DESTDIR)$(ACTIONSDIR)' '$(DESTDIR)$(EXAMPLESDIR)'
 	rm -rf '$(DESTDIR)$(LIBDIR)/virtbridge'
 	to="$$(cd '$(DESTDIR)$(LIBDIR)' && pwd)" && cd virtbridge && \
 		find -L . \( -name '*.py' -o -name '*.xml' -o -name py.typed \) -exec \
@@ -107,6 +111,8 @@ install:  ## the service for this machine, or into DESTDIR for a package; PREFIX
 	chmod 644 '$(DESTDIR)$(UNITDIR)/virtbridge.service'
 	install -m 644 systemd/virtbridge.sysusers '$(DESTDIR)$(SYSUSERSDIR)/virtbridge.conf'
 	install -m 644 dbus/org.virtbridge1.conf '$(DESTDIR)$(POLICYDIR)'
+	install -m 644 dbus/org.virtbridge1.policy '$(DESTDIR)$(ACTIONSDIR)'
+	install -m 644 dbus/examples/*.rules '$(DESTDIR)$(EXAMPLESDIR)'
 	install -m 644 dbus/org.virtbridge1.service '$(DESTDIR)$(DBUSDIR)/system-services'
 	install -m 644 dbus/org.virtbridge1.*.xml '$(DESTDIR)$(DBUSDIR)/interfaces'
 	@[ -n '$(DESTDIR)' ] || printf '%s\n' 'Now, as root:' '  systemd-sysusers' \
@@ -116,7 +122,8 @@ uninstall:  ## what install put there; the user, its home and /etc/virtbridge st
 	rm -rf '$(DESTDIR)$(BINDIR)/virtbridge' '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(UNITDIR)/virtbridge.service' \
 		'$(DESTDIR)$(SYSUSERSDIR)/virtbridge.conf' '$(DESTDIR)$(POLICYDIR)/org.virtbridge1.conf' \
 		'$(DESTDIR)$(DBUSDIR)/system-services/org.virtbridge1.service' \
-		'$(DESTDIR)$(DBUSDIR)/interfaces'/org.virtbridge1.*.xml
+		'$(DESTDIR)$(DBUSDIR)/interfaces'/org.virtbridge1.*.xml \
+		'$(DESTDIR)$(ACTIONSDIR)/org.virtbridge1.policy' '$(DESTDIR)$(EXAMPLESDIR)'
 
 clean:  ## what the commands above made in this directory
 	rm -rf $(GUARD) $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
