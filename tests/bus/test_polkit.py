@@ -161,19 +161,17 @@ async def test_authentication_is_asked_for_only_where_the_caller_allows_it(stage
 @asynccontextmanager
 async def dialog(stage: Stage, path: str) -> AsyncIterator[tuple[Agent, subprocess.Popen[str]]]:
     """Carol's call, for which an administrator is asked for the password now."""
-    call = stage.call(CAROL, path, True, interactive=True, waits=True)
     agent = Agent(await Client.connect(stage.bus.address))
-    await agent.register(call.pid)
-    assert call.stdin is not None
-    call.stdin.write("now\n")
-    call.stdin.flush()
-    action, message = await asyncio.wait_for(agent.asked.get(), TIMEOUT_S)
-    assert action == "org.virtbridge1.configure"
-    assert "change the configuration of web on the connection lab" in message
-    yield agent, call
-    if call.poll() is None:
+    with stage.call(CAROL, path, True, interactive=True, waits=True) as call:
+        await agent.register(call.pid)
+        assert call.stdin is not None
+        call.stdin.write("now\n")
+        call.stdin.flush()
+        action, message = await asyncio.wait_for(agent.asked.get(), TIMEOUT_S)
+        assert action == ACTION
+        assert "change the configuration of web on the connection lab" in message
+        yield agent, call
         call.kill()
-        call.communicate()
     await agent.close()
 
 

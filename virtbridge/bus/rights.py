@@ -71,8 +71,7 @@ _PERMISSIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "network_port": {
         READ: ("getattr", "read"),
-        CONFIGURE: ("create", "write"),
-        DELETE: ("delete",),
+        CONFIGURE: ("create", "delete", "write"),
     },
     "node_device": {
         READ: ("getattr", "read"),
@@ -125,13 +124,20 @@ RIGHT_OF_CALL: Mapping[tuple[str, str], str] = {
     # libvirt asks for it because of an emulator's path, which is an option with a right of its own.
     ("virConnectGetDomainCapabilities", "connect:write"): READ,
     # Questions to the agent in a guest change and disturb that guest alone, and reach nothing on the host.
-    ("virDomainGetGuestInfo", "domain:write"): CONTROL,
-    ("virDomainInterfaceAddresses", "domain:write"): CONTROL,
-    # What was saved in them is lost.
+    # Passwords and keys of a guest's users are not among them: with these one gets into the guest.
+    **{
+        (f"virDomain{call}", "domain:write"): CONTROL
+        for call in (
+            "AgentSetResponseTimeout", "AuthorizedSSHKeysGet", "GetGuestInfo", "GetGuestVcpus",
+            "GetHostname", "GetTime", "InterfaceAddresses", "SetGuestVcpus",
+        )
+    },
+    # What was saved in them, or was in the devices that a pool is made of, is lost.
     ("virDomainCheckpointDelete", "domain:checkpoint"): DELETE,
     ("virDomainSnapshotDelete", "domain:snapshot"): DELETE,
+    ("virStoragePoolBuild", "storage_pool:format"): DELETE,
     ("virStoragePoolDelete", "storage_pool:format"): DELETE,
-}
+}  # fmt: skip
 
 
 def action_of(right: str) -> str:
