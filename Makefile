@@ -15,7 +15,8 @@ BIN := $(VENV)/bin
 # Debian's packages, by what they are needed for.
 PACKAGES_run := python3-venv python3-dev gcc pkg-config libvirt-dev dbus-daemon systemd libglib2.0-bin
 PACKAGES_test := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils \
-	dnsmasq-base iptables iproute2 dbus-broker polkitd python3-libvirt python3-dbus-next python3-lxml python3-gi gir1.2-glib-2.0
+	dnsmasq-base iptables iproute2 dbus-broker groff-base polkitd \
+	python3-libvirt python3-dbus-next python3-lxml python3-gi gir1.2-glib-2.0
 PACKAGES_bench := libvirt-dbus
 PACKAGES_system := debootstrap systemd-container
 
@@ -28,6 +29,7 @@ DBUSDIR := $(PREFIX)/share/dbus-1
 # Where polkit before 124 reads actions, whatever the prefix.
 ACTIONSDIR := /usr/share/polkit-1/actions
 EXAMPLESDIR := $(PREFIX)/share/doc/virtbridge/examples
+MANDIR := $(PREFIX)/share/man
 POLICYDIR := $(if $(filter /usr,$(PREFIX)),/usr/share/dbus-1/system.d,/etc/dbus-1/system.d)
 
 # The tests and the benchmark start some hundred daemons, and compiling virtbridge takes longer than its start.
@@ -48,9 +50,13 @@ help:  ## list these commands
 run: setup-run  ## a private bus with the service on libvirt's test driver, and what to try on it
 	@$(BIN)/python -m virtbridge.tour
 
+# The tests wait for other processes much of the time, so three workers keep two cores busy. The tests of one
+# file share daemons and run one after the other.
+PYTEST = $(BIN)/python -m pytest -n 3 --dist loadfile
+
 test: setup-test  ## all tests, and those of the bus once more with the other D-Bus library
-	$(BIN)/python -m pytest
-	VIRTBRIDGE_DBUS_LIBRARY=dbus-next $(BIN)/python -m pytest tests/bus
+	$(PYTEST)
+	VIRTBRIDGE_DBUS_LIBRARY=dbus-next $(PYTEST) tests/bus
 
 check: setup-test  ## style and types
 	$(BIN)/python -m ruff check .
@@ -115,6 +121,8 @@ install:  ## the service for this machine, or into DESTDIR for a package; PREFIX
 	install -m 644 dbus/examples/*.rules '$(DESTDIR)$(EXAMPLESDIR)'
 	install -m 644 dbus/org.virtbridge1.service '$(DESTDIR)$(DBUSDIR)/system-services'
 	install -m 644 dbus/org.virtbridge1.*.xml '$(DESTDIR)$(DBUSDIR)/interfaces'
+	install -D -m 644 docs/man/virtbridge.8 '$(DESTDIR)$(MANDIR)/man8/virtbridge.8'
+	install -D -m 644 docs/man/virtbridge.toml.5 '$(DESTDIR)$(MANDIR)/man5/virtbridge.toml.5'
 	@[ -n '$(DESTDIR)' ] || printf '%s\n' 'Now, as root:' '  systemd-sysusers' \
 		'  systemctl daemon-reload && systemctl reload dbus' '  systemctl enable --now virtbridge'
 
@@ -123,7 +131,8 @@ uninstall:  ## what install put there; the user, its home and /etc/virtbridge st
 		'$(DESTDIR)$(SYSUSERSDIR)/virtbridge.conf' '$(DESTDIR)$(POLICYDIR)/org.virtbridge1.conf' \
 		'$(DESTDIR)$(DBUSDIR)/system-services/org.virtbridge1.service' \
 		'$(DESTDIR)$(DBUSDIR)/interfaces'/org.virtbridge1.*.xml \
-		'$(DESTDIR)$(ACTIONSDIR)/org.virtbridge1.policy' '$(DESTDIR)$(EXAMPLESDIR)'
+		'$(DESTDIR)$(ACTIONSDIR)/org.virtbridge1.policy' '$(DESTDIR)$(EXAMPLESDIR)' \
+		'$(DESTDIR)$(MANDIR)/man8/virtbridge.8' '$(DESTDIR)$(MANDIR)/man5/virtbridge.toml.5'
 
 clean:  ## what the commands above made in this directory
 	rm -rf $(GUARD) $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

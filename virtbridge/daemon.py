@@ -12,7 +12,6 @@ from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
-from virtbridge.bus.clients import Clients
 from virtbridge.bus.errors import NAME_OF_KIND, link_errors
 from virtbridge.bus.service import BusService, Core, NameTaken
 from virtbridge.bus.virtbridge1 import handlers, virtbridge1
@@ -32,6 +31,7 @@ from virtbridge.source.connections import Connections
 from virtbridge.status import Status
 from virtbridge.tasks import end_all
 from virtbridge.wire.backlog import BacklogLimits
+from virtbridge.wire.clients import Clients
 from virtbridge.wire.dial import DialError
 from virtbridge.wire.inbound import InboundLimits
 from virtbridge.wire.link import BusError, Link, LinkLimits, LinkLost

@@ -125,7 +125,7 @@ async def test_a_call_in_the_other_byte_order(links: Connect, transport: ModuleT
     body = struct.pack(">I", 2) + b"hi\0\0" + struct.pack(">I", 258)
     head = b"B\1\0\1" + struct.pack(">III", len(body), 901, len(fields))
     frame = head + fields + bytes(-len(fields) % 8) + body
-    reply = await client._ask(frame, 901, service.unique_name, "Do", TIMEOUT_S)
+    reply = await client.exchange(frame, 901, service.unique_name, "Do")
     assert transport.arguments(reply) == [["hi", "258"]]
 
 
@@ -199,13 +199,10 @@ async def test_descriptors_in_and_out(links: Connect, transport: ModuleType) -> 
         reader, writer = os.pipe2(os.O_CLOEXEC)
         os.write(writer, text)
         os.close(writer)
-        serial = client._serial()
-        frame = HEADERS.method_call(serial, service.unique_name, "/x", "a.b", "Do", "h", bytes(4), fds=1)
-        client._outgoing.push(frame, [reader])
-
-        reply = await client._ask(b"", serial, service.unique_name, "Do", TIMEOUT_S)
-        assert os.read(reply.fds[0], 100) == text.upper()
-        reply.discard()
+        values, fds = await client.call_with_fds(service.unique_name, "/x", "a.b", "Do", "h", [0], [reader])
+        assert values == [0]
+        assert os.read(fds[0], 100) == text.upper()
+        framing.close_all(fds)
     assert open_fds() == connected
     service.close()
     client.close()

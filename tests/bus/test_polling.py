@@ -15,6 +15,7 @@ from tests.support.followed import Followed
 from tests.support.until import until
 from virtbridge.errors import ErrorKind
 from virtbridge.model.keys import ON_DEMAND, Kind
+from virtbridge.source.calls.errors import not_connected
 from virtbridge.source.calls.session import Session
 from virtbridge.source.reread_turns import PER_ROUND_MIN
 
@@ -346,13 +347,7 @@ async def test_a_watch_goes_on_with_the_next_session(other: Any, tmp_path: Path)
         connection = source.connections._connections["c"]
         session, _ = connection.ready()
         node.write_text(f"<node>{EXTRA.format(name='a')}{EXTRA.format(name='b')}</node>")
-        session._lose(libvirt_lost())
+        session._lose(not_connected("a test"))
         await source.until(lambda: source.named(Kind.DOMAIN, "b"))
         await source.until_state("ready")
         await polled(source)
-
-
-def libvirt_lost() -> Any:
-    from virtbridge.source.calls.errors import lost
-
-    return lost("a test")

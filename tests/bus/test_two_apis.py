@@ -15,7 +15,6 @@ from tests.support.client import OBJECT_MANAGER, PROPERTIES, ROOT, SERVICE, Call
 from tests.support.dbus_daemon import BusDaemon
 from virtbridge.bus.api import Api, Emitted
 from virtbridge.bus.call import Call
-from virtbridge.bus.clients import Clients
 from virtbridge.bus.contract import BadContract, load_interfaces
 from virtbridge.bus.errors import link_errors
 from virtbridge.bus.properties import Field
@@ -32,6 +31,7 @@ from virtbridge.model.changes import LIFECYCLE, Drop, Patch, Put, Signal
 from virtbridge.model.keys import Key, Kind, connection_key
 from virtbridge.model.records import ConnectionRecord, DomainRecord, NetworkRecord
 from virtbridge.wire.backlog import BacklogLimits
+from virtbridge.wire.clients import Clients
 from virtbridge.wire.link import Link
 from virtbridge.wire.transport import marshal
 

@@ -17,7 +17,7 @@ from tests.support.daemon import REPOSITORY, Daemon
 from tests.support.dbus_daemon import BusDaemon, dbus_daemon
 from tests.support.rawbus import ERROR, METHOD_RETURN, RawBus, spin
 from tests.support.until import until
-from virtbridge.bus.clients import Clients
+from virtbridge.wire.clients import Clients
 from virtbridge.wire.framing import Incoming
 from virtbridge.wire.link import Link
 
@@ -119,7 +119,7 @@ async def test_the_bus_is_asked_once_for_each_client(bus: BusDaemon) -> None:
     members = [f"Call{number}" for number in range(20)]
     await asyncio.gather(*(caller.call(service.unique_name, "/x", "a.b", member) for member in members))
     assert handled == [(member, 0) for member in members]
-    assert asked == [("GetConnectionUnixUser", "s", [caller.unique_name])]
+    assert asked == [("GetConnectionUnixUser", "s", (caller.unique_name,))]
     gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     clients.vanished.append(gone.set_result)
     caller.close()

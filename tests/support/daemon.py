@@ -125,9 +125,10 @@ class Daemon:
             await client.counters()
 
     async def is_quiet(self, client: Client) -> bool:
-        """Whether none of its calls of libvirt is in flight or waiting."""
+        """Whether no call of libvirt is in flight or waiting, and no reading is between two of its calls."""
         counters = await client.counters()
-        return not any(count for name, count in counters.items() if name.endswith((".running", ".waiting")))
+        ends = (".running", ".waiting", ".readings")
+        return not any(count for name, count in counters.items() if name.endswith(ends))
 
     async def stop(self, timeout_s: float = 10) -> None:
         """SIGTERM; fails unless it ends by itself with status 0 and has written no traceback."""

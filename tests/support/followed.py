@@ -130,7 +130,11 @@ class Followed:
         works = [work for each in self.connections._connections.values() if (work := each._work) is not None]
         return (
             self.connections.busy > 0
-            or any(count for name, count in counts.items() if name.endswith((".running", ".waiting")))
+            or any(
+                count
+                for name, count in counts.items()
+                if name.endswith((".running", ".waiting", ".readings"))
+            )
             or any(work._one_at_a_time.locked() or work._rereads._running for work in works)
         )
 

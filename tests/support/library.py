@@ -31,5 +31,6 @@ def load_transport(library: str) -> ModuleType:
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The transport, once per library; the link uses it too."""
     module = load_transport(request.param)
-    monkeypatch.setattr("virtbridge.wire.link.transport", module)
+    for name in ("link", "match_rules", "name_owners"):
+        monkeypatch.setattr(f"virtbridge.wire.{name}.transport", module)
     return module

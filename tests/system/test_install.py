@@ -58,6 +58,8 @@ def test_everything_is_where_debian_has_it(installed: Path) -> None:
         "usr/lib/sysusers.d/virtbridge.conf",
         "usr/share/dbus-1/system-services/org.virtbridge1.service",
         "usr/share/dbus-1/system.d/org.virtbridge1.conf",
+        "usr/share/man/man5/virtbridge.toml.5",
+        "usr/share/man/man8/virtbridge.8",
     }
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "virtbridge").rglob("*.py")}
     contract = {f"virtbridge/contract/{path.name}" for path in (ROOT / "dbus").glob("*.xml")}

@@ -2,16 +2,20 @@
 
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from virtbridge.command import main
 from virtbridge.config import BusConfig, ConnectionConfig, LimitsConfig, RefreshConfig, StatsConfig
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / "docs" / "configuration.md"
+MANUALS = sorted((ROOT / "docs" / "man").iterdir())
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 TABLES = {
     "connections.NAME": ConnectionConfig,
@@ -20,6 +24,8 @@ TABLES = {
     "refresh": RefreshConfig,
     "stats": StatsConfig,
 }
+_MANUAL_TABLE = re.compile(r"^\.SS \[(.*)\]\n((?:(?!\.S[SH]).*\n)*)", re.M)
+_MANUAL_KEY = re.compile(r"^\.TP\n\.B (\w+)\n((?:(?!\.TP).*\n)*)", re.M)
 _ROW = re.compile(
     r"^\| `((?:connections\.NAME|bus|limits|refresh|stats)\.\w+)` \| (.*?) ?\| (.*?) ?\| \S.* \|$", re.M
 )
@@ -37,14 +43,52 @@ def _bounds(field: Field[Any]) -> str:
     return f"{bounds.low:.15g} to {bounds.high:.15g}" if bounds else ""
 
 
-def test_every_key_with_its_default_and_bounds() -> None:
-    said = {key: (default, bounds) for key, default, bounds in _ROW.findall(CONFIGURATION.read_text("utf-8"))}
-    assert said == {
+def _keys() -> dict[str, tuple[str, str]]:
+    return {
         f"{table}.{field.name}": (_default(field), _bounds(field))
         for table, kind in TABLES.items()
         for field in fields(kind)
         if (table, field.name) != ("connections.NAME", "name")
     }
+
+
+def test_every_key_with_its_default_and_bounds() -> None:
+    said = {key: (default, bounds) for key, default, bounds in _ROW.findall(CONFIGURATION.read_text("utf-8"))}
+    assert said == _keys()
+
+
+def _manual_values(default: str, bounds: str) -> str:
+    """What the manual page says at the end of a key's text."""
+    shown = {"": "", '`""`': "Default: empty"}.get(default, f"Default: {default.strip('`')}")
+    return ", ".join(filter(None, (shown, bounds and f"from {bounds}")))
+
+
+def test_the_manual_page_has_every_key_too() -> None:
+    page = (ROOT / "docs" / "man" / "virtbridge.toml.5").read_text("utf-8")
+    said = {
+        f"{table}.{key}": next((line[:-1] for line in text.splitlines() if line.startswith("Default: ")), "")
+        for table, entries in _MANUAL_TABLE.findall(page)
+        for key, text in _MANUAL_KEY.findall(entries)
+    }
+    assert said == {key: _manual_values(*values) for key, values in _keys().items()}
+
+
+def test_the_manual_page_has_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "man" / "virtbridge.8").read_text("utf-8").replace("\\-", "-")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    helped = set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out))
+    for section in (".SH SYNOPSIS", ".SH OPTIONS"):
+        named = set(re.findall(r"--[a-z][\w-]*", page.partition(section)[2].partition(".SH ")[0]))
+        assert helped - named <= ({"--help", "--version"} if section == ".SH SYNOPSIS" else set())
+        assert named <= helped
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="groff shows manual pages")
+@pytest.mark.parametrize("page", MANUALS, ids=lambda page: page.name)
+def test_a_manual_page_has_no_mistakes(page: Path) -> None:
+    command = ["groff", "-man", "-ww", "-z", "-Tutf8", str(page)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stderr == ""
 
 
 def _headings(document: Path) -> set[str]:

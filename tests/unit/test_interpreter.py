@@ -59,6 +59,6 @@ def test_what_is_read_is_frozen_as_the_cache_grows() -> None:
     read(interpreter._FREEZE_AFTER, 1)
     assert (first := gc.get_freeze_count()) > interpreter._FREEZE_AFTER
     read(interpreter._FREEZE_AFTER + 1, interpreter._FREEZE_AFTER)
-    assert gc.get_freeze_count() == first
+    assert 0 < gc.get_freeze_count() <= first  # what is frozen may still go by its reference count
     read(2 * interpreter._FREEZE_AFTER + 1, 1)
     assert gc.get_freeze_count() > first + interpreter._FREEZE_AFTER

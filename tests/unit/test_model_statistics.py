@@ -121,6 +121,19 @@ def test_a_device_that_left_is_forgotten() -> None:
     assert ("cpu", "") in track.series
 
 
+def test_rates_are_added_without_a_copy() -> None:
+    """Every domain has this done to it with every sample."""
+    _, track = sample(1)
+    values = flatten(
+        {"cpu.time": S, "vcpu.current": 1, "vcpu.0.time": S, "block.count": 1, "block.0.rd.bytes": 7}
+    )
+    devices = [*values["vcpus"], *values["disks"]]
+    rated_values, _ = rated(values, track, run=1, at_ns=2 * S, host_cpus=8)
+    assert rated_values is values
+    assert all(a is b for a, b in zip(devices, [*values["vcpus"], *values["disks"]], strict=True))
+    assert values["vcpus"][0]["percent"] == 100.0
+
+
 counters = st.fixed_dictionaries({name: st.integers(0, 2**63) for name in ("cpu", "vcpu", "read", "reads")})
 
 

@@ -54,6 +54,17 @@ def test_a_call_answered_here_says_nothing_of_the_link() -> None:
     assert window.size == LARGEST
 
 
+def test_it_does_not_grow_where_the_link_has_no_delay() -> None:
+    """More threads would only compete for the processor, but what was cut comes back."""
+    window = Window()
+    full_rounds(window, 10, 0.0005)
+    assert window.size == START
+    full_rounds(window, 10, 0.1)
+    assert window.size < START
+    full_rounds(window, 10, 0.0005)
+    assert window.size == START
+
+
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 10), st.integers(1, 64))))
 def test_it_stays_within_its_bounds(calls: list[tuple[str, float, int]]) -> None:
     window = Window()

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from virtbridge.wire.link import BusError, Link
+from virtbridge.wire.errors import BusError
+from virtbridge.wire.link import Link
 from virtbridge.wire.names import BUS_NAME
-from virtbridge.wire.transport import Variant
+from virtbridge.wire.transport import MarshalError, Variant
 
 POLKIT: Final = "org.freedesktop.PolicyKit1"
 AUTHORITY_PATH: Final = f"/{POLKIT.replace('.', '/')}/Authority"
@@ -92,6 +93,8 @@ class Polkit:
         except asyncio.CancelledError:
             self._cancel(cancellation_id)
             raise
+        except MarshalError as error:
+            raise NoAnswer("the question cannot be written as a message") from error
         except BusError as error:
             raise NoAnswer(
                 f"polkit could not be asked: {error.text}", absent=error.name in _ABSENT
@@ -100,7 +103,9 @@ class Polkit:
 
     def _cancel(self, cancellation_id: str) -> None:
         """It takes the dialog from the screen. polkit tells nobody who has asked in vain."""
-        self._link.tell(POLKIT, AUTHORITY_PATH, AUTHORITY, "CancelCheckAuthorization", "s", [cancellation_id])
+        self._link.call_without_reply(
+            POLKIT, AUTHORITY_PATH, AUTHORITY, "CancelCheckAuthorization", "s", [cancellation_id]
+        )
 
 
 def _answer(reply: object) -> Answer:

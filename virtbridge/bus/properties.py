@@ -5,7 +5,7 @@ compared; what the D-Bus library wants is made from them by to_bus(). Signatures
 never from here.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, NewType, get_args
@@ -100,36 +100,43 @@ def _getter(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
     )
 
 
-def device_fields(device: Any) -> tuple[tuple[str, str, str], ...]:
+DeviceFields = tuple[tuple[str, str, str], ...]
+
+
+def device_fields(device: Any) -> DeviceFields:
     """A device dataclass as a{sv}: each field's name in Python, its key on the bus (`-` for `_`) and its
     signature.
 
     str is s, bool is b, int is t, an object path o, a tuple of str as, a tuple of dataclasses aa{sv}.
     """
-    known = _DEVICE_FIELDS.get(type(device))
+    return _reading(device)[0]
+
+
+def _reading(device: Any) -> tuple[DeviceFields, Callable[[Any], tuple[Any, ...]]]:
+    """The fields of a device dataclass, and what reads the values of all of them."""
+    known = _READINGS.get(type(device))
     if known is None:
-        known = tuple(
+        names = tuple(
             (each.name, each.name.replace("_", "-"), _device_signature(each.type)) for each in fields(device)
         )
-        _DEVICE_FIELDS[type(device)] = known
+        known = _READINGS[type(device)] = names, _getter([name for name, _, _ in names])
     return known
 
 
-_DEVICE_FIELDS: dict[
-    type, tuple[tuple[str, str, str], ...]
-] = {}  # fields() is too slow to be asked each time
+# fields() and one getattr() for each field are too slow: a thousand domains have 100,000 fields of devices.
+_READINGS: dict[type, tuple[DeviceFields, Callable[[Any], tuple[Any, ...]]]] = {}
 
 
-def described(device: Any) -> Iterator[tuple[str, str, Any]]:
+def described(device: Any) -> list[tuple[str, str, Any]]:
     """What a device dataclass is on the bus, wherever it is shown: key, signature and value of each field
     that is not empty, 0 or false.
 
     The contract's one rule for all dictionaries that have listed keys. Of a disk's three dozen keys that are
     all but five, and a bus daemon looks at each key of each message.
     """
-    for name, key, signature in device_fields(device):
-        if value := getattr(device, name):
-            yield key, signature, value
+    known, read = _reading(device)
+    values = zip(known, read(device), strict=True)
+    return [(key, signature, value) for (_, key, signature), value in values if value]
 
 
 def details_to_bus(details: Mapping[str, Any]) -> dict[str, Variant]:

@@ -71,7 +71,8 @@ on a session bus its user's. On the system bus polkit is asked for them, each by
 - `read-secrets` (`org.virtbridge1.read-secrets`): XML with its passwords, the values of secrets, and what is
   in memory or on disks.
 - `console` (`org.virtbridge1.console`): the screen, the keyboard and the consoles of a domain.
-- `connections` (`org.virtbridge1.connections`): which connections there are, and what the service connects to.
+- `connections` (`org.virtbridge1.connections`): which connections there are, and what the service connects
+  to.
 
 A right that polkit refuses is `NotAuthorized`. Where polkit would say yes after somebody has authenticated,
 a call without the flag ALLOW_INTERACTIVE_AUTHORIZATION gets

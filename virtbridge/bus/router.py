@@ -12,7 +12,6 @@ from typing import Any
 from virtbridge.bus.access import Access, Needed
 from virtbridge.bus.binding import Bound, Route
 from virtbridge.bus.call import Call, Fault, Marshalled, Refused
-from virtbridge.bus.clients import Clients
 from virtbridge.bus.contract import Method
 from virtbridge.bus.details import details_of
 from virtbridge.bus.guards import needed_by_options
@@ -27,6 +26,7 @@ from virtbridge.limiter import Bounds
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key
 from virtbridge.wire.backlog import BacklogLimits
+from virtbridge.wire.clients import Clients
 from virtbridge.wire.framing import Incoming
 from virtbridge.wire.link import Link
 from virtbridge.wire.transport import BadBody, Variant, arguments, marshal, plain

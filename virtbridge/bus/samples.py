@@ -40,16 +40,20 @@ def values_block(values: Mapping[str, Any]) -> bytes:
             parts += (padding, _head(name, "t"), _pack_unsigned(value))
             padding = b""
         else:
-            entry = _entry(name, value)
+            entry = _text(name, value) if kind is str else _entry(name, value)
             parts += (padding, entry)
             padding = PADDING[-len(entry) & 7]
     return b"".join(parts)
 
 
+# Most are the words of a state and the names of devices, which come again with every sample.
+@lru_cache(maxsize=1 << 12)
+def _text(name: str, value: str) -> bytes:
+    return _head(name, "s") + pack_string(value.replace("\0", ""))
+
+
 def _entry(name: str, value: Any) -> bytes:
     kind = type(value)
-    if kind is str:
-        return _head(name, "s") + pack_string(value.replace("\0", ""))
     if kind is bool:
         return _head(name, "b") + UINT32.pack(value)
     if kind is int and value < 0:

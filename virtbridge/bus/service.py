@@ -13,7 +13,6 @@ from virtbridge import __version__
 from virtbridge.bus.access import Access
 from virtbridge.bus.api import Api
 from virtbridge.bus.binding import Bound, bind
-from virtbridge.bus.clients import Clients
 from virtbridge.bus.contract import BadContract, Interface, load_standard
 from virtbridge.bus.handlers.standard import (
     IntrospectableHandlers,
@@ -34,6 +33,7 @@ from virtbridge.config import Config
 from virtbridge.limiter import Portions
 from virtbridge.metrics import Metrics
 from virtbridge.wire.backlog import BacklogLimits
+from virtbridge.wire.clients import Clients
 from virtbridge.wire.link import BusError, Link
 from virtbridge.wire.names import BUS_NAME, BUS_PATH, INTROSPECTABLE, OBJECT_MANAGER, PEER, PROPERTIES
 

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from time import monotonic
 
-from virtbridge.bus.clients import Clients
 from virtbridge.bus.names import INTERFACE_OF
 from virtbridge.bus.paths import path_of
 from virtbridge.bus.publisher import Publisher
@@ -22,6 +21,7 @@ from virtbridge.limiter import Bounds
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Key, Kind, connection_key
 from virtbridge.tasks import end_all
+from virtbridge.wire.clients import Clients
 from virtbridge.wire.link import Link
 
 log = logging.getLogger(__name__)

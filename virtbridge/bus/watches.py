@@ -3,7 +3,6 @@
 Main thread only.
 """
 
-from virtbridge.bus.clients import Clients
 from virtbridge.cache.cache import Cache
 from virtbridge.cache.requests import Requests
 from virtbridge.cache.watches import KindsWanted, Watch, Watches, shortest_intervals
@@ -11,6 +10,7 @@ from virtbridge.config import RefreshConfig
 from virtbridge.limiter import Bounds
 from virtbridge.metrics import Metrics
 from virtbridge.model.keys import Kind
+from virtbridge.wire.clients import Clients
 
 
 class KindWatches:

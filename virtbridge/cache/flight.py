@@ -36,6 +36,10 @@ class SingleFlight:
         self._flights: dict[What, _Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    def __len__(self) -> int:
+        """How many flights are under way, also those that nobody waits for any more."""
+        return len(self._tasks)
+
     def under_way(self, what: What) -> Work[Any] | None:
         """Return the work of the flight for `what`; None when there is no such flight."""
         flight = self._flights.get(what)

@@ -49,6 +49,7 @@ class Requests:
     def __init__(self, source: Source, metrics: Metrics, cache: Cache) -> None:
         self._source = source
         self._flights = SingleFlight(metrics)
+        metrics.gauge("queue.readings", lambda: len(self._flights))
         self._pauses = Pauses(_PAUSE, _PAUSE_MAX_S)  # between refreshes of a connection
         self._turns: dict[str, asyncio.Lock] = {}  # of those of other kinds, or one of them would not pause
         self._demand = Demand(cache, self._flights, metrics)

@@ -8,7 +8,7 @@ Source: virConnectGetAllDomainStats(), https://libvirt.org/html/libvirt-libvirt-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 # libvirt's VIR_DOMAIN_STATS_*: the contract's word and the bit, the same number in every libvirt.
 GROUPS: Mapping[str, int] = {
@@ -51,7 +51,8 @@ _PLAIN: Mapping[str, tuple[str, int]] = {
     "vcpu.current": ("vcpus-current", 1),
     "vcpu.maximum": ("vcpus-maximum", 1),
 }
-_COUNTS = frozenset({"block.count", "net.count"})
+# Shown in another way: as the length of a list, or in words that the caller finds.
+_SHOWN_ELSEWHERE = frozenset({"block.count", "net.count", "state.state", "state.reason"})
 
 # The list that libvirt's `<prefix>.<number>.<rest>` goes to, and our names of the rests. What is not named
 # here keeps libvirt's.
@@ -113,8 +114,7 @@ class Sample:
     values: Values = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Series:
+class _Series(NamedTuple):
     """Counters of one thing when their rates were last computed, and those rates."""
 
     at_ns: int
@@ -122,8 +122,7 @@ class _Series:
     rates: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Track:
+class Track(NamedTuple):
     """What the next sample of a domain is compared with. run: what changes when the guest is started anew."""
 
     run: int
@@ -183,27 +182,28 @@ def _destination(key: str) -> tuple[str, int, str, int]:
     if prefix in _DEVICES and name and len(number) < 10 and number.isascii() and number.isdecimal():
         kind, names = _DEVICES[prefix]
         return kind, int(number), names.get(name, name), 0
-    return "", 0, "" if key in _COUNTS else key, 0
+    return "", 0, "" if key in _SHOWN_ELSEWHERE else key, 0
 
 
 def rated(
     values: Values, before: Track | None, *, run: int, at_ns: int, host_cpus: int
 ) -> tuple[Values, Track]:
-    """The values with rates, and what the next ones are compared with.
+    """Add the rates to the values, which are the caller's own, and return them with what the next ones are
+    compared with.
 
     A rate is over the time since the sample before, never negative, and left out where there is none to
     compare with: the guest was started or has arrived since, or a counter began anew. Two samples that are
     very close load their rates. A sample older than the one before changes nothing.
     """
-    known = before.series if before is not None and before.run == run else {}
-    series: dict[tuple[str, str], _Series] = dict(known)
-    values = dict(values)
+    anew = before is None or before.run != run
+    known = before.series if before is not None and not anew else {}
+    series: dict[tuple[str, str], _Series] = {}
 
     def rates_of(key: tuple[str, str], counters: Mapping[str, int]) -> Mapping[str, float]:
         if not counters:
             return {}  # not told this time: the next sample is compared with what was told last
-        series[key] = _next(known.get(key), counters, at_ns)
-        return series[key].rates
+        each = series[key] = _next(known.get(key), counters, at_ns)
+        return each.rates
 
     if "cpu-time-ns" in values:
         rates = rates_of(("cpu", ""), {"time": values["cpu-time-ns"]})
@@ -212,24 +212,25 @@ def rated(
             values["cpu-host-percent"] = _percent(load / max(1, host_cpus))
             if vcpus := values.get("vcpus-current"):
                 values["cpu-guest-percent"] = _percent(load / vcpus)
-    if "vcpus" in values:
-        values["vcpus"] = [_rated_vcpu(vcpu, rates_of) for vcpu in values["vcpus"]]
-    anew = before is None or before.run != run
+    for vcpu in values.get("vcpus", ()):
+        _rate_vcpu(vcpu, rates_of)
     for kind, names in _RATED.items():
         if kind in values:
-            values[kind] = [_rated_device(kind, device, names, rates_of) for device in values[kind]]
+            for device in values[kind]:
+                _rate_device(kind, device, names, rates_of)
             if values[kind] or not anew:  # a guest seen for the first time has no rates, not even zero
                 _add_totals(values, values[kind], names)
-    present = {("cpu", "")} | {
-        (kind, _name(device)) for kind in ("vcpus", *_RATED) for device in values.get(kind, ())
-    }
-    # A list that this sample has, tells which of its devices are gone; others were not asked for.
-    kept = {
-        key: each
-        for key, each in series.items()
-        if key in present or (key[0] != "cpu" and key[0] not in values)
-    }
-    return values, Track(run, kept)
+    if known.keys() - series.keys():
+        series |= {key: known[key] for key in known if key not in series and _may_return(key, values)}
+    return values, Track(run, series)
+
+
+def _may_return(key: tuple[str, str], values: Values) -> bool:
+    """Whether the next sample may have counters that this one lacks. A list that this sample has tells which
+    of its devices are gone; other lists were not asked for.
+    """
+    kind, name = key
+    return kind not in values or any(_name(device) == name for device in values[kind])
 
 
 def _next(before: _Series | None, counters: Mapping[str, int], at_ns: int) -> _Series:
@@ -248,16 +249,17 @@ def _next(before: _Series | None, counters: Mapping[str, int], at_ns: int) -> _S
     return _Series(at_ns, counters, rates)
 
 
-def _rated_vcpu(vcpu: Values, rates_of: Any) -> Values:
-    if "time-ns" not in vcpu:
-        return vcpu
-    rates = rates_of(("vcpus", _name(vcpu)), {"time": vcpu["time-ns"]})
-    return vcpu | ({"percent": _percent(rates["time"] / 1e9)} if "time" in rates else {})
+def _rate_vcpu(vcpu: Values, rates_of: Any) -> None:
+    if "time-ns" in vcpu:
+        rates = rates_of(("vcpus", _name(vcpu)), {"time": vcpu["time-ns"]})
+        if "time" in rates:
+            vcpu["percent"] = _percent(rates["time"] / 1e9)
 
 
-def _rated_device(kind: str, device: Values, names: Mapping[str, tuple[str, str]], rates_of: Any) -> Values:
+def _rate_device(kind: str, device: Values, names: Mapping[str, tuple[str, str]], rates_of: Any) -> None:
     rates = rates_of((kind, _name(device)), {name: device[name] for name in names if name in device})
-    return device | {names[name][0]: rate for name, rate in rates.items()}
+    for name, rate in rates.items():
+        device[names[name][0]] = rate
 
 
 def _add_totals(values: Values, devices: list[Values], names: Mapping[str, tuple[str, str]]) -> None:

@@ -22,7 +22,6 @@ SIGNAL: Final = 4
 
 # A message's flags.
 NO_REPLY_EXPECTED: Final = 1
-NO_AUTO_START: Final = 2
 ALLOW_INTERACTIVE_AUTHORIZATION: Final = 4  # the caller waits for a person who types a password
 
 LITTLE: Final = 0x6C  # "l"

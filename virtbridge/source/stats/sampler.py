@@ -119,14 +119,13 @@ class _Tracks:
         return read
 
 
-def _named(raw: dict[str, Any], *, active: bool) -> Values:
-    numbers = dict(raw)
-    state, reason = numbers.pop("state.state", None), numbers.pop("state.reason", 0)
+def _named(numbers: dict[str, Any], *, active: bool) -> Values:
     if not active:  # libvirt 9.0 reports its own CPU time for an inactive domain
         numbers = {name: value for name, value in numbers.items() if not name.startswith("cpu.")}
     values = flatten(numbers)
+    state = numbers.get("state.state")
     if state is not None:
-        values["state"], values["state-reason"] = state_words(state, reason)
+        values["state"], values["state-reason"] = state_words(state, numbers.get("state.reason", 0))
     return values
 
 

@@ -1,5 +1,7 @@
-"""Clients: who has called us and is still on the bus, and which user each of them is. The audit runs only
-while there is one. Main thread only.
+"""Clients: who has called us and is still on the bus, and which Unix user each of them is.
+
+The bus says which user a sender is only when it is asked, so the first call of a client waits for its answer.
+Main thread only.
 """
 
 import asyncio
@@ -8,19 +10,21 @@ from collections.abc import Callable
 
 from virtbridge.limiter import UNKNOWN
 from virtbridge.tasks import end_all
+from virtbridge.wire.errors import BusError
 from virtbridge.wire.framing import Incoming
-from virtbridge.wire.link import BusError, Link
-from virtbridge.wire.names import BUS_NAME, BUS_PATH
+from virtbridge.wire.link import Link
+from virtbridge.wire.match_rules import MatchRule
+from virtbridge.wire.names import BUS_NAME
 from virtbridge.wire.transport import arguments
 
-# One rule for all clients: a bus tells only of names that lost their owner.
-_RULE = f"type='signal',sender='{BUS_NAME}',interface='{BUS_NAME}',member='NameOwnerChanged',arg2=''"
+# One rule for all clients, which fits only names that have lost their owner.
+_RULE = MatchRule(sender=BUS_NAME, interface=BUS_NAME, member="NameOwnerChanged", args={2: ""})
 
 
 class Clients:
-    """vanished: called with the unique name of each of our callers that left the bus.
+    """session: every client is the user whose bus this is, so the bus is not asked.
 
-    session: every client is the user whose bus this is, so the bus is not asked.
+    vanished: each is called with the unique name of a client that has called us and has left the bus.
     """
 
     def __init__(self, link: Link, *, session: bool) -> None:
@@ -32,10 +36,11 @@ class Clients:
         link.find_users_with(self._identify)
 
     async def watch(self) -> None:
-        self._link.on_signal = self._on_signal
-        await self._link.call(BUS_NAME, BUS_PATH, BUS_NAME, "AddMatch", "s", [_RULE])
+        """Hear of clients that leave the bus. Raises BusError."""
+        await self._link.subscribe(_RULE, self._on_name_lost)
 
     def present(self) -> bool:
+        """Whether any client that has called is still on the bus."""
         return bool(self._users)
 
     def __len__(self) -> int:
@@ -47,10 +52,11 @@ class Clients:
         return UNKNOWN if user is None else user
 
     async def stop(self) -> None:
+        """The bus is asked nothing more."""
         await end_all(self._questions)
 
     def _identify(self, sender: str) -> int | None:
-        """Somebody called. Cheap: once per call. None while the bus is asked, once for each unique name."""
+        """Somebody has called. None while the bus is asked, which happens once for each unique name."""
         if sender in self._users:
             return self._users[sender]
         self._users[sender] = self._only_user
@@ -62,20 +68,16 @@ class Clients:
 
     async def _ask(self, sender: str) -> None:
         try:
-            [user] = await self._link.call(
-                BUS_NAME, BUS_PATH, BUS_NAME, "GetConnectionUnixUser", "s", [sender]
-            )
+            [user] = await self._link.ask_bus("GetConnectionUnixUser", sender)
         except BusError:
             user = UNKNOWN  # it has left, or came over a transport that has no users
         if sender in self._users:
             self._users[sender] = int(user)
             self._link.identified(sender, int(user))
 
-    def _on_signal(self, signal: Incoming) -> None:
-        if signal.sender != BUS_NAME or signal.member != "NameOwnerChanged" or signal.signature != "sss":
-            return
-        name, _old, new = arguments(signal)
-        if new == "" and name in self._users:
+    def _on_name_lost(self, signal: Incoming) -> None:
+        name, _old, _new = arguments(signal)
+        if name in self._users:
             del self._users[name]
-            for tell in self.vanished:
-                tell(name)
+            for listener in self.vanished:
+                listener(name)
