@@ -18,6 +18,7 @@ from tests.support.client import PROPERTIES, ROOT, SERVICE, CallFailed, Client, 
 from tests.support.daemon import REPOSITORY, Daemon
 from tests.support.dbus_daemon import BusDaemon, dbus_daemon
 from tests.support.polkitd import Agent, Polkitd, polkitd
+from virtbridge.bus.contract import load_contract
 from virtbridge.bus.polkit import Answer, Deadlines, NoAnswer, Polkit
 from virtbridge.bus.rights import CONFIGURE, INCLUDED, READ, RIGHTS, action_of
 from virtbridge.wire.link import Link
@@ -329,3 +330,59 @@ async def test_the_examples_grant_what_they_say(name: str) -> None:
             assert not await may(bob, "control")
             for link in (asker, alice, bob):
                 link.close()
+
+
+def members_beyond_reading() -> Iterator[tuple[str, str, str, str]]:
+    """All that everybody may not: the interface whose object it is, the interface and name of the member that
+    is called, and its signature. Writing a property is a call of Set.
+    """
+    for name, interface in load_contract(SERVICE).items():
+        for method in interface.methods.values():
+            if method.access != READ:
+                yield name, name, method.name, method.in_signature
+        for prop in interface.properties.values():
+            if prop.access:
+                yield name, PROPERTIES, f"Set {prop.name} {prop.signature}", "ssv"
+
+
+def any_value(client: Client, signature: str) -> Any:
+    values = {"s": "", "o": ROOT, "b": False, "d": 0.0, "v": client.variant("b", True)}
+    return values.get(signature, {} if signature.startswith("a{") else [] if signature.startswith("a") else 0)
+
+
+async def refusals(client: Client, paths: dict[str, str]) -> set[str]:
+    """The errors of all calls that are not everybody's, made at once."""
+    calls = []
+    for of, interface, member, signature in members_beyond_reading():
+        if of not in paths:
+            continue
+        values = [any_value(client, each.signature) for each in client.module.SignatureTree(signature).types]
+        if interface == PROPERTIES:
+            member, prop, kind = member.split()
+            values = [of, prop, client.variant(kind, any_value(client, kind))]
+        calls.append(error_of(client, paths[of], interface, member, signature, values))
+    return set(await asyncio.gather(*calls))
+
+
+async def libvirt_calls(stage: Stage) -> dict[str, int]:
+    return {name: n for name, n in (await stage.root.counters()).items() if name.startswith("libvirt.")}
+
+
+async def test_a_stranger_does_nothing_whatever_happens_to_polkit(stage: Stage) -> None:
+    paths = {name: path for path, each in (await stage.root.managed_objects()).items() for name in each}
+    paths[f"{SERVICE}.Manager"] = ROOT
+    with as_user(BOB):
+        bob = await Client.connect(stage.bus.address)
+    before = await libvirt_calls(stage)
+    assert await refusals(bob, paths) == {"NotAuthorized"}
+    stage.polkitd.pause()
+    calls = asyncio.ensure_future(refusals(bob, paths))
+    number = min(16, sum(each[0] in paths for each in members_beyond_reading()))
+    await wait_until(lambda: questions(stage, number), "they are asked about")
+    assert await bob.get(ROOT, f"{SERVICE}.Manager", "Connections") == [LAB]
+    stage.polkitd.kill()
+    assert await calls <= {"NotAuthorized", "AuthorizationFailed"}
+    assert await refusals(bob, paths) == {"NotAuthorized"}
+    assert await libvirt_calls(stage) == before
+    assert await stage.root.get(ROOT, f"{SERVICE}.Manager", "Connections") == [LAB]
+    await bob.close()

@@ -16,6 +16,7 @@ from virtbridge.bus.access import Needed
 from virtbridge.bus.contract import BadContract, Interface, Method, Property
 from virtbridge.bus.guards import Guard, guards_of, needed_for
 from virtbridge.bus.operations import RowHandler
+from virtbridge.bus.rights import READ
 
 Handler = Callable[..., Any]
 _NO_ROWS: Mapping[str, RowHandler] = {}
@@ -24,13 +25,14 @@ _NO_ROWS: Mapping[str, RowHandler] = {}
 @dataclass(frozen=True, slots=True)
 class Route:
     """guards: of the options that need a right of their own, by option. needed_for: tells of a call and its
-    arguments which right they need, where that is not the method's own.
+    arguments which right they need, where that is not the method's own. only_reads: whatever the arguments.
     """
 
     method: Method
     handler: Handler
     guards: Mapping[str, Guard]
-    needed_for: Callable[..., Needed] | None = None
+    needed_for: Callable[..., Needed] | None
+    only_reads: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,9 @@ def _route(interface: Interface, handlers: object, rows: Mapping[str, RowHandler
     row = rows.get(method.name)
     try:
         guards = guards_of(method, handlers, handler, row.harmless_options if row else {})
-        return Route(method, handler, guards, needed_for(handlers, handler))
+        find = needed_for(handlers, handler)
+        only_reads = method.access == READ and find is None and not guards
+        return Route(method, handler, guards, find, only_reads)
     except BadContract as error:
         raise BadContract(f"{interface.name}.{error}") from error
 

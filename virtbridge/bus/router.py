@@ -124,7 +124,7 @@ class Router:
         if "v" in incoming.signature:
             values = [value if type(value) is Variant else plain(value) for value in values]
         call = Call(incoming.path, target, incoming.sender, incoming.user)
-        if _needs_more_than_reading(route, values):
+        if not route.only_reads and _needs_more_than_reading(route, values):
             if self._access.has_all(incoming.user):
                 self._in_flight.add(self._allowed(incoming, route, call, values))
             else:
@@ -238,7 +238,7 @@ def _needs_more_than_reading(route: Route, values: list[Any]) -> bool:
     return (
         route.method.access != READ
         or route.needed_for is not None
-        or (bool(route.guards) and not route.guards.keys().isdisjoint(values[-1]))
+        or not route.guards.keys().isdisjoint(values[-1])
     )
 
 
