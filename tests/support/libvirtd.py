@@ -246,9 +246,11 @@ def qemu_xml(name: str, *, uuid: str = "", devices: str = "", memory_mib: int = 
 </domain>"""
 
 
-def start_qemu(conn: libvirt.virConnect, name: str, **more: Any) -> libvirt.virDomain:
+def start_qemu(
+    conn: libvirt.virConnect, name: str, *, paused: bool = False, **more: Any
+) -> libvirt.virDomain:
     domain = conn.defineXML(qemu_xml(name, **more))
-    domain.create()
+    domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
     return domain
 
 
