@@ -22,6 +22,7 @@ class ErrorKind(StrEnum):
     TIMEOUT = "timeout"
     NOT_CONNECTED = "not-connected"
     NOT_AUTHORIZED = "not-authorized"
+    AUTHORIZATION_FAILED = "authorization-failed"
     CANCELLED = "cancelled"
     LIMIT_EXCEEDED = "limit-exceeded"
     LIBVIRT = "libvirt"  # whatever the table of codes does not name

@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from virtbridge.bus.access import Needed
 from virtbridge.bus.contract import BadContract, Interface, Method, Property
-from virtbridge.bus.guards import Guard, guards_of
+from virtbridge.bus.guards import Guard, guards_of, needed_for
 from virtbridge.bus.operations import RowHandler
+from virtbridge.bus.rights import READ
 
 Handler = Callable[..., Any]
 _NO_ROWS: Mapping[str, RowHandler] = {}
@@ -22,11 +24,16 @@ _NO_ROWS: Mapping[str, RowHandler] = {}
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """guards: the checks for options that need a right of their own, by option."""
+    """guards: the checks for options that need a right of their own, by option. needed_for: returns which
+    right a call with its arguments needs, where that is not the method's own. only_reads: whether the method
+    needs no right, whatever its arguments are.
+    """
 
     method: Method
     handler: Handler
     guards: Mapping[str, Guard]
+    needed_for: Callable[..., Needed] | None
+    only_reads: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,9 @@ def _route(interface: Interface, handlers: object, rows: Mapping[str, RowHandler
     row = rows.get(method.name)
     try:
         guards = guards_of(method, handlers, handler, row.harmless_options if row else {})
-        return Route(method, handler, guards)
+        find = needed_for(handlers, handler)
+        only_reads = method.access == READ and find is None and not guards
+        return Route(method, handler, guards, find, only_reads)
     except BadContract as error:
         raise BadContract(f"{interface.name}.{error}") from error
 

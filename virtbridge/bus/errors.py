@@ -18,6 +18,7 @@ NAME_OF_KIND: Mapping[ErrorKind, str] = {
     ErrorKind.TIMEOUT: f"{NAME}.Error.Timeout",
     ErrorKind.NOT_CONNECTED: f"{NAME}.Error.NotConnected",
     ErrorKind.NOT_AUTHORIZED: f"{NAME}.Error.NotAuthorized",
+    ErrorKind.AUTHORIZATION_FAILED: f"{NAME}.Error.AuthorizationFailed",
     ErrorKind.CANCELLED: f"{NAME}.Error.Cancelled",
     ErrorKind.LIMIT_EXCEEDED: f"{NAME}.Error.LimitExceeded",
     ErrorKind.LIBVIRT: f"{NAME}.Error.Libvirt",

@@ -41,8 +41,8 @@ answers from. A change belongs there, not here.
   means something else than no value: a missing key means that libvirt did not report it. All statistics and
   the details of all events are reports.
 - Properties are always all there, in GetAll, GetManagedObjects and `Manager.Select`.
-- Right: what a caller needs. Everybody has `read`; all others are root's on the system bus. On a session bus
-  its user has all of them. [Rights](#rights) has the reasons.
+- Right: what a caller needs. Everybody has `read`; polkit is asked for all others on the system bus. On a
+  session bus its user has all of them. [Rights](#rights) has the reasons.
 - A system bus carries 32 MiB in one message. GetManagedObjects of many thousand domains may be more, and is
   `LimitExceeded` then; `Manager.Select` asks for less, of one connection or of some properties.
 - Code is made from these files, which are installed in `share/dbus-1/interfaces`, with gdbus-codegen or with
@@ -57,14 +57,27 @@ _RIGHTS = """\
 
 Everybody on the machine has the right `read`. It lets a caller do what libvirt lets everybody do on a
 read-only connection, as far as libvirt's access control calls that reading, and no more; the service's own
-connections can do everything. The other rights:
+connections can do everything. The other rights are root's, and
+on a session bus its user's. On the system bus polkit is asked for them, each by an action of its own, and
+[configuration.md](../docs/configuration.md#who-may-do-what) tells how its rules grant them:
 
-- `read-secrets`: XML with its passwords.
-- `control`: what changes or disturbs a running domain, questions to the agent in its guest among them, for
-  which libvirt asks for `domain:write`. It is not `configure`, as they reach nothing on the host.
-- `configure`: definitions, and with them everything that a definition can name: files, devices and programs
-  of the host. On `qemu:///system` that is as good as being root there.
-- `connections`: which connections there are, and what the service connects to.
+- `control` (`org.virtbridge1.control`): what changes or disturbs a running domain, questions to the agent in
+  its guest among them, for which libvirt asks for `domain:write`. It is not `configure`, as they reach
+  nothing on the host.
+- `configure` (`org.virtbridge1.configure`): definitions, and with them everything that a definition can name:
+  files, devices and programs of the host. On `qemu:///system` that is as good as being root there. It
+  includes `control`.
+- `delete` (`org.virtbridge1.delete`): what is lost for ever: definitions, volumes, snapshots.
+- `read-secrets` (`org.virtbridge1.read-secrets`): XML with its passwords, the values of secrets, and what is
+  in memory or on disks.
+- `console` (`org.virtbridge1.console`): the screen, the keyboard and the consoles of a domain.
+- `connections` (`org.virtbridge1.connections`): which connections there are, and what the service connects
+  to.
+
+A right that polkit refuses is `NotAuthorized`. Where polkit would say yes after somebody has authenticated,
+a call without the flag ALLOW_INTERACTIVE_AUTHORIZATION gets
+`org.freedesktop.DBus.Error.InteractiveAuthorizationRequired`; with it, the reply comes when that has been
+done, which may take minutes. Where polkit does not answer at all, it is `AuthorizationFailed`.
 
 The table has the libvirt calls behind each member, with the permissions that libvirt's access control asks of
 its own callers. An option that is not in it needs no more than its method does.
@@ -100,6 +113,7 @@ _MEANINGS = {
     ErrorKind.TIMEOUT: "no answer in time; what was begun may still happen",
     ErrorKind.NOT_CONNECTED: "the connection is not open now (Connection.State)",
     ErrorKind.NOT_AUTHORIZED: "the caller, or the service at the host, may not do this",
+    ErrorKind.AUTHORIZATION_FAILED: "polkit did not say whether the caller may do this; nothing was done",
     ErrorKind.CANCELLED: "given up: the service is ending, or libvirt's side cancelled it",
     ErrorKind.LIMIT_EXCEEDED: (
         "more than the service takes: a call that is too long (64 KiB) or one of too many that wait, an"

@@ -22,6 +22,7 @@ from virtbridge.bus.handlers.standard import (
 )
 from virtbridge.bus.large_replies import limits_of
 from virtbridge.bus.operations import Operations
+from virtbridge.bus.polkit import Polkit
 from virtbridge.bus.properties import InterfaceProperties
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.router import Router, routes_of
@@ -42,6 +43,9 @@ _DO_NOT_QUEUE = 4
 _PRIMARY_OWNER = 1
 _ANSWER_S = 25.0
 _RELEASE_S = 1.0
+# To polkit, in flight. Some of them wait for a person, and further calls of the same caller wait for them.
+_QUESTIONS = 256
+_QUESTIONS_PER_CLIENT = 16
 
 
 class NameTaken(Exception):
@@ -100,14 +104,16 @@ class BusService:
         self._router = Router(
             link,
             publisher,
+            core.cache.get,
             clients,
-            Access(session=session),
+            Access(None if session else Polkit(link)),
             core.metrics,
             objects={name: routes_of(bound[each] for each in (name, *beside[name])) for name in beside},
             node=routes_of(bound[name] for name in _OF_A_NODE),
             nowhere=routes_of([bound[PEER]]),
             error_names=api.error_names,
             running=core.portions.of(limits.in_flight, limits.in_flight_per_client),
+            authorizing=core.portions.of(_QUESTIONS, _QUESTIONS_PER_CLIENT),
             waiting=core.waiting,
             large=limits_of(core.waiting, core.portions),
         )

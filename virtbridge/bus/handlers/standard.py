@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from virtbridge.bus import marshalling, rows
-from virtbridge.bus.binding import Bound
+from virtbridge.bus.access import Needed
+from virtbridge.bus.binding import Bound, Handler
 from virtbridge.bus.call import Call, Fault, Marshalled, Refused
+from virtbridge.bus.contract import Property
+from virtbridge.bus.guards import needs
 from virtbridge.bus.published_object import PublishedObject
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.rows import Rows
@@ -75,7 +78,19 @@ class PropertiesHandlers:
         has_properties = interface in ("", call.object.properties.interface)
         return Marshalled(marshalling.array_body(call.object.entries if has_properties else ()))
 
+    def _needed_to_set(self, call: Call, interface: str, name: str, _value: Any) -> Needed:
+        prop, _handler = self._setter(call, interface, name)
+        return Needed(prop.access or "", operation=f"Set{name}")
+
+    @needs(_needed_to_set)
     async def set(self, call: Call, interface: str, name: str, value: Any) -> None:
+        prop, handler = self._setter(call, interface, name)
+        if value.signature != prop.signature:
+            raise Refused(Fault.INVALID_ARGS, f"{name} is of type {prop.signature}, not {value.signature}")
+        await handler(call, value.value)
+
+    def _setter(self, call: Call, interface: str, name: str) -> tuple[Property, Handler]:
+        """Refuses what cannot be written."""
         self._check(call, interface)
         properties = call.object.properties
         if name not in properties.indexes or interface not in ("", properties.interface):
@@ -83,11 +98,7 @@ class PropertiesHandlers:
         setter = self._bound[properties.interface].setters.get(name)
         if setter is None:
             raise Refused(Fault.PROPERTY_READ_ONLY, f"{properties.interface}.{name} cannot be written")
-        prop, handler = setter
-        await call.require(prop.access or "")
-        if value.signature != prop.signature:
-            raise Refused(Fault.INVALID_ARGS, f"{name} is of type {prop.signature}, not {value.signature}")
-        await handler(call, value.value)
+        return setter
 
     def _check(self, call: Call, interface: str) -> None:
         properties = call.object.properties
