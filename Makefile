@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 # Debian's packages, by what they are needed for.
 PACKAGES_run := python3-venv python3-dev gcc pkg-config libvirt-dev dbus-daemon systemd libglib2.0-bin
 PACKAGES_test := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils \
-	dnsmasq-base iptables iproute2 dbus-broker groff-base \
+	dnsmasq-base iptables iproute2 dbus-broker groff-base polkitd \
 	python3-libvirt python3-dbus-next python3-lxml python3-gi gir1.2-glib-2.0
 PACKAGES_bench := libvirt-dbus
 PACKAGES_system := debootstrap systemd-container
@@ -26,6 +26,9 @@ LIBDIR := $(PREFIX)/lib/virtbridge
 UNITDIR := $(PREFIX)/lib/systemd/system
 SYSUSERSDIR := $(PREFIX)/lib/sysusers.d
 DBUSDIR := $(PREFIX)/share/dbus-1
+# Where polkit before 124 reads actions, whatever the prefix.
+ACTIONSDIR := /usr/share/polkit-1/actions
+EXAMPLESDIR := $(PREFIX)/share/doc/virtbridge/examples
 MANDIR := $(PREFIX)/share/man
 POLICYDIR := $(if $(filter /usr,$(PREFIX)),/usr/share/dbus-1/system.d,/etc/dbus-1/system.d)
 
@@ -97,7 +100,8 @@ $(GUARD): virtbridge/source/calls/event_source_guard.c
 
 install:  ## the service for this machine, or into DESTDIR for a package; PREFIX is /usr/local
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(SYSUSERSDIR)' \
-		'$(DESTDIR)$(DBUSDIR)/system-services' '$(DESTDIR)$(DBUSDIR)/interfaces' '$(DESTDIR)$(POLICYDIR)'
+		'$(DESTDIR)$(DBUSDIR)/system-services' '$(DESTDIR)$(DBUSDIR)/interfaces' '$(DESTDIR)$(POLICYDIR)' \
+		'$(DESTDIR)$(ACTIONSDIR)' '$(DESTDIR)$(EXAMPLESDIR)'
 	rm -rf '$(DESTDIR)$(LIBDIR)/virtbridge'
 	to="$$(cd '$(DESTDIR)$(LIBDIR)' && pwd)" && cd virtbridge && \
 		find -L . \( -name '*.py' -o -name '*.xml' -o -name py.typed \) -exec \
@@ -113,6 +117,8 @@ install:  ## the service for this machine, or into DESTDIR for a package; PREFIX
 	chmod 644 '$(DESTDIR)$(UNITDIR)/virtbridge.service'
 	install -m 644 systemd/virtbridge.sysusers '$(DESTDIR)$(SYSUSERSDIR)/virtbridge.conf'
 	install -m 644 dbus/org.virtbridge1.conf '$(DESTDIR)$(POLICYDIR)'
+	install -m 644 dbus/org.virtbridge1.policy '$(DESTDIR)$(ACTIONSDIR)'
+	install -m 644 dbus/examples/*.rules '$(DESTDIR)$(EXAMPLESDIR)'
 	install -m 644 dbus/org.virtbridge1.service '$(DESTDIR)$(DBUSDIR)/system-services'
 	install -m 644 dbus/org.virtbridge1.*.xml '$(DESTDIR)$(DBUSDIR)/interfaces'
 	install -D -m 644 docs/man/virtbridge.8 '$(DESTDIR)$(MANDIR)/man8/virtbridge.8'
@@ -125,6 +131,7 @@ uninstall:  ## what install put there; the user, its home and /etc/virtbridge st
 		'$(DESTDIR)$(SYSUSERSDIR)/virtbridge.conf' '$(DESTDIR)$(POLICYDIR)/org.virtbridge1.conf' \
 		'$(DESTDIR)$(DBUSDIR)/system-services/org.virtbridge1.service' \
 		'$(DESTDIR)$(DBUSDIR)/interfaces'/org.virtbridge1.*.xml \
+		'$(DESTDIR)$(ACTIONSDIR)/org.virtbridge1.policy' '$(DESTDIR)$(EXAMPLESDIR)' \
 		'$(DESTDIR)$(MANDIR)/man8/virtbridge.8' '$(DESTDIR)$(MANDIR)/man5/virtbridge.toml.5'
 
 clean:  ## what the commands above made in this directory

@@ -24,7 +24,7 @@ def wall_us() -> int:
 
 
 class Calendar:
-    """Moments as times of day, microseconds since the epoch. Main thread only."""
+    """Shows moments as times of day, in microseconds since the epoch. Main thread only."""
 
     def __init__(
         self, moment_us: Callable[[], int] = moment_us, wall_us: Callable[[], int] = wall_us
@@ -40,7 +40,9 @@ class Calendar:
         return moment_us + self.distance_us()
 
     def distance_us(self) -> int:
-        """From a moment to the time it is shown as: the same until the wall clock is set."""
+        """Return the distance from a moment to the time it is shown as. It stays the same until the wall
+        clock is set.
+        """
         before_us, wall_us, after_us = self._moment_us(), self._wall_us(), self._moment_us()
         distance_us = wall_us - before_us
         if after_us - before_us <= _CLOSE_US and abs(distance_us - self._distance_us) > _STEP_US:

@@ -22,7 +22,7 @@ _SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit status."""
+    """Run the service, and return the exit status."""
     _fill_standard_streams()
     options = _parse(arguments)
     memory.limit_address_space()
@@ -73,8 +73,8 @@ def _standard_address(*, session: bool) -> str:
 
 
 def _fill_standard_streams() -> None:
-    """One that whoever started us has closed: the next socket would take its number, and libvirt and ssh
-    write to it.
+    """Open standard streams that whoever started us has closed: the next socket would take their numbers, and
+    libvirt and ssh write to these.
     """
     for number in range(3):
         try:
@@ -86,8 +86,10 @@ def _fill_standard_streams() -> None:
 
 
 def _leave_hung_threads(status: int) -> None:
-    """A libvirt call that never returns must not keep the process: the interpreter's own end would wait for
-    libvirt. Nor does what such calls have started, which is ssh: it waits for its host for ever.
+    """Leave without waiting for libvirt calls that never return: the interpreter's own end would wait for
+    them.
+
+    ssh, which such calls have started, would wait for its host for ever, so it is ended too.
     """
     if any(thread.name.startswith("vb-") for thread in threading.enumerate()):
         for children in Path("/proc/self/task").glob("*/children"):

@@ -63,7 +63,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in _ENDING:
         loop.add_signal_handler(number, stopped.set)
-        # In place of the loop's own, which does nothing: the signal's byte is what wakes the loop.
+        # This replaces the loop's own handler, which does nothing: the signal's byte wakes the loop.
         signal.signal(number, lambda *_: end_in_time(_END_LIMIT_S))
     loop.add_signal_handler(signal.SIGHUP, (lambda: None) if reload else stopped.set)
     try:
@@ -81,8 +81,9 @@ async def serve(
 
 
 def _ignore_signals(loop: asyncio.AbstractEventLoop, numbers: tuple[signal.Signals, ...]) -> None:
-    """In place of the loop's handlers. Between the two a signal would do what it does by default, which is to
-    end us: it is held back meanwhile.
+    """Ignore the signals in place of the loop's handlers.
+
+    Between the two a signal would do what it does by default, which is to end us, so it is blocked meanwhile.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     for number in numbers:
@@ -107,7 +108,7 @@ async def _serve_on(
 
 
 async def _run_unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """The work's result; None when stopped comes first, which ends the work."""
+    """Return the work's result, or None when stopped comes first, which ends the work."""
     task = asyncio.create_task(work)
     waiter = asyncio.create_task(stopped.wait())
     try:
@@ -176,8 +177,8 @@ class _Daemon:
             watchdog.cancel()
 
     async def _serve(self, stopped: asyncio.Event, ready: Callable[[], None] | None) -> int:
-        # Announced first, so that the first call is answered with them; connected once the name is ours, so
-        # that no host hears of a second instance.
+        # They are announced first, so that the first call is answered with them. They are connected once the
+        # name is ours, so that a second instance calls no host.
         self._connections.prepare()
         for connection in self._config.connections.values():
             self._connections.open(connection)
@@ -204,20 +205,20 @@ class _Daemon:
         return 0
 
     async def _own_name(self) -> None:
-        """On the bus. Raises NameTaken, BusError."""
+        """Get on the bus. Raises NameTaken, BusError."""
         await self._clients.watch()
         await self._service.serve()
         self._connections.start()
-        await self._status.announce_ready()  # at once: whoever is answered may look at the unit next
+        await self._status.announce_ready()  # at once: whoever is answered may ask for the unit's state next
         self._status.start()
         self._reloads.start()
 
     async def _end_of_bus(self) -> None:
-        """Raises LinkLost."""
+        """Wait for the bus to go away. Raises LinkLost."""
         await asyncio.shield(self._link.lost)
 
     async def _feed_watchdog(self) -> None:
-        """Fed from the main loop, and only while libvirt's own loop turns as well."""
+        """Feed the watchdog from the main loop, and only while libvirt's own loop turns as well."""
         limit_s = self._notifier.watchdog_s
         while limit_s is not None:
             if monotonic() - self._connections.last_turn_s() < limit_s:

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 
 class ErrorKind(StrEnum):
+    """The kinds of error. Each API gives them D-Bus names of its own."""
+
     NO_SUCH_OBJECT = "no-such-object"
     INVALID_ARGUMENT = "invalid-argument"
     INVALID_XML = "invalid-xml"
@@ -20,6 +22,7 @@ class ErrorKind(StrEnum):
     TIMEOUT = "timeout"
     NOT_CONNECTED = "not-connected"
     NOT_AUTHORIZED = "not-authorized"
+    AUTHORIZATION_FAILED = "authorization-failed"
     CANCELLED = "cancelled"
     LIMIT_EXCEEDED = "limit-exceeded"
     LIBVIRT = "libvirt"  # whatever the table of codes does not name
@@ -48,10 +51,10 @@ _NO_THREAD = "can't start new thread"  # CPython's only word for it, in a Runtim
 
 
 def shortage(error: BaseException) -> BridgeError | None:
-    """LimitExceeded for a failure that means that the system gives the service no more of something, and of
-    what; None for any other failure.
+    """Return LimitExceeded, naming what there is no more of, for a failure that means that the system gives
+    the service no more of something; None for any other failure.
 
-    Not for a socket's failures: there EAGAIN means to wait.
+    This is not for a socket's failures: there EAGAIN means to wait.
     """
     text = None
     if isinstance(error, OSError):

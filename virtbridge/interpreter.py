@@ -1,9 +1,9 @@
-"""The interpreter's own habits, where they hold up the main loop. Main thread only.
+"""What the interpreter does by itself, where it delays the main loop. Main thread only.
 
-Whoever computes in a worker keeps the interpreter's lock for 5 ms at a time, and the main thread lets go of
-it at every system call: a dozen bus messages would wait a dozen times. And the garbage collector goes through
+A worker that computes keeps the interpreter's lock for 5 ms at a time, and the main thread releases it at
+every system call: a dozen bus messages would wait a dozen times. And the garbage collector goes through
 everything that has lived for a while, again and again: with the statistics of a thousand domains it took
-60 ms every few seconds. What the cache holds is no garbage, and frozen it is left alone.
+60 ms every few seconds. What the cache holds is no garbage, and frozen objects are not examined.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ _FREEZE_AFTER = 500
 
 
 def shorten_switch_interval() -> None:
-    """Once, for the whole process."""
+    """Let a waiting thread have the interpreter's lock sooner. This is set once, for the process."""
     sys.setswitchinterval(_SWITCH_S)
 
 
 class GarbageFreezer:
-    """Freezes what is there when a connection is ready, and while much is read, and gives it all back when a
-    connection is no longer ready, since only then much of it goes.
+    """Freezes all objects when a connection is ready, and while much is read. It unfreezes them when a
+    connection is no longer ready, since only then many of them are removed.
     """
 
     def __init__(self, cache: Cache) -> None:
@@ -44,7 +44,7 @@ class GarbageFreezer:
         self._cache.listen(OBJECT_KINDS, changed=self._object_changed)
 
     def _object_changed(self, _key: Key) -> None:
-        """Without a collection: by reference counts alone everything goes but circles."""
+        """Freeze without a collection: reference counts alone free everything but circles."""
         records = len(self._cache)
         if records > self._frozen_records + _FREEZE_AFTER:
             self._frozen_records = records

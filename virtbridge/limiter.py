@@ -53,7 +53,7 @@ class Limiter:
         self.taken = 0
 
     def problem(self, user: int, client: str, amount: int = 1) -> str:
-        """Why so many more are above a limit, naming the limit; empty when they are not."""
+        """Return why so many more are above a limit, naming the limit; empty when they are not."""
         bounds = self.bounds
         if self._of_client[client] + amount > bounds.per_client:
             return f"the limit of one client, {bounds.per_client} {self._what}"
@@ -79,7 +79,7 @@ class Limiter:
 
 
 def _subtract(counter: Counter[K], key: K, amount: int) -> None:
-    """Whoever has nothing is forgotten: names on a bus are never used again."""
+    """Subtract, and forget whoever has nothing: names on a bus are never used again."""
     counter[key] -= amount
     if not counter[key]:
         del counter[key]

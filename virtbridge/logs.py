@@ -1,4 +1,4 @@
-"""Where log lines go and how they look: a fixed message, then key=value.
+"""Where log lines go and how they are written: a fixed message, then key=value.
 
 Under systemd's journal a line starts with its priority, as in `<4>`, and the journal adds the time; otherwise
 it is for a person at a terminal, with time and level. One record is one line, whatever a host or client put
@@ -21,7 +21,9 @@ _DEBUG_PRIORITY = 7
 
 
 def set_up_logging(level: str = "info", stream: TextIO | None = None) -> None:
-    """Once, when the process starts. level: one of LEVELS; other packages' loggers never go below info."""
+    """Set up logging once, when the process starts. level: one of LEVELS; other packages' loggers never go
+    below info.
+    """
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JournalFormatter() if _is_journal(stream) else _TerminalFormatter())
@@ -33,14 +35,16 @@ def set_up_logging(level: str = "info", stream: TextIO | None = None) -> None:
 
 
 def report_failure(error: Exception, stream: TextIO | None = None) -> None:
-    """What ends us before there is anything to log: its lines as they are, as errors in the journal."""
+    """Print what ends us before there is anything to log: its lines as they are, as errors in the journal."""
     stream = stream or sys.stderr
     start = "<3>" if _is_journal(stream) else ""
     print(*(f"{start}{line}" for line in str(error).split("\n")), sep="\n", file=stream)
 
 
 def _is_journal(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
-    """JOURNAL_STREAM is inherited by whatever we are started from, so it must be this very stream."""
+    """Return whether this stream is the journal's. JOURNAL_STREAM is inherited by whatever we are started
+    from, so it must be this very stream.
+    """
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):

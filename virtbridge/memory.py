@@ -26,7 +26,7 @@ _STACK_BYTES = 1 << 20
 # threads take turns in Python anyhow.
 _ARENAS = 1
 _M_ARENA_MAX = -8  # malloc.h
-_RESERVE_BYTES = 1 << 20  # let go of first of all, so that the end has something to work with
+_RESERVE_BYTES = 1 << 20  # released first, so that there is memory to end with
 _ROOM_BYTES = 16 << 20  # libvirt, GLib and XDR crash or abort where an allocation of theirs fails
 
 _reserve: list[bytes] = []
@@ -34,14 +34,18 @@ _ending = threading.Lock()
 
 
 def limit_address_space() -> None:
-    """Before the first thread is started: with 2,000 domains the process has 190 MiB instead of 1,650."""
+    """Take less address space, before the first thread is started: with 2,000 domains the process has 190 MiB
+    instead of 1,650.
+    """
     threading.stack_size(_STACK_BYTES)
     with suppress(OSError, AttributeError):  # another C library, which has no such arenas
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def end_on_memory_errors() -> None:
-    """Once logging is set up. A MemoryError that nobody catches, or that is logged, ends us from now on."""
+    """End the process, from now on, at a MemoryError that nobody catches or that is logged. Call it once
+    logging is set up.
+    """
     _reserve.append(bytes(_RESERVE_BYTES))
     sys.excepthook = _on_uncaught
     threading.excepthook = _on_thread
@@ -51,7 +55,9 @@ def end_on_memory_errors() -> None:
 
 
 def need_room() -> None:
-    """Before libvirt is let work: ends the process while it is ours to end. Takes 3 us."""
+    """End the process where there is no memory before libvirt begins to work, which could not end cleanly. It
+    takes 3 us.
+    """
     try:
         mmap.mmap(-1, _ROOM_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except OSError:
@@ -59,13 +65,15 @@ def need_room() -> None:
 
 
 def end_in_time(limit_s: int) -> None:
-    """Whatever becomes of the main loop, which may have lost what it waited for: the kernel ends us then."""
+    """Let the kernel end us in time, whatever becomes of the main loop, which may wait for ever."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(limit_s)
 
 
 def end_if_exhausted(error: BaseException | None) -> None:
-    """For whoever catches everything and logs nothing: does not return where a MemoryError is the cause."""
+    """End the process where a MemoryError is the cause. This is for code that catches everything and logs
+    nothing.
+    """
     while error is not None:
         if isinstance(error, MemoryError):
             _ending.acquire()  # for ever: the others have nothing to add
@@ -94,6 +102,8 @@ def _on_thread(args: threading.ExceptHookArgs) -> None:
 
 
 def _on_unraisable(args: "sys.UnraisableHookArgs") -> None:
-    """Where a thread died while it was started, too: its start() would wait for it for ever."""
+    """End the process also where a thread died while it was started: its start() would wait for
+    it for ever.
+    """
     end_if_exhausted(args.exc_value)
     sys.__unraisablehook__(args)

@@ -1,4 +1,4 @@
-"""Counters of everything that costs something: how the RPC budget is proved.
+"""Counters of everything that costs something; they prove the RPC budget.
 
 Names are dotted: `libvirt.<call>`, `event.<name>`, `bus.<what>`, `cache.<what>`, `queue.<which>`.
 Source: each owner counts its own. Threads: `add` may be called from any thread.

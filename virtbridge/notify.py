@@ -1,7 +1,7 @@
-"""Telling systemd how the service is: readiness, status, watchdog.
+"""What systemd hears of the service: readiness, status, watchdog.
 
 Without NOTIFY_SOCKET (no systemd) every call does nothing. Nothing here blocks or raises: a service that
-works must not end because its state could not be told.
+works must not end because systemd cannot hear its state.
 Source: sd_notify(3), sd_watchdog_enabled(3). Threads: any.
 """
 
@@ -25,26 +25,32 @@ class Notifier:
         self.watchdog_s = _watchdog_s(environ)
 
     def ready(self, status: str) -> bool:
-        """The name is owned; or, after reloading(), the new configuration is in use. False: say it again."""
+        """Announce that the name is owned or, after reloading(), that the new configuration is in use. False:
+        it must be announced again.
+        """
         return self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def status(self, text: str) -> bool:
-        """One line for `systemctl status`. False: to be said again."""
+        """Send one line for `systemctl status`. False: it must be sent again."""
         return self._send(f"STATUS={_line(text)}")
 
     def reloading(self) -> None:
-        """ready() ends it. systemd 253 and newer wants to know when it began."""
+        """Announce a reload, which ready() ends. systemd 253 and newer wants to know when it began."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self, status: str = "Stopping") -> None:
         self._send(f"STOPPING=1\nSTATUS={_line(status)}")
 
     def watchdog(self) -> None:
-        """Due at least every watchdog_s / 2 while all loops turn, and never when one does not."""
+        """Feed the watchdog. This is due every watchdog_s / 2 at least while all loops turn, and never when
+        one does not.
+        """
         self._send("WATCHDOG=1")
 
     def _send(self, message: str) -> bool:
-        """False when systemd has not read yet what it was told before: the kernel keeps ten such messages."""
+        """Send a message. False when systemd has not read the earlier ones yet: the kernel
+        keeps ten of them.
+        """
         if not self._address:
             return True
         try:
@@ -54,12 +60,14 @@ class Notifier:
         except BlockingIOError:
             return False
         except OSError as error:
-            log.debug("systemd was not told message=%s error=%s", message.partition("\n")[0], error)
+            log.debug("systemd not reached message=%s error=%s", message.partition("\n")[0], error)
         return True
 
 
 def _watchdog_s(environ: Mapping[str, str]) -> float | None:
-    """The longest pause that systemd allows between watchdog() calls; None when it does not watch us."""
+    """Return the longest pause that systemd allows between watchdog() calls; None when it has no watchdog for
+    us.
+    """
     pid = environ.get("WATCHDOG_PID", str(os.getpid()))
     usec = environ.get("WATCHDOG_USEC", "")
     if pid != str(os.getpid()) or not (usec.isascii() and usec.isdigit()) or not int(usec):
@@ -68,5 +76,5 @@ def _watchdog_s(environ: Mapping[str, str]) -> float | None:
 
 
 def _line(text: str) -> str:
-    """A line break would start another variable."""
+    """Join the lines of a text: a line break would start another variable."""
     return " ".join(text.split())

@@ -1,4 +1,5 @@
-"""Pauses between readings of the same thing: whoever asks again and again leaves libvirt time for others.
+"""Pauses between readings of the same thing: a client that asks again and again leaves libvirt time for
+others.
 
 For every layer; main thread.
 """
@@ -8,7 +9,9 @@ from collections.abc import Hashable
 
 
 class Pauses:
-    """After a reading its thing is left alone `times` times as long as the reading took, at most most_s."""
+    """After a reading, the same thing is not read for `times` times as long as the reading took, at most
+    most_s.
+    """
 
     def __init__(self, times: float, most_s: float) -> None:
         self._times = times
@@ -25,7 +28,7 @@ class Pauses:
         loop.call_at(until_s, self._end, what, until_s)
 
     def forget(self, what: Hashable) -> None:
-        """The next thing of this name has nothing to do with it."""
+        """Forget the name: a new thing with the same name has no pause of the old one."""
         self._until_s.pop(what, None)
 
     def _end(self, what: Hashable, until_s: float) -> None:

@@ -1,5 +1,5 @@
-"""Reading the configuration anew while the service runs, at SIGHUP: connections that did not change are not
-touched, nor are those that clients opened. Main thread, apart from the reading itself.
+"""The configuration is read again while the service runs, at SIGHUP. Connections that did not change stay
+open, and so do those that clients opened. Main thread, apart from the reading itself.
 """
 
 import asyncio
@@ -35,11 +35,11 @@ class Reloads:
         self._stopped = False
 
     def start(self) -> None:
-        """The service is ready: the end of a reload is told as that."""
+        """The service is ready, so the end of a reload can be announced as readiness."""
         self._started.set()
 
     def begin(self, read: Callable[[], Config]) -> None:
-        """read: in a thread. It may raise BadConfig."""
+        """Begin a reload. read: runs in a thread, and may raise BadConfig."""
         if not self._stopped:
             self._tasks.add(task := asyncio.create_task(self._reload(read)))
             task.add_done_callback(self._tasks.discard)
@@ -87,9 +87,10 @@ class Reloads:
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """In a thread that may hang as long as a file does: for the loop's own ones the end would wait.
+    """Run the work in a thread that may hang as long as a file does. The end would wait for the loop's own
+    threads.
 
-    Raises LimitExceeded when the system has no room for it.
+    Raises LimitExceeded when the system has no room for a thread.
     """
     done: Future[T] = Future()
     done.set_running_or_notify_cancel()

@@ -10,6 +10,8 @@ T = TypeVar("T")
 
 
 class RoundRobin(Generic[T]):
+    """Items that wait, by user and client."""
+
     def __init__(self) -> None:
         # The first one is next.
         self._users: OrderedDict[int, OrderedDict[str, deque[T]]] = OrderedDict()
@@ -29,7 +31,7 @@ class RoundRobin(Generic[T]):
         self._count += 1
 
     def pop(self, may: Callable[[int, str], bool] = lambda _user, _client: True) -> T | None:
-        """The next item of a client that may have its turn; None when there is none."""
+        """Return the next item of a client that may have its turn; None when there is none."""
         for _ in range(len(self._users)):
             user, clients = next(iter(self._users.items()))
             self._users.move_to_end(user)
@@ -45,7 +47,7 @@ class RoundRobin(Generic[T]):
         return None
 
     def withdraw(self, client: str) -> list[T]:
-        """All items of a client; they wait no longer."""
+        """Take out all items of a client, and return them; they wait no longer."""
         user = self._user_of.get(client)
         if user is None:
             return []

@@ -1,6 +1,6 @@
 """How the service is, for systemd and `systemctl status`: READY, and the connections' states in summary.
 
-Told again where systemd has not read yet what it was told before. Main thread only.
+It is sent again where systemd has not read the earlier messages yet. Main thread only.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ _RETRY_S = 0.2
 
 
 class Status:
-    """cache: what is known of the connections."""
+    """cache: has the records of the connections."""
 
     def __init__(self, cache: Cache, notifier: Notifier) -> None:
         self._cache = cache
@@ -24,16 +24,18 @@ class Status:
         self._retry: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Tell the states from now on: systemd takes so many messages at once, and READY was to be one."""
+        """Send changes of state from now on. READY had to be alone: systemd takes only so many messages at
+        once.
+        """
         self._cache.listen([Kind.CONNECTION], changed=self._changed)
 
     def reloading(self) -> None:
-        """Until announce_ready()."""
+        """Announce a reload, which lasts until announce_ready()."""
         self._notifier.reloading()
 
     async def announce_ready(self) -> None:
-        """The name is owned, or the new configuration in use."""
-        while not self._notifier.ready(summary := self._summary()):  # noqa: ASYNC110 (systemd does not tell)
+        """Announce that the name is owned, or that the new configuration is in use."""
+        while not self._notifier.ready(summary := self._summary()):  # noqa: ASYNC110 (systemd has no event for it)
             await asyncio.sleep(_RETRY_S)
         self._sent = summary
 

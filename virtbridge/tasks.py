@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 async def all_of(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All answers, or the first error once every job has ended: none is left running behind."""
+    """Return all answers, or raise the first error once every job has ended: none keeps running behind."""
     answers = await asyncio.gather(*jobs, return_exceptions=True)
     errors = [answer for answer in answers if isinstance(answer, BaseException)]
     if not errors:
@@ -17,13 +17,13 @@ async def all_of(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     try:
         raise errors[0]
     finally:
-        # Its traceback holds this frame, and those of the jobs: without this, whatever these held, a libvirt
-        # handle for one, would stay until the garbage collector comes.
+        # Its traceback holds this frame, and those of the jobs: without this, whatever these refer to, a
+        # libvirt handle for one, would stay until the garbage collector comes.
         del answers, errors
 
 
 async def end_all(tasks: Iterable["asyncio.Task[Any]"]) -> None:
-    """Cancel them, and wait until each has ended, however it does."""
+    """Cancel the tasks, and wait until each has ended, however it does."""
     tasks = list(tasks)
     for task in tasks:
         task.cancel()
@@ -31,8 +31,8 @@ async def end_all(tasks: Iterable["asyncio.Task[Any]"]) -> None:
 
 
 async def all_in_turn(jobs: Iterable[Coroutine[Any, Any, T]], limit: int) -> list[T]:
-    """All answers as they come, of at most so many jobs at a time; or the first error once every job under
-    way has ended.
+    """Return all answers as they come, from at most so many jobs at a time; or raise the first error once
+    every job under way has ended.
 
     jobs: made one by one, as their turns come.
     """
@@ -48,7 +48,7 @@ async def all_in_turn(jobs: Iterable[Coroutine[Any, Any, T]], limit: int) -> lis
 
 
 async def in_steps(items: Iterable[T], size: int) -> AsyncIterator[list[T]]:
-    """All of them, so many at a time, with a turn of the loop for everything else after each step."""
+    """Yield all items, so many at a time, with a turn of the loop for everything else after each step."""
     left = iter(items)
     while some := list(islice(left, size)):
         yield some

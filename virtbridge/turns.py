@@ -37,7 +37,7 @@ class Turns(Generic[T]):
         return not (self._waiting or self._running.taken)
 
     def free(self, user: int, client: str) -> bool:
-        """Whether an item of this client would be started at once."""
+        """Return whether an item of this client would be started at once."""
         return client not in self._waiting and self._may(user, client)
 
     def add(self, user: int, client: str, item: T) -> None:
@@ -48,11 +48,11 @@ class Turns(Generic[T]):
             self._waiting.push(user, client, (user, client, item))
 
     def ended(self, user: int, client: str) -> None:
-        """A started item is over: there is room for another one."""
+        """A started item has ended, so there is room for another one."""
         self._running.give_back(user, client)
 
     def resume(self, most: int | None = None) -> bool:
-        """Start those that may be, so many at most; False when none is left that may."""
+        """Start items that may start, so many at most; False when no other item may."""
         while most is None or most > 0:
             found = self._waiting.pop(self._may)
             if found is None:
@@ -64,15 +64,15 @@ class Turns(Generic[T]):
         return True
 
     def withdraw(self, client: str) -> list[T]:
-        """The items of a client that have not been started; they never will be."""
+        """Return the items of a client that have not been started; they never will be."""
         return [item for _, _, item in self._waiting.withdraw(client)]
 
     def remove(self, user: int, client: str, item: T) -> bool:
-        """An item will not be started; False when it has been."""
+        """Take out an item, which will not be started; False when it has been started."""
         return self._waiting.remove(client, (user, client, item))
 
     def clients(self) -> list[str]:
-        """Those with items that wait."""
+        """Return the clients with items that wait."""
         return self._waiting.clients()
 
     def _may(self, user: int, client: str) -> bool:
@@ -87,7 +87,7 @@ def grant(future: "asyncio.Future[None]") -> None:
 
 @asynccontextmanager
 async def turn(turns: "Turns[asyncio.Future[None]]", user: int, client: str) -> AsyncIterator[None]:
-    """One turn, waited for. Whoever stops waiting takes none."""
+    """Wait for a turn. Whoever stops waiting takes none."""
     mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     turns.add(user, client, mine)
     try:

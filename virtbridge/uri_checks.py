@@ -19,7 +19,9 @@ _ESCAPED = "in a user's name or password, / ? # [ @ are written as %2F %3F %23 %
 
 
 def uri_problem(uri: str) -> str | None:
-    """Why virConnectOpen() cannot take this URI, or None. The configuration may use any that it can."""
+    """Return why virConnectOpen() cannot take this URI, or None. The configuration may use any
+    that it can.
+    """
     if not uri:
         return "is empty"
     if _BLANK_OR_CONTROL.search(uri):
@@ -34,7 +36,9 @@ def uri_problem(uri: str) -> str | None:
 
 
 def _address_problem(uri: str, driver: str) -> str | None:
-    """No part of the URI is in the text: it could be a password's, and the text is logged."""
+    """Return what is wrong with the address, without any part of the URI, which may be a password: the text
+    is logged.
+    """
     if _NOT_IN_A_URI.search(uri):
         return "has a character that a URI has only as %XX, or a % without two digits"
     try:
@@ -88,10 +92,10 @@ _CONFIGURATION_ONLY = "only the configuration may use it"
 
 
 def client_uri_problem(uri: str) -> str | None:
-    """Why a client on the bus may not have this URI opened, or None.
+    """Return why a client on the bus may not have this URI opened, or None.
 
-    The service opens it with its own rights and keys: nothing in it may run a program, read or write a
-    file or choose a socket, at this end or in the daemon behind it.
+    The service opens it with its own rights and keys: nothing in it may run a program, read or write a file
+    or choose a socket, at this end or in the daemon behind it.
     """
     if problem := uri_problem(uri):
         return problem

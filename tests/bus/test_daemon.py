@@ -380,7 +380,7 @@ async def test_systemd_hears_the_last_state_however_late_it_reads(
 
 
 async def _reloadable(bus: BusDaemon, tmp_path: Path) -> tuple[Daemon, Path]:
-    """A daemon that tells the systemd of tmp_path, and its configuration file."""
+    """A daemon that notifies the systemd in tmp_path, and its configuration file."""
     config = tmp_path / "virtbridge.toml"
     config.write_text("")
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}

@@ -1,4 +1,4 @@
-"""What a guest's agent tells, over a real bus: real libvirt, real QEMU, and an agent that the test plays."""
+"""What a guest's agent reports, over a real bus: real libvirt, real QEMU, and an agent played by the test."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -71,7 +71,7 @@ def agent(host: Libvirtd) -> Iterator[GuestAgent]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def path(host: Libvirtd, client: Client, agent: GuestAgent) -> AsyncIterator[str]:
-    """Of a running domain whose agent is connected."""
+    """Start a domain, and return its path once its agent is connected."""
     conn = libvirt.open(host.qemu_uri)
     domain = start_qemu(conn, "talks", devices=agent.devices)
     at = f"{HOST}/domain/_{domain.UUIDString().replace('-', '_')}"

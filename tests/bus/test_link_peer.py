@@ -42,7 +42,7 @@ def call_frame(serial: int, sender: str = ":1.7", body: bytes = b"") -> bytes:
 
 
 async def read_messages(peer: socket.socket, count: int, piece: int = 65536) -> list[Incoming]:
-    """The next messages on the peer's end, read in pieces of this size."""
+    """The next messages on the peer's end, read in parts of this size."""
     peer.setblocking(False)
     splitter, readable = Splitter(), asyncio.Event()
     found: list[Incoming] = []

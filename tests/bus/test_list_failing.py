@@ -115,7 +115,7 @@ async def test_a_kind_that_failed_from_the_start(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("events", [True, False])
 async def test_a_kind_that_fails_later_with_events_and_without(tmp_path: Path, events: bool) -> None:
-    """Such objects have no Stale: the connection tells."""
+    """Such objects have no Stale; the connection's LastError shows it."""
     async with breakable(tmp_path, events=events) as client:
         broken = Broken(tmp_path)
         [domain] = await listed(client, "domain")

@@ -47,7 +47,7 @@ def _refuse(code: int) -> None:
 
 
 def on_demand(*kinds: Kind) -> tuple[str, ...]:
-    """Those that no event tells of anywhere, and these."""
+    """The kinds that no driver has events for, and these."""
     return tuple(sorted(ON_DEMAND | set(kinds)))
 
 

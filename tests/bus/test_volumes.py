@@ -1,4 +1,4 @@
-"""Storage volumes over the bus: objects that appear when asked for, figures, and what fifty clients cost.
+"""Storage volumes over the bus: objects that appear when asked for, their sizes, and what fifty clients cost.
 
 On libvirt's test driver; real directories and files are in tests/libvirtd.
 """

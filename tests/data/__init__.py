@@ -14,7 +14,7 @@ def network_xml(name: str) -> str:
 
 
 def document(folder: str, name: str) -> str:
-    """Of the other kinds."""
+    """Return the XML file of this name, of any other kind."""
     return (_HERE / folder / f"{name}.xml").read_text(encoding="utf-8")
 
 

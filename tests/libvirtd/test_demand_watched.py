@@ -1,4 +1,4 @@
-"""Watching what no event tells of, on a real libvirtd: what a poll finds, what it costs, and when it ends."""
+"""Watching kinds without events, on a real libvirtd: what a poll finds, what it costs, and when it ends."""
 
 import asyncio
 import logging

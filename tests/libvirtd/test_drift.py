@@ -20,7 +20,7 @@ MIB = 1 << 20
 
 @pytest.fixture(autouse=True)
 def nobody_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of those that are read again a few at a time, which would find it as well."""
+    """Read no definitions a few at a time, which would find the change as well."""
     monkeypatch.setattr(RereadTurns, "take", lambda *_: [])
 
 

@@ -1,4 +1,4 @@
-"""Definitions that libvirt has and nobody can read: what is wrong is shown where a client looks for them."""
+"""Definitions that libvirt has and nobody can read: the reason is shown where a client searches for them."""
 
 import os
 import subprocess

@@ -103,7 +103,7 @@ async def test_paused_saves_and_killed_emulators_have_libvirt_s_reasons(host: Li
 async def test_what_is_undefined_while_it_runs_starts_with_the_host_no_more(
     host: Libvirtd, other: Any
 ) -> None:
-    """No refresh: the event tells of it."""
+    """No refresh: the event announces it."""
     domain = await asyncio.to_thread(start_qemu, other, "undefined")
     network = await asyncio.to_thread(
         other.networkDefineXML, "<network><name>n</name><bridge name='vbundef'/></network>"

@@ -1,4 +1,4 @@
-"""What QEMU's driver tells in words of its own, or not at all: crashes, snapshots, migration, memory.
+"""What QEMU's driver announces in words of its own, or not at all: crashes, snapshots, migration, memory.
 
 Each ends as libvirt says, by events alone: nothing here refreshes, and no audit comes in time.
 """
@@ -108,7 +108,7 @@ def disk(image: Path) -> str:
 
 
 async def test_memory_that_is_plugged_is_the_balloon_s_too(host: Libvirtd, other: Any) -> None:
-    """libvirt tells of the device before it knows what the balloon is now."""
+    """libvirt announces the device before it knows what the balloon is now."""
     cell = "<cpu><numa><cell id='0' cpus='0' memory='64' unit='MiB'/></numa></cpu><features>"
     xml = (
         qemu_xml("memory", memory_mib=64)

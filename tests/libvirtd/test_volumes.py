@@ -73,7 +73,7 @@ class Pool:
         subprocess.run(command, check=True)
 
     def rebase(self, name: str) -> None:
-        """On nothing. libvirt looks at a file's chain when it refreshes the pool."""
+        """On nothing. libvirt reads a file's chain when it refreshes the pool."""
         subprocess.run(["qemu-img", "rebase", "-u", "-b", "", str(self.folder / name)], check=True)
         self.raw.refresh()
 
@@ -86,7 +86,7 @@ class Pool:
         return Key("c", Kind.VOLUME, name, self.key.id)
 
     def figures(self) -> dict[str, tuple[int, int]]:
-        """By name, capacity and allocation as virStorageVolGetInfo() tells them."""
+        """By name, capacity and allocation as virStorageVolGetInfo() reports them."""
         return {each.name(): tuple(each.info()[1:]) for each in self.raw.listAllVolumes()}
 
 

@@ -107,7 +107,7 @@ class Other:
         return str(pool.name())
 
     def truth(self) -> View:
-        """Of every active pool every volume, by object path."""
+        """Return every volume of every active pool, by object path."""
         xmls: dict[str, ElementTree.Element] = {}
         for pool in self.pools():
             if pool.isActive():

@@ -278,7 +278,7 @@ def _rename_twice(domain: libvirt.virDomain, other: OtherClient) -> None:
 
 
 def _update_network(network: libvirt.virNetwork) -> None:
-    """A port group more, now and in the definition; libvirt tells nobody."""
+    """A port group more, now and in the definition; libvirt sends no event."""
     add, section = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, libvirt.VIR_NETWORK_SECTION_PORTGROUP
     name = f"group{len(network.XMLDesc(0))}"
     network.update(add, section, -1, f"<portgroup name='{name}'/>", 0)

@@ -1,4 +1,4 @@
-"""What another libvirt client does to the kinds that no event tells of: snapshots of the test driver's
+"""What another libvirt client does to the kinds without events: snapshots of the test driver's
 domains, network filters of QEMU's host. libvirt is silent about them, but a watch of these kinds is not.
 """
 

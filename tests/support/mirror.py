@@ -375,7 +375,7 @@ def snapshot_truth(snapshot: libvirt.virDomainSnapshot) -> dict[str, Any]:
 
 
 def demand_truth(conn: libvirt.virConnect) -> View:
-    """Of what no event tells of."""
+    """The objects that no event announces."""
     found: View = {}
     for known in _if_any(conn.listAllNWFilters):
         found["nwfilter", known.UUIDString()] = filter_truth(known)

@@ -58,8 +58,11 @@ def test_everything_is_where_debian_has_it(installed: Path) -> None:
         "usr/lib/sysusers.d/virtbridge.conf",
         "usr/share/dbus-1/system-services/org.virtbridge1.service",
         "usr/share/dbus-1/system.d/org.virtbridge1.conf",
+        "usr/share/doc/virtbridge/examples/50-virtbridge-group.rules",
+        "usr/share/doc/virtbridge/examples/50-virtbridge-one-domain.rules",
         "usr/share/man/man5/virtbridge.toml.5",
         "usr/share/man/man8/virtbridge.8",
+        "usr/share/polkit-1/actions/org.virtbridge1.policy",
     }
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "virtbridge").rglob("*.py")}
     contract = {f"virtbridge/contract/{path.name}" for path in (ROOT / "dbus").glob("*.xml")}

@@ -1,7 +1,6 @@
 """Each operation leaves one line that says who did what, and with what result."""
 
 import logging
-from typing import Any
 
 import pytest
 
@@ -9,8 +8,7 @@ from virtbridge.bus.audit import audited
 from virtbridge.bus.call import Call
 from virtbridge.errors import BridgeError, ErrorKind
 
-NOBODY: Any = None
-CALL = Call("/org/virtbridge1/lab/domain/_1", None, ":1.7", 1000, NOBODY)
+CALL = Call("/org/virtbridge1/lab/domain/_1", None, ":1.7", 1000)
 
 
 def test_a_success_and_a_failure_are_lines(caplog: pytest.LogCaptureFixture) -> None:

@@ -29,7 +29,7 @@ UUIDS = [f"00000000-0000-0000-0000-00000000000{digit}" for digit in range(4)]
 
 
 class Notes:
-    """A listener that keeps what it is told, and what the cache held at that moment."""
+    """A listener that keeps what it hears, and what the cache held at that moment."""
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache

@@ -94,7 +94,7 @@ def test_chains_never_drift_from_the_records(changes: list[Change]) -> None:
 
 
 def finder(cache: Cache, host: str) -> Callable[[str], tuple[Key, VolumeLink] | None]:
-    """The plain way: look at all of them."""
+    """The plain way: examine all of them."""
     spelled = {"//c": "/c", "/x/../d": "/d"}
 
     def find(path: str) -> tuple[Key, VolumeLink] | None:

@@ -1,4 +1,4 @@
-"""Lines of keys, held against tomllib: what it finds, the scan finds too, and on the right line."""
+"""Lines of keys, compared with tomllib: what it finds, the scan finds too, and on the right line."""
 
 import tomllib
 from collections.abc import Iterator

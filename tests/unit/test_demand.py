@@ -35,7 +35,7 @@ def listing(*names: str) -> list[Change]:
 
 
 class Host:
-    """Answers with what it is told to, and counts how often it was asked."""
+    """Answers with what the test gives it, and counts how often it was asked."""
 
     def __init__(self) -> None:
         self.cache = Cache()

@@ -1,4 +1,4 @@
-"""Lifecycle signals made from two readings, held against the table that reads them the other way."""
+"""Lifecycle signals made from two readings, compared with the table that reads them the other way."""
 
 from dataclasses import replace
 from typing import Any

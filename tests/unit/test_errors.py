@@ -1,4 +1,4 @@
-"""What the system does not give: a caller is told what it is."""
+"""What the system does not give: the caller's error names it."""
 
 import errno
 

@@ -10,7 +10,7 @@ from virtbridge.metrics import Metrics
 
 
 class Work:
-    """Asked how often, and ends when told."""
+    """Counts how often it is asked, and ends when the test says so."""
 
     def __init__(self) -> None:
         self.asked = 0

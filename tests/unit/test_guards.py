@@ -7,7 +7,7 @@ import pytest
 
 from virtbridge.bus.binding import bind
 from virtbridge.bus.contract import BadContract, Interface, load_contract, load_interfaces
-from virtbridge.bus.guards import no_flags_but, one_of, require_all, unless
+from virtbridge.bus.guards import needed_by_options, no_flags_but, one_of, unless
 from virtbridge.bus.handlers.demand import ConnectionQuestions
 from virtbridge.bus.names import NAME
 from virtbridge.errors import BridgeError, ErrorKind
@@ -41,18 +41,11 @@ class Asked:
     key = connection_key("lab")
     user, sender = 0, ":1.1"
 
-    def __init__(self) -> None:
-        self.rights: list[tuple[str, str]] = []
-
-    async def require(self, right: str, why: str = "") -> None:
-        self.rights.append((right, why))
-
 
 async def rights_for(handlers: Any, made: Interface, method: str, options: dict[str, Any]) -> list[Any]:
     call: Any = Asked()
-    await require_all(bind(made, handlers).methods[method].guards.values(), call, options)
-    rights: list[Any] = call.rights
-    return rights
+    needed = await needed_by_options(bind(made, handlers).methods[method].guards.values(), call, options)
+    return [(each.right, each.why) for each in needed]
 
 
 def test_options_and_their_rights_are_read(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ async def test_frozen_while_ready_and_thawed_when_one_is_lost(clock: FakeClock) 
 
 
 def test_what_is_read_is_frozen_as_the_cache_grows() -> None:
+    gc.unfreeze()  # another test may have left something frozen
     cache = Cache()
     GarbageFreezer(cache).attach()
 

@@ -1,4 +1,4 @@
-"""Large replies: their order, their bounds, and that each equals what the signals before it told.
+"""Large replies: their order, their bounds, and that each equals what the signals before it said.
 
 The link is a stand-in that keeps the stream: what stands where in it is what matters here.
 """

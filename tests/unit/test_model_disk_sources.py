@@ -167,7 +167,7 @@ def test_a_query_tells_two_disks_apart(source: str, found: list[str]) -> None:
     ("snapshot", "found"), [("", ["a", "b", "c"]), ("@one", ["a"]), ("@two", ["b", "c"]), ("@three", [])]
 )
 def test_a_snapshot_tells_two_disks_apart(snapshot: str, found: list[str]) -> None:
-    """However libvirt was told of it: as an element, or as a part of the name, which QEMU takes as well."""
+    """However libvirt heard of it: as an element, or as a part of the name, which QEMU takes as well."""
 
     def disk(target: str, name: str, inside: str) -> str:
         return (

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import libvirt as libvirt_python
 import pytest
+from lxml import etree
 
 from tests.unit.test_kind_rows import CLASSES
 from virtbridge.bus.contract import CONTRACT_FOLDER, STANDARD_FILE, BadContract, load_interfaces
+from virtbridge.bus.names import NAME
 from virtbridge.bus.permissions import PROPERTIES, Permission, permissions
+from virtbridge.bus.rights import INCLUDED, READ, RIGHT_OF, RIGHTS, action_of, rights_of_calls
 from virtbridge.model.keys import Kind
 from virtbridge.model.operations import OPERATIONS
 
@@ -127,3 +130,48 @@ def test_the_rows_of_operations_have_libvirt_s_permissions() -> None:
                 assert sorted(row.permissions) == sorted(asked_of[function]), f"{kind}.{row.name}"
                 checked += 1
     assert checked > 100
+
+
+# Rights that no permission of libvirt's tells of, as libvirt asks for less: what the member opens is more
+# than what its call reads, or what an unknown flag may show.
+MORE_THAN_LIBVIRT_ASKS = {
+    ("org.virtbridge1.Connection", "GetDomainCapabilities", "emulator"): "configure",  # libvirtd runs it
+    ("org.virtbridge1.Manager", "OpenConnection", ""): "connections",
+    # libvirt calls them reading, and refuses both on a read-only connection.
+    ("org.virtbridge1.Connection", "GetSevInfo", ""): "configure",
+    ("org.virtbridge1.Domain", "GetLaunchSecurityInfo", ""): "configure",
+    **{
+        (f"org.virtbridge1.{kind}", "GetXml", "flags"): "read-secrets"
+        for kind in ("Network", "NodeDevice", "StoragePool")
+    },
+}
+
+
+def test_the_rights_are_those_of_libvirt_s_permissions() -> None:
+    for row in ROWS:
+        if row.calls:
+            derived = rights_of_calls(row.calls) or (READ,)
+            more = MORE_THAN_LIBVIRT_ASKS.get((row.interface, row.member, row.option))
+            assert (row.right,) == ((more,) if more else derived), name(row)
+
+
+def test_every_permission_of_libvirt_s_has_a_right() -> None:
+    permissions_known = {permission for _, asked in libvirt().values() for permission in asked}
+    assert permissions_known <= RIGHT_OF.keys()
+
+
+def test_every_right_but_reading_is_an_action_of_polkit_s() -> None:
+    root = etree.parse(str(CONTRACT_FOLDER / f"{NAME}.policy")).getroot()
+    actions = {action.get("id", ""): action for action in root.iterfind("action")}
+    assert set(actions) == {action_of(right) for right in RIGHTS if right != READ}
+    for right, included in INCLUDED.items():
+        if right != READ:
+            notes = {note.get("key"): note.text for note in actions[action_of(right)].iterfind("annotate")}
+            implied = set((notes.get("org.freedesktop.policykit.imply") or "").split())
+            assert implied == {action_of(each) for each in included - {READ}}
+            # Without it polkit would take no question from a service that is not root.
+            assert notes["org.freedesktop.policykit.owner"] == "unix-user:virtbridge"
+
+
+def test_what_the_contract_states_are_rights() -> None:
+    assert {row.right for row in ROWS} <= set(RIGHTS)

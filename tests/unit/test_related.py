@@ -24,7 +24,7 @@ STARTED = Signal(POOL, "Lifecycle", ("started", "0"))
 
 
 class Host:
-    """A source whose one pool has the volumes that it is told; asked: what for, in order."""
+    """A source whose one pool has the volumes that the test gives it; asked: what for, in order."""
 
     def __init__(self) -> None:
         self.cache = Cache()

@@ -38,8 +38,8 @@ class Link:
 
 def errors_of_get_machine_id() -> list[tuple[str, str]]:
     link, clients = Link(), SimpleNamespace(vanished=[])
-    anything: Any = (link, SimpleNamespace(by_path={}, tree=Tree()), clients)
-    access: Any = Access(session=True)
+    anything: Any = (link, SimpleNamespace(by_path={}, tree=Tree()), {}.get, clients)
+    access: Any = Access(None)
     everywhere = routes_of([bind(load_standard()[PEER], standard.PeerHandlers())])
     router = Router(
         *anything,
@@ -50,6 +50,7 @@ def errors_of_get_machine_id() -> list[tuple[str, str]]:
         nowhere={},
         error_names=NAME_OF_KIND,
         running=Portions().of(1),
+        authorizing=Portions().of(1),
         waiting=BacklogLimits(),
         large=BacklogLimits(),
     )

@@ -1,4 +1,4 @@
-"""Statistics for many askers, against a source that answers when it is told to; and the ring of samples."""
+"""Statistics for many askers, with a source that answers when the test lets it; and the ring of samples."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The registry of watches: the shortest interval wins, a change is told once, and limits hold."""
+"""The registry of watches: the shortest interval wins, a change is announced once, and limits hold."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Framing and headers: whatever comes in whatever pieces, the same messages come out, or one clear error."""
+"""Framing and headers: in parts of any size, the same messages come out, or one clear error."""
 
 import os
 import struct

@@ -24,7 +24,9 @@ class Emitted:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Names, tables and rules of one API. Handlers are code, and are given to the service beside it."""
+    """The names, tables and rules of one API. Handlers are code, and are given to the service
+    apart from it.
+    """
 
     # The well-known bus name.
     name: str
@@ -46,14 +48,18 @@ class Api:
     signals: Mapping[str, Emitted]
 
     def interface_properties(self) -> dict[str, InterfaceProperties]:
-        """By interface. Raises BadContract when the contract and the tables do not fit together."""
+        """Return the properties by interface. Raises BadContract when the contract and the tables do not fit
+        together.
+        """
         shown = {self.root_interface, *self.root_also, *self.interface_of.values()}
         if odd := shown ^ self.contract.keys():
             raise BadContract(f"interfaces without an object or a contract: {sorted(odd)}")
         return interface_properties(self.contract, self.tables)
 
     def emitted(self) -> dict[tuple[str, str], tuple[str, str, Callable[..., bytes]]]:
-        """By interface and the member of the cache's signal: what is emitted, with its signature and body."""
+        """Return what is emitted, with its signature and body, by interface and the member of the cache's
+        signal.
+        """
         return {
             (name, member): (row.member, interface.signals[row.member], row.body)
             for name, interface in self.contract.items()

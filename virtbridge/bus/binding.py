@@ -1,10 +1,10 @@
-"""Binding: each member of the contract to its handler or to a row of the operations, when the daemon starts.
+"""Binding: when the daemon starts, each member of the contract is bound to its handler or to an operation's
+row.
 
-A handler object serves one interface: `GetXml` is its method get_xml(call, *arguments), writing the
-property `Autostart` its method set_autostart(call, value). Where it has no such method, a row of that name
-answers (`SetAutostart` for the writing). A member without either, a method or row without a member, a row
-that says something else than the contract, or an option whose right only one of the two knows, stops the
-start.
+A handler object serves one interface: `GetXml` is its method get_xml(call, *arguments), writing the property
+`Autostart` its method set_autostart(call, value). Where it has no such method, a row of that name answers
+(`SetAutostart` for the writing). A member without either, a method or row without a member, a row that says
+something else than the contract, or an option whose right only one of the two knows, stops the start.
 """
 
 import re
@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from virtbridge.bus.access import Needed
 from virtbridge.bus.contract import BadContract, Interface, Method, Property
-from virtbridge.bus.guards import Guard, guards_of
+from virtbridge.bus.guards import Guard, guards_of, needed_for
 from virtbridge.bus.operations import RowHandler
+from virtbridge.bus.rights import READ
 
 Handler = Callable[..., Any]
 _NO_ROWS: Mapping[str, RowHandler] = {}
@@ -22,11 +24,16 @@ _NO_ROWS: Mapping[str, RowHandler] = {}
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """guards: of the options that need a right of their own, by option."""
+    """guards: the checks for options that need a right of their own, by option. needed_for: returns which
+    right a call with its arguments needs, where that is not the method's own. only_reads: whether the method
+    needs no right, whatever its arguments are.
+    """
 
     method: Method
     handler: Handler
     guards: Mapping[str, Guard]
+    needed_for: Callable[..., Needed] | None
+    only_reads: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,9 @@ class Bound:
 
 
 def bind(interface: Interface, handlers: object, rows: Mapping[str, RowHandler] = _NO_ROWS) -> Bound:
-    """rows: by member. Raises BadContract, naming what is missing, left over or different."""
+    """Bind an interface. rows: the operations by member. Raises BadContract, naming what is missing, left
+    over or different.
+    """
     methods = {name: _route(interface, handlers, rows, method) for name, method in interface.methods.items()}
     setters = {
         name: (prop, _handler(interface, handlers, rows, f"Set{name}"))
@@ -65,7 +74,9 @@ def _route(interface: Interface, handlers: object, rows: Mapping[str, RowHandler
     row = rows.get(method.name)
     try:
         guards = guards_of(method, handlers, handler, row.harmless_options if row else {})
-        return Route(method, handler, guards)
+        find = needed_for(handlers, handler)
+        only_reads = method.access == READ and find is None and not guards
+        return Route(method, handler, guards, find, only_reads)
     except BadContract as error:
         raise BadContract(f"{interface.name}.{error}") from error
 

@@ -5,7 +5,6 @@ refusals.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from virtbridge.bus.access import Access
 from virtbridge.bus.published_object import PublishedObject
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import Key
@@ -22,11 +21,6 @@ class Call:
     target: PublishedObject | None
     sender: str
     user: int
-    access: Access
-
-    async def require(self, right: str, why: str = "") -> None:
-        """Raises NotAuthorized unless this caller has the right of the contract. why: ends the sentence."""
-        await self.access.require(self.user, right, why)
 
     @property
     def object(self) -> PublishedObject:
@@ -55,6 +49,7 @@ class Fault(StrEnum):
     UNKNOWN_PROPERTY = "org.freedesktop.DBus.Error.UnknownProperty"
     PROPERTY_READ_ONLY = "org.freedesktop.DBus.Error.PropertyReadOnly"
     INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
+    INTERACTIVE_AUTHORIZATION_REQUIRED = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"
     FAILED = "org.freedesktop.DBus.Error.Failed"
 
 

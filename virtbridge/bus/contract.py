@@ -79,7 +79,7 @@ class Interface:
 
 
 def load_interfaces(*files: Path) -> dict[str, Interface]:
-    """The interfaces of these files by name. Raises BadContract naming the file."""
+    """Return the interfaces in these files by name. Raises BadContract naming the file."""
     interfaces: dict[str, Interface] = {}
     for file in files:
         try:
@@ -108,12 +108,12 @@ def contract_files(api: str) -> list[Path]:
 
 
 def load_contract(api: str) -> dict[str, Interface]:
-    """An API's own interfaces."""
+    """Return an API's own interfaces."""
     return load_interfaces(*contract_files(api))
 
 
 def load_standard() -> dict[str, Interface]:
-    """D-Bus's own: Peer, Introspectable, Properties, ObjectManager."""
+    """Return D-Bus's own interfaces: Peer, Introspectable, Properties, ObjectManager."""
     return load_interfaces(STANDARD_FILE)
 
 
@@ -129,7 +129,7 @@ def _interface(element: etree._Element) -> Interface:
 
 
 def _introspected(element: etree._Element) -> str:
-    """Every object answers with it, so what only people read about libvirt is left out."""
+    """Every object answers Introspect with it, so what is written about libvirt for people is left out."""
     shown = deepcopy(element)
     for note in list(shown.iter("annotation")):
         parent = note.getparent()
@@ -171,7 +171,7 @@ def _option_right(text: str) -> OptionRight:
 
 
 def _of_options(element: etree._Element, annotation: str) -> Iterator[tuple[str, str]]:
-    """The options that have such an annotation of their own, with its value."""
+    """Return the options that have such an annotation of their own, with its value."""
     for note in element.iterfind("annotation"):
         name = note.get("name", "")
         if name.startswith(f"{annotation}."):

@@ -18,6 +18,7 @@ NAME_OF_KIND: Mapping[ErrorKind, str] = {
     ErrorKind.TIMEOUT: f"{NAME}.Error.Timeout",
     ErrorKind.NOT_CONNECTED: f"{NAME}.Error.NotConnected",
     ErrorKind.NOT_AUTHORIZED: f"{NAME}.Error.NotAuthorized",
+    ErrorKind.AUTHORIZATION_FAILED: f"{NAME}.Error.AuthorizationFailed",
     ErrorKind.CANCELLED: f"{NAME}.Error.Cancelled",
     ErrorKind.LIMIT_EXCEEDED: f"{NAME}.Error.LimitExceeded",
     ErrorKind.LIBVIRT: f"{NAME}.Error.Libvirt",
@@ -25,7 +26,7 @@ NAME_OF_KIND: Mapping[ErrorKind, str] = {
 
 
 def link_errors(names: Mapping[ErrorKind, str]) -> ErrorNames:
-    """What the D-Bus connection refuses by itself, with an API's names."""
+    """Return the names for what the D-Bus connection refuses by itself."""
     return ErrorNames(
         failed=names[ErrorKind.OPERATION_FAILED],
         limit_exceeded=names[ErrorKind.LIMIT_EXCEEDED],

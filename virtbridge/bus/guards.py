@@ -1,4 +1,6 @@
-"""Guards: what an option needs beside its method's right, as the contract states it for each such option.
+"""Guards: which rights a call needs, where its arguments decide that.
+
+What an option needs beside its method's right, the contract states for each such option.
 
 The contract says the right and, in words, which values need none; the operation's row says the same, or the
 handler with `unless`. Whatever that code does not know to be harmless needs the right.
@@ -7,8 +9,10 @@ handler with `unless`. Whatever that code does not know to be harmless needs the
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
+from virtbridge.bus.access import Needed
 from virtbridge.bus.call import Call
 from virtbridge.bus.contract import BadContract, Method, OptionRight
 
@@ -17,7 +21,11 @@ Options = Mapping[str, Any]
 Harmless = Callable[[Any, Call, str, Options], bool | Awaitable[bool]]
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Of the handlers, a call and its arguments.
+NeededFor = Callable[..., Needed]
+
 _ATTRIBUTE = "harmless_options"
+_NEEDED = "needed_for"
 
 
 def unless(**options: Harmless) -> Callable[[F], F]:
@@ -28,6 +36,23 @@ def unless(**options: Harmless) -> Callable[[F], F]:
         return handler
 
     return mark
+
+
+def needs(find: NeededFor) -> Callable[[F], F]:
+    """A handler whose arguments say which right it needs, beside that of the contract. find may refuse what
+    everybody may know to be wrong.
+    """
+
+    def mark(handler: F) -> F:
+        setattr(handler, _NEEDED, find)
+        return handler
+
+    return mark
+
+
+def needed_for(handlers: object, handler: Callable[..., Any]) -> Callable[..., Needed] | None:
+    find = getattr(handler, _NEEDED, None)
+    return partial(find, handlers) if find else None
 
 
 def one_of(*values: Any) -> Harmless:
@@ -48,15 +73,14 @@ class Guard:
     handlers: Any
     harmless: Harmless
 
-    async def require(self, call: Call, options: Options) -> None:
-        """Raises NotAuthorized."""
+    async def needed(self, call: Call, options: Options) -> Needed | None:
         harmless = self.harmless(self.handlers, call, self.option, options)
         if inspect.isawaitable(harmless):
             harmless = await harmless
-        if not harmless:
-            exception = f" unless {self.stated.unless}" if self.stated.unless else ""
-            why = f", which the option {self.option!r} needs{exception}"
-            await call.require(self.stated.right, why)
+        if harmless:
+            return None
+        exception = f" unless {self.stated.unless}" if self.stated.unless else ""
+        return Needed(self.stated.right, f", which the option {self.option!r} needs{exception}")
 
 
 def guards_of(
@@ -76,8 +100,7 @@ def guards_of(
     }
 
 
-async def require_all(guards: Iterable[Guard], call: Call, options: Options) -> None:
-    """Raises NotAuthorized for the first option whose right the caller does not have."""
-    for guard in guards:
-        if guard.option in options:
-            await guard.require(call, options)
+async def needed_by_options(guards: Iterable[Guard], call: Call, options: Options) -> list[Needed]:
+    """What the options of this call need. Their types are checked."""
+    found = [await guard.needed(call, options) for guard in guards if guard.option in options]
+    return [needed for needed in found if needed is not None]

@@ -1,8 +1,9 @@
-"""Calls in flight: what could not be answered at once is a task, so many of one client, of one user and of
-all at a time for each connection, and the others wait for one of them to end. A host that hangs does not hold
-up calls to another. The next task of a client is not begun before the bus has taken enough of its replies.
+"""Calls in flight: what could not be answered at once becomes a task. For each connection the numbers of
+tasks of one client, of one user and of all are limited, and the other calls wait for one of them to end.
 
-Every call that is given here is either served or told that it was cancelled, once. Main thread only.
+So a host that hangs does not delay calls to another. The next task of a client is not begun before the bus
+has taken enough of its replies. Every call that is given here is served or answered with Cancelled, once.
+Main thread only.
 """
 
 import asyncio
@@ -20,13 +21,13 @@ from virtbridge.wire.backlog import Backlog, BacklogLimits
 from virtbridge.wire.framing import Incoming
 
 _OVERHEAD_BYTES = 2048  # what a call that waits costs beside its body
-_STARTS = 8  # in a turn of the loop: the bus is read between them, and others' calls are what there may be
+_STARTS = 8  # in a turn of the loop: the bus is read between them, since others may have called
 
 
 # Compared by identity: it is the call, not what it says.
 @dataclass(slots=True, eq=False)
 class Job:
-    """connection: "" for what is of none. work: brings the result. waited: it did not start at once."""
+    """connection: "" for what belongs to none. work: brings the result. waited: it did not start at once."""
 
     incoming: Incoming
     connection: str
@@ -40,9 +41,10 @@ class Job:
 
 
 class InFlight:
-    """running: of each connection. serve: does the work of a job and answers the call, whatever happens in
-    it. cancelled: told of each call for which it did not come to its end. has_room: whether a client of a
-    user can be made more replies.
+    """running: the limits of each connection.
+    serve: does the work of a job and answers the call, whatever happens in it.
+    cancelled: is called with each call whose work did not come to its end.
+    has_room: whether a client of a user may get more replies.
     """
 
     def __init__(
@@ -85,20 +87,20 @@ class InFlight:
         turns.add(user, client, job)
 
     def resume(self) -> None:
-        """There may be room for replies where there was none."""
+        """Start jobs that wait: there may be room for replies where there was none."""
         if not self._resume_due:
             self._resume_due = True
             asyncio.get_running_loop().call_soon(self._resume)
 
     def forget(self, client: str) -> None:
-        """It has left the bus: nobody waits for these any more."""
+        """The client has left the bus: nobody waits for its calls any more."""
         for job in self._withdraw(client):
             job.work.close()
         for task in self._tasks.get(client, ()):
             task.cancel()
 
     async def stop(self) -> None:
-        """Every call is told that it was cancelled."""
+        """Answer every call with Cancelled."""
         clients = {client for turns in self._turns.values() for client in turns.clients()}
         for client in clients:
             for job in self._withdraw(client):

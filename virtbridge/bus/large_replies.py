@@ -1,11 +1,11 @@
-"""Large replies: one on its way at a time, in their callers' turns, and a pause for everybody else.
+"""Large replies: one leaves at a time, in their callers' turns, and a pause for everybody else follows.
 
 The way to the bus is one stream, and dbus-daemon checks a message of 1.5 MB in one step of 8 to 40 ms, in
-which it serves nobody. A client that asks for one after the other would make every other client wait for
-most of that, each time. So a large reply is made only when the last one is through the bus, which a call to
-the bus itself, sent behind it, tells; and when others have called meanwhile, the bus is left to them for a
-part of the time that it took. What waits is the question, not the answer: a reply that is overtaken by
-signals must hold what these told.
+which it serves nobody. A client that asks for one after the other would make every other client wait for most
+of that, each time. So a large reply is made only when the one before is through the bus, which the answer to
+a call to the bus, sent behind it, shows. When others have called meanwhile, the bus is left to them for a
+part of the time that the reply took. The question waits, not the answer: a reply must not hold older values
+than the signals that have overtaken it.
 Main thread only.
 """
 
@@ -27,9 +27,9 @@ from virtbridge.wire.names import BUS_NAME, BUS_PATH
 
 LARGE_BYTES = 64 * 1024  # dbus-daemon takes half a millisecond for it
 _STEP_S = 0.004  # of making one, in one turn of the loop
-_CONGESTED_S = 0.02  # between two questions whether there is room again
-# The bus is left to others for a part of the time that the large reply took it, and for _PAUSE_S where that
-# is more and the reply took as long: enough for a few short calls of each client that waited, one after the
+_CONGESTED_S = 0.02  # between two checks whether there is room again
+# The bus is left to others for a part of the time that the large reply took, and for _PAUSE_S where that is
+# more and the reply took as long: enough for a few short calls of each client that waited, one after the
 # other, so that most of their calls do not wait at all.
 _PAUSE, _PAUSE_S, _PAUSE_MOST_S = 0.5, 0.004, 0.05
 # How many bytes of replies that are made already may wait: those of all callers, and those of one.
@@ -42,10 +42,10 @@ class Reply(Protocol):
     waiting_bytes: int
 
     def prepare(self, until: float) -> bool:
-        """Work on it until then; True when the rest is one short step."""
+        """Work on the reply until then; True when only one short step is left."""
 
     def parts(self) -> Sequence[bytes | memoryview]:
-        """The last step: the body, as it is now."""
+        """Take the last step: return the body, as it is now."""
 
 
 class Made:
@@ -63,14 +63,14 @@ class Made:
 
 
 def limits_of(calls: BacklogLimits, portions: Portions) -> BacklogLimits:
-    """How many large replies may wait: as many as calls, and a total of bytes that the users share."""
+    """Return how many large replies may wait: as many as calls, and a total of bytes that the users share."""
     return BacklogLimits(calls.calls, portions.of(_WAITING_BYTES, _CALLER_BYTES))
 
 
 # Compared by identity: it is the call, not what it says.
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    """size: what is counted of the bytes that it holds while it waits."""
+    """size: the bytes that it holds in memory while it waits, as they are counted."""
 
     call: Incoming
     signature: str
@@ -114,13 +114,13 @@ class LargeReplies:
             self._task = asyncio.create_task(self._work(self._step(), others))
 
     def forget(self, sender: str) -> None:
-        """Nobody waits for these any more."""
+        """The client has left the bus: nobody waits for its replies any more."""
         self._withdraw(sender)
         if self._current is not None and self._current.call.sender == sender:
             self._current = None
 
     async def stop(self) -> None:
-        """Every call that still waits gets its reply: Cancelled."""
+        """Answer every call that still waits with Cancelled."""
         waiting = [job for client in self._waiting.clients() for job in self._withdraw(client)]
         waiting += [self._current] if self._current is not None else []
         self._current = None
@@ -129,7 +129,7 @@ class LargeReplies:
         await end_all([self._task] if self._task is not None else ())
 
     async def _work(self, has_sent: bool, others: int) -> None:
-        """Until nothing waits any more. others: how many calls of another kind had come when it began."""
+        """Send replies until nothing waits any more. others: how many other calls had come when it began."""
         try:
             while True:
                 if has_sent:
@@ -143,7 +143,7 @@ class LargeReplies:
             self._task = None
 
     def _step(self) -> bool:
-        """Go on with the one whose turn it is; True when it was queued for the socket."""
+        """Work on the reply whose turn it is; True when it was queued for the socket."""
         if self._link.congested:
             return False
         job, self._current = self._current or self._take(), None
@@ -172,7 +172,9 @@ class LargeReplies:
         return jobs
 
     async def _through(self, others: int) -> int:
-        """Until the bus has dealt with what was sent, and with others' calls; how many of these have come."""
+        """Wait until the bus has taken what was sent, and leave it to others for a while. Return how many
+        other calls have come.
+        """
         began = monotonic()
         with suppress(BusError):  # then the bus is gone, and this ends with the link
             await self._link.call(BUS_NAME, BUS_PATH, BUS_NAME, "GetId", timeout_s=None)

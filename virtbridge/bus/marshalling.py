@@ -1,9 +1,9 @@
-"""Marshalled pieces: each property's bytes are made once and put together for every message that needs them.
+"""Marshalled entries: each property's bytes are made once and put together for every message that needs them.
 
 An array entry `{sv}` or `{oa{sa{sv}}}` starts on an 8-byte boundary, so its bytes do not depend on where it
 stands: entries can be kept and joined, padded to 8 between them. The last one's padding does not belong to
 the array and is left out. Single values of the simple types are made here, all others by the D-Bus library;
-tests hold every byte equal to what either library makes of the whole. Pure.
+tests compare every byte with what either library makes of the same values. Pure.
 Source: https://dbus.freedesktop.org/doc/dbus-specification.html#message-protocol-marshaling
 """
 
@@ -18,10 +18,10 @@ from virtbridge.wire.transport import marshal
 
 _EMPTY_ARRAY = UINT32.pack(0)
 _DEVICES = "aa{sv}"
-# Of texts whose bytes are kept for others. What is longer is hardly anybody else's, and thousands of them
-# would be all memory: whoever may write a domain's description may write another one every second.
+# Texts up to this length have their bytes kept for others. Longer ones are seldom shared, and thousands
+# of them would fill the memory: whoever may write a domain's description may write another one every second.
 _SHARED_CHARACTERS = 200
-_SHARED_BYTES = 256  # and of changes whose whole body is kept
+_SHARED_BYTES = 256  # and of changes whose complete body is kept
 # What a value's first byte stands on. An array's own length does; its elements must not need more than that.
 _ALIGNMENTS = {"s": 4, "o": 4, "b": 4, "u": 4, "i": 4, "a": 4, "t": 8, "d": 8, "(": 8}
 # The library takes 4 to 25 us for what these do in one.
@@ -35,7 +35,7 @@ _PACKERS: dict[str, Callable[[Any], bytes]] = {
 
 
 def property_entry(name: str, signature: str, value: Any) -> bytes:
-    """`{sv}`, not padded."""
+    """Marshal `{sv}`, not padded."""
     if signature == _DEVICES:
         return _devices_entry(name, value)
     if signature == "s" and len(value) > _SHARED_CHARACTERS:
@@ -44,7 +44,7 @@ def property_entry(name: str, signature: str, value: Any) -> bytes:
 
 
 def variant_body(signature: str, value: Any) -> bytes:
-    """The body of a reply to Properties.Get."""
+    """Marshal the body of a reply to Properties.Get."""
     if signature == _DEVICES:
         return _with_devices(_signature(_DEVICES), value)
     if signature == "s" and len(value) > _SHARED_CHARACTERS:
@@ -58,7 +58,9 @@ def lifecycle_body(event: str, detail: str) -> bytes:
 
 
 def xml_entry(xml: str) -> bytes:
-    """`{sv}` of Select's column Xml, which is no property: too large to be kept marshalled as well."""
+    """Marshal `{sv}` for Select's column Xml, which is no property: it is too large to be kept marshalled as
+    well.
+    """
     return _with_value(pack_string("Xml"), "s", xml)
 
 
@@ -83,7 +85,7 @@ def completed_body(success: bool, error_name: str, message: str) -> bytes:
 
 
 def _with_value(head: bytes, signature: str, value: Any) -> bytes:
-    """A variant behind a head that starts on an 8-byte boundary."""
+    """Marshal a variant behind a head that starts on an 8-byte boundary."""
     if signature in ("s", "o"):
         packed = pack_string(value)
     elif (pack := _PACKERS.get(signature)) is not None:
@@ -104,9 +106,9 @@ def _devices_entry(name: str, devices: Iterable[Any]) -> bytes:
 
 
 def _with_devices(head: bytes, devices: Iterable[Any]) -> bytes:
-    """An `aa{sv}` behind a head that starts on an 8-byte boundary and ends with its signature.
+    """Marshal `aa{sv}` behind a head that starts on an 8-byte boundary and ends with its signature.
 
-    Put together from each field's own entry, most of which are shared.
+    It is put together from each field's own entry, most of which are shared.
     """
     made = bytearray(head)
     made += PADDING[-len(made) & 3]
@@ -123,7 +125,7 @@ def _with_devices(head: bytes, devices: Iterable[Any]) -> bytes:
 
 
 def join(entries: Iterable[bytes]) -> bytes:
-    """Entries as they stand in an array, each on its boundary."""
+    """Join entries as they stand in an array, each on its boundary."""
     return b"".join(_spaced(entries))
 
 
@@ -136,21 +138,21 @@ def _spaced(entries: Iterable[bytes]) -> list[bytes]:
 
 
 def array_body(entries: Iterable[bytes]) -> bytes:
-    """A body that is one array of 8-aligned entries: `a{sv}`, `a{oa{sa{sv}}}`, `a{oa{sv}}`."""
+    """Return a body that is one array of 8-aligned entries: `a{sv}`, `a{oa{sa{sv}}}`, `a{oa{sv}}`."""
     parts = _spaced(entries)
     size = sum(map(len, parts))
     return b"".join((UINT32.pack(size), PADDING[4], *parts))
 
 
 def properties_changed_body(interface: str, entries: tuple[bytes, ...]) -> bytes:
-    """`sa{sv}as`: nothing is ever invalidated without its value."""
+    """Return `sa{sv}as`. No property is ever invalidated without its value."""
     is_shared = sum(map(len, entries)) <= _SHARED_BYTES
     return _changed_shared(interface, entries) if is_shared else _changed(interface, entries)
 
 
 @lru_cache(maxsize=1024)
 def _changed_shared(interface: str, entries: tuple[bytes, ...]) -> bytes:
-    """A state and its reason, as nearly always, which are the same for all domains."""
+    """Return the body of a change that many objects share: nearly always it is a state and its reason."""
     return _changed(interface, entries)
 
 
@@ -160,18 +162,18 @@ def _changed(interface: str, entries: tuple[bytes, ...]) -> bytes:
 
 
 def keyed_entry(path: str, block: bytes) -> bytes:
-    """`{oa{sv}}`, not padded: an object's chosen properties."""
+    """Marshal `{oa{sv}}`, not padded: an object's chosen properties."""
     return _before_block(path, len(block)) + block
 
 
 def object_entry(path: str, interface: str, block: bytes) -> bytes:
-    """`{oa{sa{sv}}}`, not padded; also the body of InterfacesAdded."""
+    """Marshal `{oa{sa{sv}}}`, not padded; it is also the body of InterfacesAdded."""
     inner = _before_block(interface, len(block))
     return b"".join((_before_block(path, len(inner) + len(block)), inner, block))
 
 
 def _before_block(key: str, size: int) -> bytes:
-    """A key (string or path), then its array's length, then the padding before the array's first entry."""
+    """Marshal a key (string or path), its array's length, and the padding before the array's first entry."""
     head = pack_string(key)
     head = b"".join((head, PADDING[-len(head) & 3], UINT32.pack(size)))
     return head + PADDING[-len(head) & 7]

@@ -1,4 +1,4 @@
-"""The names that we have on the bus: the service and its interfaces. Those of D-Bus are in wire/names.py."""
+"""The names of our API on the bus: the service and its interfaces. D-Bus's own names are in wire/names.py."""
 
 from collections.abc import Mapping
 from typing import Final

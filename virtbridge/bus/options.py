@@ -1,4 +1,6 @@
-"""Options: the a{sv} that ends every method. What the contract does not name is an error, not ignored."""
+"""Options: the a{sv} that ends every method. An option that the contract does not name is an error, not
+ignored.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -26,7 +28,7 @@ _CHECKS = {
 
 
 def checked(options: Mapping[str, Any], known: Mapping[str, str]) -> Mapping[str, Any]:
-    """options, when each is known and of its type. known: name to one of _CHECKS.
+    """Return the options, when each is known and has its type. known: name to one of _CHECKS.
     Raises InvalidArgument.
     """
     for name, value in options.items():
@@ -41,7 +43,7 @@ def checked(options: Mapping[str, Any], known: Mapping[str, str]) -> Mapping[str
 
 
 def check_words(words: Iterable[str], known: Iterable[str], what: str) -> None:
-    """Raises InvalidArgument, naming what they should be, when one is none of the known ones."""
+    """Raises InvalidArgument, naming what the words should be, when one is none of the known ones."""
     known = list(known)
     for word in words:
         if word not in known:
@@ -59,7 +61,7 @@ def timeout_s(
 
 
 async def within(seconds: float, work: Callable[[], Awaitable[T]]) -> T:
-    """Raises Timeout."""
+    """Await the answer for so long at most. Raises Timeout."""
     try:
         async with asyncio.timeout(seconds):
             return await work()

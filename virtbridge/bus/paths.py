@@ -1,6 +1,7 @@
-"""The object paths of org.virtbridge1: where each key stands, and back. The one owner of that mapping.
+"""The object paths of org.virtbridge1: the path of each key, and the key of each path. No other module maps
+them.
 
-UUIDs become `_` and the UUID with `-` as `_`; other names are escaped as systemd does for bus paths: every
+UUIDs become `_` and the UUID with `-` as `_`. Other names are escaped as systemd does for bus paths: every
 byte but [A-Za-z0-9] becomes `_xx`, so does a leading digit, and an empty name is a lone `_`. A job has its
 number. Pure.
 """
@@ -17,7 +18,7 @@ _PARENTS = {kind.value: outer.value for kind, outer in PARENT_KIND.items()}
 
 
 def escape(name: str) -> str:
-    """A name as one element of an object path."""
+    """Return a name as one element of an object path."""
     if not name:
         return "_"
     return "".join(
@@ -27,12 +28,12 @@ def escape(name: str) -> str:
 
 
 def unescape(element: str) -> str | None:
-    """What escape() was given; None when it never gave this."""
+    """Return what escape() was given; None for what escape() never returns."""
     if element == "_":
         return ""
-    head, *rest = element.split("_")
+    head, *parts_after = element.split("_")
     try:
-        parts = (bytes.fromhex(part[:2]) + part[2:].encode("ascii") for part in rest)
+        parts = (bytes.fromhex(part[:2]) + part[2:].encode("ascii") for part in parts_after)
         raw = head.encode("ascii") + b"".join(parts)
         name = raw.decode("utf-8", "surrogateescape")
     except (ValueError, UnicodeError):
@@ -54,7 +55,9 @@ def path_of(key: Key) -> str:
 
 
 def key_of(path: str) -> Key | None:
-    """The key that path_of() turns into this path; None for any other path. Says nothing of existence."""
+    """Return the key that path_of() turns into this path; None for any other path. The object
+    need not exist.
+    """
     if not path.startswith(ROOT + "/"):
         return None
     match path[len(ROOT) + 1 :].split("/"):
@@ -78,7 +81,7 @@ def _leaf(key: Key) -> str:
 
 
 def _id(kind: Kind, leaf: str) -> str:
-    """What _leaf() was given; anything for a leaf that it never gave."""
+    """Return what _leaf() was given; any text for a leaf that it never returns."""
     if kind is Kind.JOB:
         return leaf if leaf.isdecimal() else ""
     return unescape(leaf) or "" if kind in NAMED else leaf[1:].replace("_", "-")

@@ -22,7 +22,7 @@ NO_PATH = ObjectPath("")  # as with all that is empty, the dictionary does not h
 
 @dataclass(frozen=True, slots=True)
 class RootRecord:
-    """What the root object's properties may show. connections: those that clients know."""
+    """The values of the root object's properties. connections: those that clients know."""
 
     version: str
     connections: tuple[Key, ...] = ()
@@ -42,7 +42,7 @@ Table = Mapping[str, Field | Getter]  # by the names of properties
 class InterfaceProperties:
     """One interface's properties, in the contract's order: names, signatures and where the values come from.
 
-    fields: what gives all that are a record's fields, in order. others: the places of the rest, ascending,
+    fields: what gives all that are a record's fields, in order. others: the places of all others, ascending,
     and what gives each. places: each name's index in the tuples. silent: the places of those whose changes
     are not announced.
     """
@@ -65,7 +65,9 @@ class InterfaceProperties:
 def interface_properties(
     contract: Mapping[str, Interface], tables: Mapping[str, Table]
 ) -> dict[str, InterfaceProperties]:
-    """By interface. Raises BadContract when a property is not in its table, or a row has no property."""
+    """Return the properties by interface. Raises BadContract when a property is not in its table, or a row
+    has no property.
+    """
     if contract.keys() != tables.keys():
         raise BadContract(
             f"interfaces without properties or contract: {sorted(contract.keys() ^ tables.keys())}"
@@ -92,7 +94,7 @@ def _shape(interface: Interface, getters: Table) -> InterfaceProperties:
 
 
 def _getter(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """What gives these fields; an attrgetter() of less than two gives no tuple."""
+    """Return what reads these fields. An attrgetter() of less than two fields returns no tuple."""
     return (
         attrgetter(*names)
         if len(names) > 1
@@ -104,8 +106,8 @@ DeviceFields = tuple[tuple[str, str, str], ...]
 
 
 def device_fields(device: Any) -> DeviceFields:
-    """A device dataclass as a{sv}: each field's name in Python, its key on the bus (`-` for `_`) and its
-    signature.
+    """Describe a device dataclass as a{sv}: each field's name in Python, its key on the bus (`-` for `_`) and
+    its signature.
 
     str is s, bool is b, int is t, an object path o, a tuple of str as, a tuple of dataclasses aa{sv}.
     """
@@ -128,11 +130,11 @@ _READINGS: dict[type, tuple[DeviceFields, Callable[[Any], tuple[Any, ...]]]] = {
 
 
 def described(device: Any) -> list[tuple[str, str, Any]]:
-    """What a device dataclass is on the bus, wherever it is shown: key, signature and value of each field
-    that is not empty, 0 or false.
+    """Return what a device dataclass is on the bus, wherever it is shown: key, signature and value of each
+    field that is not empty, 0 or false.
 
-    The contract's one rule for all dictionaries that have listed keys. Of a disk's three dozen keys that are
-    all but five, and a bus daemon looks at each key of each message.
+    This is the contract's one rule for all dictionaries that have listed keys. It leaves out all but five of
+    a disk's three dozen keys, and a bus daemon checks each key of each message.
     """
     known, read = _reading(device)
     values = zip(known, read(device), strict=True)
@@ -140,10 +142,10 @@ def described(device: Any) -> list[tuple[str, str, Any]]:
 
 
 def details_to_bus(details: Mapping[str, Any]) -> dict[str, Variant]:
-    """A report (an event's details, a job's figures) as a{sv}, whatever the values: str is s, bool b, int x,
-    float d, list as, mapping a{sv}.
+    """Return a report (an event's details, a job's numbers) as a{sv}, whatever the values: str is s, bool b,
+    int x, float d, list as, mapping a{sv}.
 
-    libvirt has unsigned numbers, too: what is over x's largest is that.
+    libvirt has unsigned numbers, too: a number above x's largest becomes that largest.
     """
     return {name: _variant(value) for name, value in details.items()}
 

@@ -1,9 +1,9 @@
 """The publisher: what clients know of every object, and the signals that keep them knowing it.
 
-It is told which keys were touched, and once per turn of the loop looks what really differs from what
+It hears which keys have changed, and once per turn of the loop it compares what really differs from what
 clients know: one InterfacesAdded, PropertiesChanged or InterfacesRemoved per object, however many changes
 led there. Reads are answered from the same published state, so they fit the signals exactly. Above the
-outgoing high-water mark nothing is made: touched keys wait, merged, until the queue has drained. Main
+outgoing high-water mark nothing is made: changed keys wait, merged, until the queue has drained. Main
 thread only.
 """
 
@@ -30,8 +30,8 @@ from virtbridge.wire.transport import marshal
 log = logging.getLogger(__name__)
 
 _TURN_S = 0.01  # how long one turn may make signals: 10,000 new domains are seconds of work
-_CONGESTED_S = 0.02  # between two looks whether clients have read what was sent
-_MAX_WAITING = 100_000  # signals held back by a full queue; beyond it the oldest are lost, states never are
+_CONGESTED_S = 0.02  # between two checks whether clients have read what was sent
+_MAX_WAITING = 100_000  # signals that wait for a full queue; beyond it the oldest are lost, states never are
 _ROOT_KEY = Key("", Kind.CONNECTION)  # of no connection
 
 
@@ -74,7 +74,7 @@ class Publisher:
         link.on_drained = self._schedule
         cache.listen(self._properties_of.keys(), changed=self._note_change, happened=self._happened)
         cache.batch.at_end(self._end_batch)
-        metrics.gauge("queue.touched", lambda: len(self._changed))
+        metrics.gauge("queue.changed", lambda: len(self._changed))
         metrics.gauge("queue.signals", lambda: len(self._signals))
 
     def _note_change(self, key: Key) -> None:
@@ -92,7 +92,9 @@ class Publisher:
         self._schedule()
 
     def objects(self, kind: Kind, connection: str | None = None) -> Iterator[PublishedObject]:
-        """What clients can see of a kind: what is new may still wait for its turn, and what is gone too."""
+        """Return the objects of a kind that clients can see. A new one may still wait to be announced, and so
+        may a removal.
+        """
         for group, objects in self._groups.items():
             if group[1] is kind and connection in (None, group[0]):
                 yield from objects.values()
@@ -104,17 +106,19 @@ class Publisher:
         return iter(self._objects.values())
 
     async def until_announced(self) -> None:
-        """Until clients know what the cache held when this was called."""
+        """Wait until clients know what the cache held when this was called."""
         waiting = {*self._changed, *self._removed, *self._cache.pending_removals}
         while self._is_pending(waiting):  # noqa: ASYNC110 (no event: each turn publishes some)
             await asyncio.sleep(_CONGESTED_S if self._link.congested else 0)
 
     def _is_pending(self, keys: set[Key]) -> bool:
-        """Something of any of these."""
+        """Return whether a change of any of these waits."""
         return not all(map(keys.isdisjoint, (self._changed, self._removed, self._cache.pending_removals)))
 
     def _end_batch(self) -> None:
-        """No more comes in this turn of the loop, and the next one is a system call and 50 us away."""
+        """Publish now: no more changes come in this turn of the loop, and the next turn is a system call and
+        50 us away.
+        """
         if self._changed or self._signals:
             self._turn()
 
@@ -128,15 +132,15 @@ class Publisher:
         self._link.gather()
         try:
             self._publish()
-        except Exception:  # an edge: one value that cannot travel must not hold back all that can
+        except Exception:  # an edge: one value that cannot travel must not delay all that can
             log.exception("publishing failed")
         self._link.flush()
         if (self._changed or self._signals or self._removed) and not self._link.congested:
             self._schedule()
 
     def _publish(self) -> None:
-        """States, then events, then removals: who hears of an event finds its object, in the state it led
-        to.
+        """Publish states, then events, then removals: who hears of an event finds its object, in the state
+        that followed.
         """
         end = monotonic() + _TURN_S
         while self._changed and not self._link.congested and monotonic() < end:
@@ -151,11 +155,11 @@ class Publisher:
         # The last signals of an object go first, and thus those of all.
         while self._removed and not (self._signals or self._link.congested) and monotonic() < end:
             key, _ = self._removed.popitem(last=False)
-            if self._cache.get(key) is None:  # else it is back, and touched for that
+            if self._cache.get(key) is None:  # else it is back, and counts as changed
                 self._publish_removal(key)
 
     def _publish_state(self, key: Key) -> bool:
-        """False when the key is gone from the cache."""
+        """Publish what differs; False when the key is not in the cache any more."""
         record = self._cache.get(key)
         if record is None:
             return False

@@ -1,6 +1,6 @@
-"""The program that evaluates QueryXml, each in a process of its own, and makes the reply's body.
+"""The program that evaluates QueryXml, each query in a process of its own, and marshals the reply's body.
 
-So the service has nothing to do with an answer but to send it. cache/fork_server.py runs it.
+So the service only has to send an answer. cache/fork_server.py runs it.
 """
 
 import socket
@@ -32,8 +32,8 @@ def answer_query(cpu_seconds: int, work: BinaryIO, answer: BinaryIO) -> bytes:
 def write_body(
     file: BinaryIO, rows: Iterable[tuple[str, Iterator[str]]], most_bytes: int = ANSWER_BYTES_MAX
 ) -> None:
-    """A body `a{oas}` at the file's beginning; rows without a string are left out. One row is in memory at a
-    time. Raises LimitExceeded when it would be longer than most_bytes.
+    """Write a body `a{oas}` at the file's beginning, without rows that have no string. One row is in memory
+    at a time. Raises LimitExceeded when it would be longer than most_bytes.
     """
     file.write(bytes(_HEAD_BYTES))
     size = _HEAD_BYTES
@@ -49,7 +49,7 @@ def write_body(
 
 
 def _entry(path: str, texts: Iterator[str], room_bytes: int) -> bytearray:
-    """`{oas}`, not padded; empty when there are no texts."""
+    """Marshal `{oas}`, not padded; it is empty when there are no texts."""
     made = bytearray(pack_string(path))
     made += PADDING[-len(made) & 3] + bytes(4)
     start = len(made)

@@ -1,8 +1,8 @@
-"""The API reference: the contract's files and their comments as Markdown. `make docs` writes dbus/API.md so.
+"""The API reference: `make docs` writes the contract's files and their comments as Markdown to dbus/API.md.
 
-A program of its own that the daemon never runs: `python -m virtbridge.bus.reference`. It reads the files and
-writes standard output, nothing else. A comment belongs to the element right below it and starts with that
-element's name, up to a colon.
+It is a program of its own that the daemon never runs: `python -m virtbridge.bus.reference`. It reads the
+files and writes standard output, nothing else. A comment belongs to the element right below it and starts
+with that element's name, up to a colon.
 """
 
 import re
@@ -37,12 +37,12 @@ answers from. A change belongs there, not here.
 - An `a{sv}` whose keys are listed here, alone or in an `aa{sv}`, describes something: it has no key whose
   value is an empty string, an empty array, 0 or false, so a missing key means that value. In the list stand
   each key, its type and its meaning; a key with a dot belongs to the dictionaries of the key before the dot.
-- An `a{sv}` that is called a report has every key that libvirt gave, whatever its value, since a figure of 0
-  says something else than no figure: a missing key means that libvirt did not tell. All statistics and the
-  details of all events are reports.
+- An `a{sv}` that is called a report has every key that libvirt gave, whatever its value, since a value of 0
+  means something else than no value: a missing key means that libvirt did not report it. All statistics and
+  the details of all events are reports.
 - Properties are always all there, in GetAll, GetManagedObjects and `Manager.Select`.
-- Right: what a caller needs. Everybody has `read`; all others are root's on the system bus. On a session bus
-  its user has all of them. [Rights](#rights) has the reasons.
+- Right: what a caller needs. Everybody has `read`; polkit is asked for all others on the system bus. On a
+  session bus its user has all of them. [Rights](#rights) has the reasons.
 - A system bus carries 32 MiB in one message. GetManagedObjects of many thousand domains may be more, and is
   `LimitExceeded` then; `Manager.Select` asks for less, of one connection or of some properties.
 - Code is made from these files, which are installed in `share/dbus-1/interfaces`, with gdbus-codegen or with
@@ -57,14 +57,27 @@ _RIGHTS = """\
 
 Everybody on the machine has the right `read`. It lets a caller do what libvirt lets everybody do on a
 read-only connection, as far as libvirt's access control calls that reading, and no more; the service's own
-connections can do everything. The other rights:
+connections can do everything. The other rights are root's, and
+on a session bus its user's. On the system bus polkit is asked for them, each by an action of its own, and
+[configuration.md](../docs/configuration.md#who-may-do-what) tells how its rules grant them:
 
-- `read-secrets`: XML with its passwords.
-- `control`: what changes or disturbs a running domain, questions to the agent in its guest among them, for
-  which libvirt asks for `domain:write`. It is not `configure`, as they reach nothing on the host.
-- `configure`: definitions, and with them everything that a definition can name: files, devices and programs
-  of the host. On `qemu:///system` that is as good as being root there.
-- `connections`: which connections there are, and what the service connects to.
+- `control` (`org.virtbridge1.control`): what changes or disturbs a running domain, questions to the agent in
+  its guest among them, for which libvirt asks for `domain:write`. It is not `configure`, as they reach
+  nothing on the host.
+- `configure` (`org.virtbridge1.configure`): definitions, and with them everything that a definition can name:
+  files, devices and programs of the host. On `qemu:///system` that is as good as being root there. It
+  includes `control`.
+- `delete` (`org.virtbridge1.delete`): what is lost for ever: definitions, volumes, snapshots.
+- `read-secrets` (`org.virtbridge1.read-secrets`): XML with its passwords, the values of secrets, and what is
+  in memory or on disks.
+- `console` (`org.virtbridge1.console`): the screen, the keyboard and the consoles of a domain.
+- `connections` (`org.virtbridge1.connections`): which connections there are, and what the service connects
+  to.
+
+A right that polkit refuses is `NotAuthorized`. Where polkit would say yes after somebody has authenticated,
+a call without the flag ALLOW_INTERACTIVE_AUTHORIZATION gets
+`org.freedesktop.DBus.Error.InteractiveAuthorizationRequired`; with it, the reply comes when that has been
+done, which may take minutes. Where polkit does not answer at all, it is `AuthorizationFailed`.
 
 The table has the libvirt calls behind each member, with the permissions that libvirt's access control asks of
 its own callers. An option that is not in it needs no more than its method does.
@@ -100,6 +113,7 @@ _MEANINGS = {
     ErrorKind.TIMEOUT: "no answer in time; what was begun may still happen",
     ErrorKind.NOT_CONNECTED: "the connection is not open now (Connection.State)",
     ErrorKind.NOT_AUTHORIZED: "the caller, or the service at the host, may not do this",
+    ErrorKind.AUTHORIZATION_FAILED: "polkit did not say whether the caller may do this; nothing was done",
     ErrorKind.CANCELLED: "given up: the service is ending, or libvirt's side cancelled it",
     ErrorKind.LIMIT_EXCEEDED: (
         "more than the service takes: a call that is too long (64 KiB) or one of too many that wait, an"
@@ -134,14 +148,16 @@ class DocumentedKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyGroup:
-    """of: the types of which a dictionary has these keys; empty where all dictionaries have the same."""
+    """of: the types of dictionaries that have these keys; empty where all dictionaries have the same keys."""
 
     of: tuple[str, ...]
     keys: tuple[DocumentedKey, ...]
 
 
 def reference(files: Sequence[Path]) -> str:
-    """The whole document. Raises BadContract, saying where, when a comment is missing or is another's."""
+    """Return the complete document. Raises BadContract, saying where, when a comment is missing or belongs
+    elsewhere.
+    """
     chapters = [_chapter(file, element) for file in files for element in _interfaces(file)]
     titles = [chapter.partition("\n")[0].removeprefix("## ") for chapter in chapters]
     contents = "".join(f"- [{title}](#{title.replace('.', '').lower()})\n" for title in titles)
@@ -150,7 +166,7 @@ def reference(files: Sequence[Path]) -> str:
 
 
 def comment_of(element: etree._Element, file: str) -> Comment:
-    """What stands right above an element. file: named in BadContract."""
+    """Read the comment right above an element. file: named in BadContract."""
     name = element.get("name", "")
     above = element.getprevious()
     text = dedent(above.text or "").strip() if isinstance(above, etree._Comment) else ""
@@ -165,8 +181,10 @@ def comment_of(element: etree._Element, file: str) -> Comment:
 
 
 def keys_of(comment: Comment) -> tuple[KeyGroup, ...]:
-    """The list of a dictionary's keys: a line `key (signature): meaning` for each; `type, type:` alone in a
-    line begins those of dictionaries of these types. Empty where the notes are something else.
+    """Return the keys of a dictionary from a list with a line `key (signature): meaning` for each.
+
+    A line `type, type:` begins the keys of dictionaries of these types. The result is empty where the notes
+    are something else.
     """
     groups: list[tuple[tuple[str, ...], list[DocumentedKey]]] = [((), [])]
     for note in comment.notes:
@@ -227,7 +245,7 @@ def _key_lines(group: KeyGroup) -> list[str]:
 
 
 def _member(element: etree._Element, file: str, since: str, more: tuple[str, ...]) -> str:
-    """A method or a signal. since: its interface's. more: what stands at the end, one item each."""
+    """Describe a method or a signal. since: its interface's. more: what stands at the end, one item each."""
     comment = comment_of(element, file)
     name = element.get("name", "")
     names = [arg.get("name", "") for arg in element.iterfind("arg")]
@@ -243,7 +261,7 @@ def _member(element: etree._Element, file: str, since: str, more: tuple[str, ...
 
 
 def _call(name: str, element: etree._Element) -> str:
-    """Its arguments as a line: `List(kind s, options a{sv}) → objects ao`."""
+    """Show a member with its arguments on one line: `List(kind s, options a{sv}) → objects ao`."""
     given: list[str] = []
     returned: list[str] = []
     for arg in element.iterfind("arg"):
@@ -252,12 +270,12 @@ def _call(name: str, element: etree._Element) -> str:
 
 
 def _later(comment: Comment, since: str) -> list[str]:
-    """Said only where it is not the same as of the whole interface."""
+    """Say since when, only where it differs from the interface."""
     return [] if comment.since == since else [f"Since {comment.since}"]
 
 
 def _split(text: str, labels: Iterable[str]) -> list[str]:
-    """A comment cut before its labels: first what stands before them all."""
+    """Cut a comment before its labels; the first part is what stands before them all."""
     alternatives = "|".join(map(re.escape, labels))
     return [part.strip() for part in re.split(rf"(?:^|(?<=[.…] ))(?=(?:{alternatives}): )", text)]
 
@@ -268,7 +286,7 @@ def _item(labelled: str) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Text that reads as it was written: what Markdown would take for itself is escaped, save in `code`."""
+    """Return text that reads as it was written: Markdown's own characters are escaped, except in `code`."""
     parts = text.split("`")
     parts[::2] = [
         re.sub(r"[*\\\[\]]|(?<!\w)_|_(?!\w)", r"\\\g<0>", part).replace("<", "&lt;") for part in parts[::2]

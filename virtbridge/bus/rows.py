@@ -19,8 +19,8 @@ from virtbridge.wire.bodies import PADDING, UINT32, pack_string
 
 T = TypeVar("T", bound=Hashable)
 
-_FEW = 32  # rows: a reply of so many is no large one, unless its bytes are
-_LAST_STEP = 256  # rows: so many may be made anew in the last step
+_FEW = 32  # a reply with so few rows is a large one only by its bytes
+_LAST_STEP = 256  # so many rows may be made again in the last step
 _AT_ONCE = 16  # rows between two questions for the time
 # Changes that come faster than rows are made would never let a reply go.
 _PASSES = 8
@@ -29,8 +29,10 @@ _UNMADE = (object(), b"")  # a version that no row has
 
 
 class Rows(Generic[T]):
-    """An array with an entry for each item. items: those that there are now, in order. row: one's entry, not
-    padded. version: equal as long as the row would be. alignment: of the array's elements.
+    """An array with an entry for each item.
+
+    items: those that there are now, in order. row: marshals the entry of one item, not padded.
+    version: stays equal as long as the row would. alignment: of the array's elements.
     """
 
     waiting_bytes = 0
@@ -52,7 +54,9 @@ class Rows(Generic[T]):
         self._passes = 0
 
     def at_once(self) -> bytes | None:
-        """The whole body, where there are so few that it needs no turn; None where there are more."""
+        """Return the complete body, where the rows are so few that it needs no turn; None where there are
+        more.
+        """
         few = list(islice(self._items(), _FEW + 1))
         return None if len(few) > _FEW else b"".join(self.parts())
 
@@ -96,7 +100,7 @@ class Rows(Generic[T]):
 
 
 class Kept(Rows[PublishedObject]):
-    """The rows of GetManagedObjects, which the objects themselves keep."""
+    """The rows of GetManagedObjects, which the objects themselves keep marshalled."""
 
     def __init__(self, objects: Callable[[], Iterable[PublishedObject]]) -> None:
         super().__init__(objects, PublishedObject.object_entry, attrgetter("changes"))
@@ -115,10 +119,10 @@ class Kept(Rows[PublishedObject]):
 def entries(
     objects: Callable[[], Iterable[PublishedObject]], row: Callable[[PublishedObject], bytes]
 ) -> Rows[PublishedObject]:
-    """A row of each object, which depends on nothing but what clients know of it."""
+    """Make a row for each object. A row depends on nothing but what clients know of the object."""
     return Rows(objects, row, attrgetter("changes"))
 
 
 def paths(objects: Callable[[], Iterable[PublishedObject]]) -> Rows[str]:
-    """A body `ao`, sorted."""
+    """Return a body `ao`, sorted."""
     return Rows(lambda: sorted([known.path for known in objects()]), pack_string, len, alignment=4)

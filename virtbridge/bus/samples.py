@@ -1,4 +1,5 @@
-"""Statistics as body bytes, made here: a thousand domains of sixty values a second are much for a library.
+"""Statistics as body bytes, marshalled here: a thousand domains with sixty values a second are too much work
+for the library.
 
 The values are those of model.statistics: int is t (x below 0), float d, bool b, str s, a dictionary a{sv}, a
 list of them aa{sv}. A number's entry is its name's bytes, made once, and eight bytes more.
@@ -22,13 +23,13 @@ _MAX_UNSIGNED = 1 << 64
 
 @lru_cache(maxsize=1 << 14)
 def _head(name: str, signature: str) -> bytes:
-    """An entry's name and its variant's signature; numbers of eight bytes stand right behind it."""
+    """Return an entry's name and its variant's signature; numbers of eight bytes stand right behind them."""
     head = pack_string(name) + bytes((len(signature),)) + signature.encode() + b"\0"
     return head + PADDING[-len(head) & (7 if signature in "tdx" else 3)]
 
 
 def values_block(values: Mapping[str, Any]) -> bytes:
-    """The entries of an a{sv}, without the array's length."""
+    """Return the entries of an a{sv}, without the array's length."""
     parts: list[bytes] = []
     padding = b""  # before the next entry; a number's ends on its boundary
     for name, value in values.items():
@@ -83,19 +84,19 @@ def _array(head: bytes, block: bytes) -> bytes:
 
 
 def _append_array(made: bytearray, block: bytes) -> None:
-    """An a{sv} behind what ends on a multiple of 4."""
+    """Append an a{sv} to what ends on a multiple of 4."""
     made += UINT32.pack(len(block))
     made += PADDING[-len(made) & 7]
     made += block
 
 
 def values_body(values: Mapping[str, Any]) -> bytes:
-    """a{sv}"""
+    """Return a body `a{sv}`."""
     return _array(b"", values_block(values))
 
 
 def sampled_body(time_us: int, entries: Iterable[bytes]) -> bytes:
-    """ta{oa{sv}} of entries that sample_entry() made."""
+    """Return a body `ta{oa{sv}}` from entries that sample_entry() made."""
     return _array(_TIME.pack(time_us), join(entries))
 
 
@@ -104,5 +105,5 @@ def sample_entry(path: str, values: Mapping[str, Any]) -> bytes:
 
 
 def history_body(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> bytes:
-    """a(ta{sv})"""
+    """Return a body `a(ta{sv})`."""
     return _array(b"", join(_array(_TIME.pack(time_us), values_block(values)) for time_us, values in rows))

@@ -22,6 +22,7 @@ from virtbridge.bus.handlers.standard import (
 )
 from virtbridge.bus.large_replies import limits_of
 from virtbridge.bus.operations import Operations
+from virtbridge.bus.polkit import Polkit
 from virtbridge.bus.properties import InterfaceProperties
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.router import Router, routes_of
@@ -42,10 +43,13 @@ _DO_NOT_QUEUE = 4
 _PRIMARY_OWNER = 1
 _ANSWER_S = 25.0
 _RELEASE_S = 1.0
+# To polkit, in flight. Some of them wait for a person, and further calls of the same caller wait for them.
+_QUESTIONS = 256
+_QUESTIONS_PER_CLIENT = 16
 
 
 class NameTaken(Exception):
-    """Somebody else serves this bus already."""
+    """Another process serves this bus already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +104,16 @@ class BusService:
         self._router = Router(
             link,
             publisher,
+            core.cache.get,
             clients,
-            Access(session=session),
+            Access(None if session else Polkit(link)),
             core.metrics,
             objects={name: routes_of(bound[each] for each in (name, *beside[name])) for name in beside},
             node=routes_of(bound[name] for name in _OF_A_NODE),
             nowhere=routes_of([bound[PEER]]),
             error_names=api.error_names,
             running=core.portions.of(limits.in_flight, limits.in_flight_per_client),
+            authorizing=core.portions.of(_QUESTIONS, _QUESTIONS_PER_CLIENT),
             waiting=core.waiting,
             large=limits_of(core.waiting, core.portions),
         )
@@ -120,7 +126,7 @@ class BusService:
             raise NameTaken(f"{self._api.name} is taken by {await self._owner()}")
 
     async def stop(self) -> None:
-        """Every waiting call is answered, and the name is free again."""
+        """Answer every call that waits, and give up the name."""
         await self._router.stop()
         await self._parts.at_stop.aclose()
         # So that nobody calls any more. Leaving the bus frees the name as well, also where the bus hangs.
@@ -132,7 +138,7 @@ class BusService:
             [owner] = await self._bus("GetNameOwner", "s", self._api.name)
             [pid] = await self._bus("GetConnectionUnixProcessID", "s", owner)
         except BusError as error:
-            return f"someone who has gone meanwhile ({error.text})"
+            return f"someone who has left meanwhile ({error.text})"
         return f"process {pid} ({owner})"
 
     async def _bus(
@@ -144,7 +150,7 @@ class BusService:
 
 
 def _bind_own(api: Api, handlers: Mapping[str, object], operations: Operations) -> dict[str, Bound]:
-    """The API's own interfaces. Raises BadContract."""
+    """Bind the API's own interfaces. Raises BadContract."""
     contract = api.contract
     if odd := handlers.keys() ^ contract.keys():
         raise BadContract(f"interfaces without handlers or contract: {sorted(odd)}")
@@ -153,7 +159,9 @@ def _bind_own(api: Api, handlers: Mapping[str, object], operations: Operations) 
 
 
 def _interfaces_beside(api: Api) -> dict[str, tuple[str, ...]]:
-    """By an object's main interface: what every object has beside it, and what the root has more."""
+    """Return, by an object's main interface, what every object has beside it and what the root has in
+    addition.
+    """
     beside: dict[str, tuple[str, ...]] = dict.fromkeys(api.interface_of.values(), _OF_AN_OBJECT)
     beside[api.root_interface] = (*api.root_also, OBJECT_MANAGER, *_OF_AN_OBJECT)
     return beside
@@ -165,7 +173,7 @@ def _bind_standard(
     beside: Mapping[str, tuple[str, ...]],
     publisher: Publisher,
 ) -> dict[str, Bound]:
-    """D-Bus's own interfaces: they describe, read and list what the API's own interfaces are."""
+    """Bind D-Bus's own interfaces: they describe, read and list what the API's own interfaces are."""
     standard = load_standard()
     described = {**contract, **standard}
     objects = {name: _joined_xml((name, *beside[name]), described) for name in beside}

@@ -1,9 +1,9 @@
-"""Watches of statistics: which clients want them, and the one body that all of them are sent.
+"""Watches of statistics: which clients have them, and the one body that all of them are sent.
 
-A watch ends with its client. A sample is marshalled once, a few domains per turn of the loop, and sent to
-each watcher alone, one piece after the other: what else there is to say on the bus never waits behind more
-than one of them. A bus that takes a sample too slowly misses the rest of it, since the next one is as good.
-Main thread only.
+A watch ends with its client. A sample is marshalled once, a few domains per turn of the loop, and sent to the
+watchers one by one, one signal after the other: other messages on the bus never wait behind more than one of
+them. When the bus takes a sample too slowly, the remaining signals are dropped, since the next sample is as
+good. Main thread only.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ from virtbridge.wire.link import Link
 log = logging.getLogger(__name__)
 
 _SIGNATURE = "ta{oa{sv}}"
-_TURN_S = 0.005  # of marshalling, then others get their turn
-_BODY_BYTES = 1 << 17  # then the rest of a sample goes in another signal
-_BUS_S = 5.0  # for the bus to take one signal
+_TURN_S = 0.005  # of marshalling in one turn of the loop
+_BODY_BYTES = 1 << 17  # then the remaining domains of a sample go into another signal
+_BUS_S = 5.0  # within which the bus must take one signal
 
 
 class StatsWatches:
@@ -57,12 +57,12 @@ class StatsWatches:
         metrics.gauge("queue.stats-watches", lambda: len(watches))
 
     def begin(self, user: int, client: str, connection: str, wanted: Sampling) -> int:
-        """The watch's number. Raises LimitExceeded."""
+        """Begin a watch, and return its number. Raises LimitExceeded."""
         interval_ms = max(self._config.interval_min_ms, wanted.interval_ms)
         return self._watches.add(Watch(user, client, connection, wanted._replace(interval_ms=interval_ms)))
 
     def end(self, client: str, connection: str, number: int) -> None:
-        """Raises NoSuchObject for what is not this client's."""
+        """End a watch. Raises NoSuchObject for one that is not this client's."""
         self._watches.end(client, connection, number)
 
     def _changed(self, connection: str, sampling: Sampling | None) -> None:
@@ -96,7 +96,7 @@ class StatsWatches:
             log.exception("a sample was not sent conn=%s", connection)
 
     async def _marshal_and_send(self, connection: str, samples: Samples) -> None:
-        # Where no domain is active there is no sample that would tell.
+        # Where no domain is active no sample would show it.
         calendar = self._statistics.calendar
         moment_us = max((sample.moment_us for sample in samples.values()), default=0)
         time_us = calendar.shown_us(moment_us) if samples else calendar.now_us()
@@ -119,7 +119,9 @@ class StatsWatches:
             await self._broadcast(connection, sampled_body(time_us, entries))
 
     async def _broadcast(self, connection: str, body: bytes) -> bool:
-        """To each watcher alone: nobody else is woken by it. False when the bus does not take it."""
+        """Send to each watcher by its name, so that nobody else wakes. False when the bus does
+        not take it.
+        """
         path = path_of(connection_key(connection))
         for client in self._watches.clients(connection):
             self._metrics.add("bus.samples")

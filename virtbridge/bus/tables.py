@@ -32,7 +32,7 @@ def _holder(key: Key, _record: Any) -> str:
 
 
 def _parent(key: Key, record: Any) -> str:
-    """Of a tree's member: the one above it."""
+    """Return the member of a tree that is above this one."""
     above = record.definition.parent
     return path_of(key._replace(id=above)) if above else NO_OBJECT
 
@@ -75,7 +75,7 @@ def _error(_key: Key, record: Any) -> tuple[str, str]:
     return NAME_OF_KIND[ErrorKind(kind)] if kind else "", text
 
 
-# What every kind has that is read on demand.
+# The properties of every kind that is read on demand.
 _READ_ON_DEMAND: Table = {
     "LastRefresh": Field("last_refresh_us"),
     "Stale": Field("stale"),

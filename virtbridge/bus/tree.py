@@ -22,7 +22,7 @@ class Tree:
             path = parent
 
     def remove(self, path: str) -> None:
-        """Takes the nodes along that only led to this path."""
+        """Remove a path, and the nodes that only led to it."""
         self._objects.discard(path)
         while path != "/" and path not in self._objects and not self._children[path]:
             del self._children[path]
@@ -30,7 +30,7 @@ class Tree:
             del self._children[path][leaf]
 
     def children(self, path: str) -> Iterable[str] | None:
-        """The names right below a node; None when there is no such node."""
+        """Return the names right below a node; None when there is no such node."""
         return self._children.get(path)
 
 

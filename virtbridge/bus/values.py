@@ -1,7 +1,7 @@
-"""Answers of libvirt's that are no objects, as what the D-Bus library marshals.
+"""Answers from libvirt that are no objects, as what the D-Bus library marshals.
 
-The contract has two kinds of a{sv}: a description, of which dictionary() leaves out what is empty, 0 or
-false, and a report, in which 0 is a figure like any other.
+The contract has two kinds of a{sv}: a description, from which dictionary() leaves out what is empty, 0 or
+false, and a report, in which 0 is a value like any other.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,22 +12,24 @@ from virtbridge.wire.transport import Variant
 
 
 def dictionaries(values: Iterable[Any]) -> list[dict[str, Variant]]:
-    """Descriptions: the model's dataclasses as aa{sv}."""
+    """Make descriptions: the model's dataclasses become aa{sv}."""
     return [dictionary(value) for value in values]
 
 
 def dictionary(value: Any) -> dict[str, Variant]:
-    """A description: str is s, bool b, int t, a tuple as or aa{sv}."""
+    """Make a description: str is s, bool b, int t, a tuple as or aa{sv}."""
     return {key: Variant(signature, _field(signature, each)) for key, signature, each in described(value)}
 
 
 def figures(values: Mapping[str, Any]) -> dict[str, Variant]:
-    """A report of names and values of libvirt's own: text is s, whole numbers x, booleans b, fractions d."""
+    """Make a report from names and values of libvirt's own: text is s, whole numbers x, booleans b, fractions
+    d.
+    """
     return details_to_bus(values)
 
 
 def sizes(values: Mapping[str, int]) -> dict[str, Variant]:
-    """Likewise where no number can be negative: whole numbers are t."""
+    """Make a report in which no number can be negative: whole numbers are t."""
     return {name: Variant("t", max(0, value)) for name, value in values.items()}
 
 

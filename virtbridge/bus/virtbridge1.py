@@ -29,7 +29,7 @@ from virtbridge.model.operations import OPERATIONS, Operation
 
 
 def virtbridge1() -> Api:
-    """Raises BadContract when the contract's files cannot be read."""
+    """Return the API. Raises BadContract when the contract's files cannot be read."""
     return Api(
         name=NAME,
         root=ROOT,
@@ -64,7 +64,7 @@ def _member(row: Operation) -> str:
 
 
 def handlers(parts: Parts) -> Mapping[str, object]:
-    """By interface."""
+    """Return the API's handlers by interface."""
     core, publisher, clients = parts.core, parts.publisher, parts.clients
     cache, requests, statistics, metrics = core.cache, core.requests, core.statistics, core.metrics
     limits, stats, portions = core.config.limits, core.config.stats, core.portions

@@ -14,6 +14,8 @@ from virtbridge.wire.clients import Clients
 
 
 class KindWatches:
+    """The watches of kinds, by client and connection. bounds: how many watches there may be."""
+
     def __init__(
         self,
         cache: Cache,
@@ -30,10 +32,10 @@ class KindWatches:
         metrics.gauge("queue.watches", lambda: len(watches))
 
     def begin(self, user: int, client: str, connection: str, kinds: frozenset[Kind], interval_ms: int) -> int:
-        """Raises LimitExceeded."""
+        """Begin a watch, and return its number. Raises LimitExceeded."""
         wanted = KindsWanted(kinds, max(interval_ms / 1000, self._floor_s))
         return self._watches.add(Watch(user, client, connection, wanted))
 
     def end(self, client: str, connection: str, number: int) -> None:
-        """Raises NoSuchObject."""
+        """End a watch. Raises NoSuchObject for one that is not this client's."""
         self._watches.end(client, connection, number)

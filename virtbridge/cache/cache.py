@@ -53,6 +53,8 @@ class Batch:
 
 
 class Cache:
+    """The records by key, and those who hear of their changes. Main thread only."""
+
     def __init__(self) -> None:
         self.batch = Batch()
         self._records: dict[Key, Record] = {}

@@ -16,6 +16,8 @@ _Place = tuple[str, str]  # a connection, and a path there in its normal spellin
 
 
 class Chains:
+    """Keeps the backing chains of volumes, which depend on other volumes, up to date in their records."""
+
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._links: dict[Key, VolumeLink] = {}

@@ -31,6 +31,8 @@ class _Flight:
 
 
 class SingleFlight:
+    """Starts a reading once for all who ask while it is in flight."""
+
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._flights: dict[What, _Flight] = {}

@@ -50,6 +50,8 @@ _Keys = tuple[Key] | dict[Key, None]
 
 
 class Indexes:
+    """Finds keys by the terms of several indexes (names, disks, MAC addresses)."""
+
     def __init__(self) -> None:
         self._keys: dict[str, dict[Hashable, _Keys]] = {
             index: {} for indexes in _TERMS.values() for index in indexes

@@ -46,6 +46,8 @@ Load = Callable[[str, Kind, float], Awaitable[tuple[float, float]]]
 
 
 class Polling:
+    """Polls the kinds that are watched and have no events. source: does one poll."""
+
     def __init__(self, source: Polled, cache: Cache, metrics: Metrics, load: Load) -> None:
         self._source = source
         self._cache = cache

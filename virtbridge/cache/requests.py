@@ -46,6 +46,8 @@ class Source(Protocol):
 
 
 class Requests:
+    """The one door of the cache for requests: what it cannot answer itself is passed to source."""
+
     def __init__(self, source: Source, metrics: Metrics, cache: Cache) -> None:
         self._source = source
         self._flights = SingleFlight(metrics)

@@ -63,6 +63,8 @@ def joined(samplings: Iterable[Sampling]) -> Sampling | None:
 
 
 class Statistics:
+    """Samples the statistics of domains, once for all who watch or ask, and keeps their history."""
+
     def __init__(
         self,
         source: SampleSource,

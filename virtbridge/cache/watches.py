@@ -118,6 +118,8 @@ class Watches(Generic[T, S]):
 
 
 class KindsWanted(NamedTuple):
+    """The kinds of one watch, and its interval in seconds."""
+
     kinds: frozenset[Kind]
     interval_s: float
 

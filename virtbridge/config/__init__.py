@@ -1,8 +1,8 @@
 """The configuration: what can be set, its units, defaults and bounds.
 
-Frozen values only; pure: check.py holds a file's contents against them, files.py reads the
-files. The fields of these classes are the tables and keys of virtbridge.toml, by the same names; a field's
-unit is the end of its name, its bounds are what check.py refuses to go beyond.
+These are frozen values only, and pure: files.py reads the files, and check.py compares their contents with
+these classes. The fields are the tables and keys of virtbridge.toml, by the same names. A field's unit is the
+end of its name, and check.py refuses what is outside its bounds.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,16 @@ DAY_S = 24 * 60 * 60
 
 
 class Bounds(NamedTuple):
-    """low and high are allowed themselves."""
+    """The least and the greatest value that are allowed."""
 
     low: float
     high: float
 
 
 def _number(default: Any, low: float, high: float) -> Any:
-    """A field with a default and bounds. Any, as dataclasses.field() itself pretends to be its default."""
+    """Declare a field with a default and bounds. It returns Any, as dataclasses.field() itself claims to
+    return its default.
+    """
     return field(default=default, metadata={"bounds": Bounds(low, high)})
 
 
@@ -55,17 +57,17 @@ class BusConfig:
 
 @dataclass(frozen=True, slots=True)
 class LimitsConfig:
-    """`[limits]`: what clients can make the service hold or do.
+    """`[limits]`: how much memory and work clients can cause.
 
     Whatever is limited for all clients together, one user may have user_percent of it, and root_percent is
-    kept for root; a session bus has one user, who may have all.
+    kept for root. A session bus has one user, who may have all.
 
     message_bytes: body of one call; a longer one is refused before it is decoded.
-    calls_per_client, calls: calls of one client, and of all, waiting for their turn. calls_bytes: of all
-    these.
-    in_flight_per_client, in_flight: calls of one client, and of all, being worked on, of each connection.
+    calls_per_client, calls: calls of one client, and of all, that wait for their turn. calls_bytes: the bytes
+    of all these.
+    in_flight_per_client, in_flight: calls of one client, and of all, in flight on each connection.
     connections: libvirt connections, from the configuration and from clients together.
-    queries: QueryXml evaluations at a time, one of each client.
+    queries: QueryXml evaluations at a time; one client has one.
     watches_per_client, watches: Watch calls that have not ended, of one client and of all.
     outgoing_high_water_bytes: above it no more calls are read, and changes are merged instead of sent.
     """
@@ -89,7 +91,7 @@ class LimitsConfig:
 class RefreshConfig:
     """`[refresh]`: how libvirt is asked, and asked again.
 
-    audit_interval_s: between looks at what libvirt changes silently, while a client is there; 0 turns it off.
+    audit_interval_s: between audits of what libvirt changes silently, while a client is there; 0: no audits.
     poll_floor_s: the shortest interval of a Watch; a client that asks for less gets this.
     reconnect_min_s, reconnect_max_s: the first and the longest pause before a lost connection is tried again.
     call_timeout_s: how long anyone waits for one libvirt call.
@@ -109,7 +111,7 @@ class StatsConfig:
     """`[stats]`: sampling of domain statistics.
 
     interval_min_ms: WatchStats samples no faster. deadline_ms: a guest that has not answered by then does not
-    hold up the others. history_samples: kept of each domain, 120 bytes each; 0 keeps none.
+    delay the others. history_samples: kept of each domain, 120 bytes each; 0 keeps none.
     always_interval_ms: samples that often with nobody watching, so that the history is always there; 0: not.
     watches_per_client, watches: WatchStats of one client, and of all.
     """

@@ -1,4 +1,4 @@
-"""Holding what the files say against what can be set: every mistake found, and the Config when there is none.
+"""The contents of files are compared with what can be set: the result is every mistake, or a Config.
 
 Pure. The rules are the dataclasses of __init__.py: their fields' names, types and bounds; what spans fields
 is in one table here. Source: the tables of virtbridge.toml as tomllib reads them.
@@ -59,7 +59,7 @@ class Settings:
 
 
 def check_document(document: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
-    """One file's contents. What is wrong is left out of the settings."""
+    """Check one file's contents. Keys with mistakes are left out of the settings."""
     problems = list(_unknown_keys((), document, ["connections", *_TABLES]))
     connections: dict[str, ConnectionConfig] = {}
     given = _table(document, ("connections",), problems)
@@ -76,7 +76,9 @@ def check_document(document: Mapping[str, Any]) -> tuple[Settings, list[Problem]
 
 
 def with_defaults(files: Iterable[Settings]) -> Config:
-    """Later files win, key by key; the caller has refused connections that are in two files."""
+    """Join settings: later files win, key by key. The caller has refused connections that are
+    in two files.
+    """
     connections: dict[str, ConnectionConfig] = {}
     tables: dict[str, dict[str, Any]] = {name: {} for name in _TABLES}
     for settings in files:
@@ -90,12 +92,12 @@ def with_defaults(files: Iterable[Settings]) -> Config:
 
 
 def check_together(config: Config) -> Iterator[tuple[Problem, ...]]:
-    """What no key shows alone: for each relation that does not hold, what is wrong with each of its keys."""
+    """For each relation between keys that does not hold, return what is wrong with each of its keys."""
     return (problems for holds, problems in _RELATIONS if not holds(config))
 
 
 def connection_name_problem(name: str) -> str | None:
-    """Why a connection cannot have this name, or None. For files and for clients alike."""
+    """Return why a connection cannot have this name, or None. Files and clients are checked alike."""
     if not 1 <= len(name) <= NAME_LENGTH_MAX:
         return f"a connection's name has 1 to {NAME_LENGTH_MAX} characters"
     if "/" in name:
@@ -108,7 +110,7 @@ def connection_name_problem(name: str) -> str | None:
 
 
 def show_key(path: KeyPath) -> str:
-    """A key as TOML would write it, always on one line."""
+    """Return a key as TOML would write it, always on one line."""
     return ".".join(part if _BARE_KEY.fullmatch(part) else json.dumps(part) for part in path)
 
 
@@ -148,7 +150,7 @@ def _check_fields(
     problems: list[Problem],
     without: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """The good values among these, by field."""
+    """Return the good values among these, by field."""
     known = {each.name: each for each in fields(kind) if each.name not in without}
     problems += _unknown_keys(path, values, list(known))
     good = {}
@@ -214,7 +216,9 @@ def _unknown_keys(path: KeyPath, values: Mapping[str, Any], known: list[str]) ->
 
 
 def _described(value: Any) -> str:
-    """A wrong value in an error: short, on one line, and never a string's text, which may be a secret."""
+    """Describe a wrong value for an error: short, on one line, and never a string's text, which may be a
+    secret.
+    """
     if isinstance(value, str | list | dict):
         return {str: "a string", list: "an array", dict: "a table"}[type(value)]
     if isinstance(value, int) and value.bit_length() > 64:  # in decimal it may be too long for str()

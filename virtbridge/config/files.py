@@ -1,4 +1,4 @@
-"""Reading the configuration: virtbridge.toml, the conf.d beside it and --connect, into one Config.
+"""The configuration's files: virtbridge.toml, the conf.d beside it and --connect are read into one Config.
 
 The only module that reads configuration files. Every mistake of every file is reported, in the order of
 the files and their lines. Files in conf.d are read in the order of their names; a later file's setting wins
@@ -32,7 +32,9 @@ _COMMAND_LINE = "--connect"
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One line for the one who wrote it. line: 0 when the whole file is meant; key: empty likewise."""
+    """One line for whoever wrote the file. line: 0 when the mistake concerns the file itself; key: empty
+    likewise.
+    """
 
     file: str
     line: int
@@ -45,7 +47,7 @@ class Mistake:
 
 
 class BadConfig(Exception):
-    """Nothing of a configuration with mistakes is used."""
+    """The configuration has mistakes, and nothing of it is used."""
 
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
         super().__init__("\n".join(str(mistake) for mistake in mistakes))
@@ -54,7 +56,7 @@ class BadConfig(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """One file, or the command line: what is good in it, and where each key of it stands."""
+    """One file, or the command line: its good settings, and the line of each key."""
 
     file: str
     settings: Settings
@@ -63,7 +65,7 @@ class _Read:
 
 
 def load_config(file: Path | None = None, connect: Sequence[str] = ()) -> Config:
-    """Everything together; raises BadConfig.
+    """Read everything together. Raises BadConfig.
 
     file: what --config names, None for DEFAULT_FILE. Its directory's conf.d/*.toml is read after it either
     way. DEFAULT_FILE may be absent, a named file may not. connect: NAME=URI, each a connection with defaults.
@@ -100,7 +102,7 @@ def _read_all(file: Path | None) -> Iterator[_Read]:
 
 
 def _read_drop_in(path: Path) -> _Read:
-    """What is in conf.d is not named by anybody: a FIFO there would be waited for without end."""
+    """Read a file of conf.d. Nobody has named it, so it must be a regular file: a FIFO would never end."""
     with contextlib.suppress(OSError):  # reading says why
         if path.is_fifo():
             return _unread(_one_line(str(path)), 0, "is not a regular file")
@@ -108,7 +110,9 @@ def _read_drop_in(path: Path) -> _Read:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether someone means it to be read: a dangling link or a forbidden directory is, and then fails."""
+    """Return whether someone means it to be read: a dangling link or a forbidden directory is, and then
+    fails.
+    """
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -192,7 +196,9 @@ def _duplicates(reads: Sequence[_Read]) -> Iterator[Mistake]:
 
 
 def _located(reads: Sequence[_Read], problems: Sequence[Problem]) -> Mistake:
-    """Where the last file that sets one of the keys does; where none does, the first one's table."""
+    """Return the place of the last file that sets one of the keys; where none does, of the
+    first key's table.
+    """
     for read in reversed(reads):
         for problem in problems:
             if problem.path in read.lines:
@@ -218,7 +224,9 @@ def _one_line(text: str) -> str:
 def changed_connections(
     old: Mapping[str, ConnectionConfig], new: Mapping[str, ConnectionConfig]
 ) -> tuple[list[str], list[ConnectionConfig]]:
-    """What a reload closes and what it then opens; one that is equal in both is in neither."""
+    """Return what a reload closes and what it then opens; a connection that is equal in both is
+    in neither.
+    """
     close = [name for name, config in old.items() if new.get(name) != config]
     start = [config for name, config in new.items() if old.get(name) != config]
     return close, start

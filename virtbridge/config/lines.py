@@ -1,7 +1,7 @@
-"""On which line of a TOML text each key stands: what tomllib does not tell.
+"""The lines of a TOML text on which its keys stand, since tomllib does not report them.
 
-Pure, and only for text whose grammar tomllib has found right: this scan trusts it and looks at nothing
-but keys, and steps over values. Arrays are stepped over whole: nothing of ours lies in one.
+Pure, and only for text that tomllib has parsed: this scan trusts the grammar, reads nothing but keys, and
+steps over values. Arrays are stepped over as one, since none of our keys lies in an array.
 Source: https://toml.io/en/v1.0.0
 """
 
@@ -20,19 +20,21 @@ _ARRAY_TOKEN = re.compile(rf"{_STRING}|#[^\n]*|[^\[\]\"'#]+|[\[\]]", re.DOTALL)
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:
-    """The line, from 1, where each key and table is first written."""
+    """Return the line, from 1, where each key and table is first written."""
     return _Scan(text).document()
 
 
 def last_key(text: str) -> KeyPath:
-    """The key or table that is written last, as in a text that ends with one that must not be there."""
+    """Return the key or table that is written last, as in a text that ends with one that must
+    not be there.
+    """
     scan = _Scan(text)
     scan.document()
     return scan.path
 
 
 def line_of(lines: dict[KeyPath, int], path: KeyPath) -> int:
-    """The line of a key, or of the nearest table around it that has one."""
+    """Return the line of a key, or of the nearest table around it that has one."""
     for length in range(len(path), 0, -1):
         if path[:length] in lines:
             return lines[path[:length]]
@@ -59,7 +61,7 @@ class _Scan:
         return self._lines
 
     def _header(self) -> KeyPath:
-        """`[a.b]` or `[[a.b]]`."""
+        """Read `[a.b]` or `[[a.b]]`."""
         self._take("[[") or self._take("[")
         path = self._key(())
         self._take("]]") or self._take("]")
@@ -71,7 +73,7 @@ class _Scan:
         self._value(path)
 
     def _key(self, table: KeyPath) -> KeyPath:
-        """A bare, quoted or dotted key below table; notes its line and leaves behind it."""
+        """Read a bare, quoted or dotted key below table, keep its line, and stop behind it."""
         path = table
         start = self._skip_blank()
         self._line += self._text.count("\n", self._counted, start)

@@ -25,7 +25,7 @@ class Address:
 
     @property
     def pci(self) -> str:
-        """The address if it is a PCI one, as in 0000:03:00.0; else empty."""
+        """The address if it is a PCI one, as in 0000:03:00.0; otherwise empty."""
         return self.text if self.type == "pci" else ""
 
 
@@ -87,13 +87,15 @@ def parse_address(element: Element | None, untyped: str = "") -> Address:
 
 
 def _usb_port(element: Element) -> Address:
-    """A place in the tree of hubs, as Linux names it: 1-2.4."""
+    """Return a place in the tree of hubs, as Linux names it: 1-2.4."""
     bus = c_number(element.get("bus", "0"))
     return Address("usb") if bus is None else Address("usb", f"{bus}-{element.get('port')}", {"bus": bus})
 
 
 def c_number(text: str) -> int | None:
-    """A whole number in C's notation (0x1f, 017, 15), as libvirt reads addresses; None for anything else."""
+    """Read a whole number in C's notation (0x1f, 017, 15), as libvirt reads addresses; None for anything
+    else.
+    """
     found = _NUMBER.fullmatch(text.strip())
     if found is None:
         return None

@@ -1,4 +1,6 @@
-"""What is read on demand and is no object: leases, ports, addresses. The contract's dictionaries. Pure."""
+"""What is read on demand and is no object: leases, ports, addresses. These are the contract's dictionaries.
+Pure.
+"""
 
 from dataclasses import dataclass
 
@@ -9,7 +11,7 @@ from virtbridge.model.xml import attribute, child, children, parse_root, text, w
 
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
-    """virNodeInfo. memory: bytes. cpus: active ones. mhz: 0 where the host does not tell."""
+    """virNodeInfo. memory: bytes. cpus: active ones. mhz: 0 where the host does not report it."""
 
     model: str = ""
     memory: int = 0
@@ -54,6 +56,8 @@ class NetworkPort:
 
 @dataclass(frozen=True, slots=True)
 class GuestAddress:
+    """One address of an interface of a guest. type: ipv4 or ipv6."""
+
     type: str = ""
     address: str = ""
     prefix: int = 0

@@ -7,7 +7,8 @@ from virtbridge.model.xml import parse_root, text
 
 
 def parse_emulators(xml: str) -> frozenset[str]:
-    """The paths of the emulators that libvirt found by itself, from XML of virConnectGetCapabilities().
+    """Return the paths of the emulators that libvirt found by itself, from XML of
+    virConnectGetCapabilities().
 
     Raises BadXml.
     """

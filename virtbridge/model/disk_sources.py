@@ -40,11 +40,12 @@ def source_text(
     snapshot: str = "",
     config: str = "",
 ) -> str:
-    """A network source in one string, which is how backing chains keep it.
+    """Write a network source as one string, which is how backing chains keep it.
 
-    `protocol:name`; with hosts `protocol://host:port,host:port/name`; on a Unix socket, as QEMU writes it,
-    `protocol+unix:///name?socket=path`. Behind the name stand, in their protocols' own notation, what else
-    tells one disk from another: `@snapshot` and `:conf=file` (Ceph's configuration) of rbd, `?query` of http.
+    It is `protocol:name`; with hosts `protocol://host:port,host:port/name`; on a Unix socket, as QEMU writes
+    it, `protocol+unix:///name?socket=path`. Behind the name stands, in the protocol's own notation, what else
+    distinguishes one disk from another: `@snapshot` and `:conf=file` (Ceph's configuration) of rbd, `?query`
+    of http.
     """
     name += f"@{snapshot}" if snapshot else ""
     name += f":conf={config}" if config else ""
@@ -57,7 +58,7 @@ def source_text(
 
 
 def normal_source(text: str) -> str:
-    """The one spelling of a storage source under which disk_sources() gives it.
+    """Return the one spelling of a storage source under which disk_sources() returns it.
 
     Absolute paths lose doubled slashes, `.` and `..` (lexically: only the host can resolve symbolic links).
     Volumes (`pool/volume`) stay as they are, and so do network disks (`protocol:…`) but for a host's case and
@@ -73,8 +74,8 @@ def normal_source(text: str) -> str:
 
 
 def disk_sources(disk: Disk) -> tuple[str, ...]:
-    """Every normal spelling by which what the guest writes to can be found: the top source, its data file and
-    the mirror; none without a medium.
+    """Return every normal spelling by which what the guest writes to can be found: the top source, its data
+    file and the mirror. There is none without a medium.
     """
     if disk.type == "volume":
         top = [normal_source(f"{disk.pool}/{disk.volume}")] if disk.pool else []
@@ -100,13 +101,13 @@ def _network_text(disk: Disk) -> str:
 
 
 def backing_sources(disk: Disk) -> tuple[str, ...]:
-    """Likewise for what lies below the top."""
+    """Return every normal spelling of what lies below the top source."""
     return tuple(dict.fromkeys(spelling for text in disk.backing for spelling in _spellings(text)))
 
 
 def _spellings(text: str) -> Iterator[str]:
-    """A path, pool/volume or source_text(): itself, and a network disk's forms by name and by each host, each
-    of them with and without query or snapshot.
+    """Yield the spellings of a path, pool/volume or source_text(): itself, and a network disk's forms by name
+    and by each host, each of them with and without query or snapshot.
     """
     match = _WITH_HOSTS.match(text)
     if not match or match[1] == "nvme":
@@ -128,7 +129,7 @@ def _spellings(text: str) -> Iterator[str]:
 
 
 def _names(scheme: str, name: str) -> Iterator[str]:
-    """The name as it is, and without what _MARKS begin."""
+    """Yield the name as it is, and without what _MARKS begin."""
     yield name
     for mark in _MARKS.get(scheme, ()):
         before, found, _ = name.partition(mark)
@@ -150,6 +151,6 @@ def _places(scheme: str, hosts: str) -> Iterator[str]:
 
 
 def _split_port(host: str) -> tuple[str, str]:
-    """`name:port` and `[v6]:port` in two; a name without a port has an empty one."""
+    """Split `name:port` and `[v6]:port` in two; a name without a port has an empty one."""
     name, _, port = host.rpartition(":")
     return (name, port) if port.isdecimal() and name else (host, "")

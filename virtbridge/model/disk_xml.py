@@ -93,7 +93,7 @@ _READERS: Mapping[str, Callable[[Element], Fields]] = {
 
 
 def _slice(source: Element) -> Fields:
-    """The part of the storage that is the disk, when that is not all of it."""
+    """Return the part of the storage that is the disk, when that is not all of it."""
     slices = child(source, "slices")
     if slices is None:
         return {}
@@ -120,7 +120,7 @@ _SOURCE_ATTRIBUTES = {
 
 
 def _location(kind: str, source: Element) -> str:
-    """The file, device, directory, socket or name; empty for volumes, no medium and types not known here."""
+    """Return the file, device, directory, socket or name; empty for volumes, no medium and unknown types."""
     if kind == "nvme":
         # As QEMU spells it: the controller's PCI address and the namespace.
         address = _nvme_address(source)
@@ -134,7 +134,7 @@ def _nvme_address(source: Element) -> str:
 
 
 def network_hosts(source: Element) -> tuple[str, ...]:
-    """name:port, `[address]:port` of IPv6, or the socket's path, each in the XML's order."""
+    """Return name:port, `[address]:port` of IPv6, or the socket's path, each in the XML's order."""
     return tuple(_host(host) for host in source.iterchildren("host"))
 
 
@@ -148,13 +148,13 @@ def _host(host: Element) -> str:
 
 
 def initiator_of(source: Element) -> str:
-    """The name that an iSCSI target is asked by."""
+    """Return the name by which the host presents itself to an iSCSI target."""
     initiator = child(source, "initiator")
     return attribute(child(initiator, "iqn"), "name") if initiator is not None else ""
 
 
 def source_string(kind: str, source: Element | None) -> str:
-    """A source below or beside the top one as one string: path, pool/volume or source_text()."""
+    """Write a source below or beside the top one as one string: path, pool/volume or source_text()."""
     if source is None:
         return ""
     if kind == "volume":
@@ -172,18 +172,18 @@ def source_string(kind: str, source: Element | None) -> str:
 
 
 def _data_store(source: Element | None) -> str:
-    """Where a qcow2 image has its data, when that is not the image itself."""
+    """Return where a qcow2 image has its data, when that is not the image itself."""
     store = child(source, "dataStore") if source is not None else None
     return source_string(store.get("type", "file"), child(store, "source")) if store is not None else ""
 
 
 def _mirror(element: Element) -> str:
-    """Old libvirt wrote the file as an attribute, and a client may see both."""
+    """Return the mirror. Old libvirt wrote the file as an attribute, and a client may see both."""
     return source_string(element.get("type", "file"), child(element, "source")) or element.get("file", "")
 
 
 def _backing(element: Element) -> tuple[str, ...]:
-    """The chain, nearest first, each with its data file behind it; an empty backingStore ends it."""
+    """Return the chain, nearest first, each with its data file behind it; an empty backingStore ends it."""
     chain: list[str] = []
     layer: Element | None = element
     for _ in range(_MAX_BACKING):

@@ -137,6 +137,8 @@ class HostDevice:
 
 @dataclass(frozen=True, slots=True)
 class Filesystem:
+    """A directory, image or memory of the host that the guest can mount."""
+
     type: str = ""
     driver: str = ""
     access_mode: str = ""

@@ -1,4 +1,4 @@
-"""Domain XML to a DomainDefinition.
+"""Domain XML is parsed to a DomainDefinition.
 
 Unknown elements and namespaces are ignored and odd values never raise, so that a newer libvirt or another
 hypervisor cannot take a domain from the bus; only memory and vCPU counts must be readable where they are. Ten
@@ -95,7 +95,7 @@ def _vcpus(element: Element | None) -> int:
 
 
 def _firmware(os: Element | None, loader: Element | None) -> str:
-    """What the XML says; without that, only UEFI is loaded as flash memory."""
+    """Return what the XML says. Where it says nothing, only UEFI is loaded as flash memory."""
     said = word(os, "firmware")
     return said or ("efi" if attribute(loader, "type") == "pflash" else "")
 

@@ -10,11 +10,11 @@ from collections.abc import Collection, Mapping
 def enum_names(
     constants: Mapping[str, object], prefix: str, *, exclude: Collection[str] = ()
 ) -> dict[int, str]:
-    """Value to word for every whole-number constant whose name starts with prefix.
+    """Map values to words, for every whole-number constant whose name starts with prefix.
 
-    Lower case, `-` for `_`; LAST, the number of values, is left out. exclude: beginnings of the words, as
-    libvirt writes them (`EVENT_`), that belong to another enumeration under the same prefix. Of two constants
-    with one value the first in the mapping is taken.
+    Words are in lower case, with `-` for `_`. LAST, the number of values, is left out. exclude: beginnings of
+    the words, as libvirt writes them (`EVENT_`), that belong to another enumeration under the same prefix. Of
+    two constants with one value the first in the mapping is taken.
     """
     names: dict[int, str] = {}
     for constant, value in constants.items():

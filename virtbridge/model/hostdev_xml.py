@@ -57,14 +57,14 @@ def usb_fields(source: Element) -> Fields:
 
 
 def _usb_id(element: Element | None) -> str:
-    """As node devices have it: 0x046d. What is no number stays as it is."""
+    """Write an id as node devices have it: 0x046d. What is no number stays as it is."""
     written = attribute(element, "id")
     value = c_number(written)
     return written.lower() if value is None else f"{value:#06x}"
 
 
 def _scsi_fields(source: Element) -> Fields:
-    """adapter:bus:target:unit, or an iSCSI target as disk_sources.source_text()."""
+    """Return adapter:bus:target:unit, or an iSCSI target as disk_sources.source_text() writes it."""
     protocol = source.get("protocol", "")
     if protocol not in ("", "adapter"):
         return {
@@ -95,7 +95,7 @@ def _mdev_fields(source: Element) -> Fields:
 
 
 def _capability_fields(source: Element) -> Fields:
-    """The block or character device, or the interface, given to a container."""
+    """Return the block or character device, or the interface, that is given to a container."""
     found = {
         name: text(each).strip()
         for name in ("block", "char", "interface")

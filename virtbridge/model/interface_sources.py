@@ -14,7 +14,7 @@ Fields = dict[str, Any]
 
 
 def interface_source(kind: str, source: Element) -> Fields:
-    """The fields of domain.Interface that the source gives; `source` itself in one string."""
+    """Return the fields of domain.Interface that the source gives, and `source` itself as one string."""
     return _READERS.get(kind, _other)(source)
 
 
@@ -32,7 +32,7 @@ def _direct(source: Element) -> Fields:
 
 
 def _of_network(source: Element) -> Fields:
-    """What any interface may have that a network gave its type."""
+    """Return what any interface may have that a network gave its type."""
     return {
         "network": word(source, "network"),
         "port_group": word(source, "portgroup"),
@@ -42,7 +42,7 @@ def _of_network(source: Element) -> Fields:
 
 
 def _vhost_user(source: Element) -> Fields:
-    """A socket, or with passt (libvirt 11.1) the host's device that its traffic goes out by."""
+    """Return a socket, or with passt (libvirt 11.1) the host's device that its traffic goes out by."""
     return {"source": source.get("path", "") or source.get("dev", ""), "mode": word(source, "mode")}
 
 
@@ -53,7 +53,7 @@ def _socket(source: Element) -> Fields:
 
 
 def _endpoint(element: Element) -> str:
-    """address:port, `[address]:port` of IPv6; a server needs no address."""
+    """Return address:port, `[address]:port` of IPv6; a server needs no address."""
     address, port = element.get("address", ""), element.get("port", "")
     if ":" in address:
         address = f"[{address}]"
@@ -61,7 +61,7 @@ def _endpoint(element: Element) -> str:
 
 
 def _switch(source: Element) -> Fields:
-    """A port of VMware's distributed switch."""
+    """Return a port of VMware's distributed switch."""
     return {
         "source": source.get("switchid", ""),
         "port_id": source.get("portid", ""),
@@ -86,7 +86,7 @@ def _name(source: Element) -> Fields:
 
 
 def _other(source: Element) -> Fields:
-    """A type that is not known here: the first attribute that names something elsewhere."""
+    """Return, for a type that is not known here, the first attribute that names something elsewhere."""
     found = (source.get(name, "") for name in ("dev", "name", "path", "network", "bridge"))
     return _of_network(source) | {"source": next(filter(None, found), "") or _endpoint(source)}
 

@@ -27,7 +27,7 @@ class Kind(StrEnum):
     JOB = "job"
 
 
-# What libvirt has objects of, in the order in which they are named to people. Jobs are made by the service:
+# The kinds of object that libvirt has, in the order in which people read them. Jobs are made by the service:
 # libvirt does not list them.
 OBJECT_KINDS = tuple(kind for kind in Kind if kind not in (Kind.CONNECTION, Kind.JOB))
 
@@ -44,18 +44,19 @@ NAMED = frozenset(
     }
 )
 
-# The kinds whose objects live in an object of another kind, are named within it only, and go with it.
+# The kinds whose objects are in an object of another kind: their names are unique only in it, and they are
+# removed with it.
 PARENT_KIND: Mapping[Kind, Kind] = {
     Kind.VOLUME: Kind.POOL,
     Kind.SNAPSHOT: Kind.DOMAIN,
     Kind.CHECKPOINT: Kind.DOMAIN,
 }
 
-# Those of them that are there only while what they live in is active: libvirt knows no volumes of a pool that
+# These exist only while the object that they are in is active: libvirt knows no volumes of a pool that
 # is not started, and the next start may find others.
 ONLY_WHILE_PARENT_ACTIVE = frozenset({Kind.VOLUME})
 
-# The kinds that no event tells of, anywhere: read when somebody asks for them, and only then.
+# The kinds that no driver has events for: they are read when somebody asks for them, and only then.
 ON_DEMAND = frozenset(
     {
         Kind.VOLUME,
@@ -93,7 +94,7 @@ def connection_key(name: str) -> Key:
 
 
 def parent_key(key: Key) -> Key | None:
-    """The object that this one is in; None for an object that stands by itself."""
+    """Return the object that this one is in; None for an object that stands by itself."""
     kind = PARENT_KIND.get(key.kind)
     return None if kind is None else Key(key.connection, kind, key.parent)
 

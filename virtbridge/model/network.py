@@ -33,6 +33,8 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class PortGroup:
+    """A group of ports of a network, which interfaces of domains choose by its name."""
+
     name: str = ""
     default: bool = False
     vlans: tuple[str, ...] = ()

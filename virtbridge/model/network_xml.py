@@ -1,4 +1,4 @@
-"""Network XML to a NetworkDefinition.
+"""Network XML is parsed to a NetworkDefinition.
 
 As with domains, what is unknown is ignored and odd values never raise. Pure. Threads: any.
 Source: https://libvirt.org/formatnetwork.html, virNetworkGetXMLDesc().
@@ -48,7 +48,7 @@ def _forward_mode(forward: Element | None) -> str:
 
 
 def _forward_devices(forward: Element | None) -> tuple[str, ...]:
-    """libvirt repeats the first interface as the dev attribute; each device stands here once."""
+    """Return each device once: libvirt repeats the first interface as the dev attribute."""
     if forward is None:
         return ()
     found = [attribute(forward, "dev")]
@@ -74,7 +74,9 @@ def _address(element: Element) -> Address:
 
 
 def _prefix(element: Element) -> int:
-    """The prefix, or the netmask's; without either, as libvirt does: IPv4's classes, and 64 for IPv6."""
+    """Return the prefix, or the netmask's. Without either it is as libvirt does: IPv4's classes, and 64 for
+    IPv6.
+    """
     if element.get("prefix"):
         return number(element, "prefix")
     mask, address = element.get("netmask"), element.get("address", "")

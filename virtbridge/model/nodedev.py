@@ -22,6 +22,8 @@ class MdevType:
 
 @dataclass(frozen=True, slots=True)
 class System:
+    """The host itself, as its firmware describes it."""
+
     type: str = "system"
     product: str = ""
     vendor: str = ""
@@ -60,6 +62,8 @@ class Pci:
 
 @dataclass(frozen=True, slots=True)
 class UsbDevice:
+    """A USB device. bus, device: as lsusb shows them."""
+
     type: str = "usb_device"
     bus: int = 0
     device: int = 0
@@ -71,6 +75,8 @@ class UsbDevice:
 
 @dataclass(frozen=True, slots=True)
 class UsbInterface:
+    """One interface of a USB device."""
+
     type: str = "usb"
     number: int = 0
     class_id: int = 0
@@ -81,7 +87,7 @@ class UsbInterface:
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """mac: lower case. link_speed_mbps: 0 when the device does not tell."""
+    """mac: lower case. link_speed_mbps: 0 when the device does not report it."""
 
     type: str = "net"
     interface: str = ""
@@ -113,6 +119,8 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class ScsiHost:
+    """A SCSI host adapter."""
+
     type: str = "scsi_host"
     host: int = 0
     unique_id: str = ""
@@ -126,6 +134,8 @@ class ScsiHost:
 
 @dataclass(frozen=True, slots=True)
 class ScsiTarget:
+    """A SCSI target."""
+
     type: str = "scsi_target"
     target: str = ""
     rport: str = ""
@@ -154,6 +164,8 @@ class CharacterDevice:
 
 @dataclass(frozen=True, slots=True)
 class Drm:
+    """A node of the Direct Rendering Manager. kind: primary, control or render."""
+
     type: str = "drm"
     kind: str = ""
 

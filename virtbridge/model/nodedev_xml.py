@@ -54,7 +54,7 @@ def parse_node_device(xml: str) -> NodeDeviceDefinition:
 
 
 def _types(element: Element) -> Iterator[str]:
-    """The capabilities' types, outer before inner."""
+    """Return the capabilities' types, outer before inner."""
     for capability in element.iterchildren("capability"):
         yield capability.get("type", "")
         yield from _types(capability)
@@ -110,7 +110,7 @@ def _pci(_element: Element, parts: Parts, inner: Parts) -> Pci:
 
 
 def _pci_parts(parts: Parts) -> str:
-    """The address that stands as four decimal elements."""
+    """Return the address that stands as four decimal elements."""
     numbers = [whole_number(text(parts.get(tag))) for tag in ("domain", "bus", "slot", "function")]
     known = [each for each in numbers if each is not None]
     return "{:04x}:{:02x}:{:02x}.{:x}".format(*known) if len(known) == 4 else ""
@@ -124,7 +124,7 @@ def _addresses(element: Element | None) -> tuple[str, ...]:
 
 
 def _link(express: Element | None) -> Element | None:
-    """What the slot and the card agreed on; what the card could do where the XML has no more."""
+    """Return what the slot and the card agreed on, or what the card could do where the XML has no more."""
     if express is None:
         return None
     links = {link.get("validity", ""): link for link in express.iterchildren("link")}
@@ -270,7 +270,7 @@ def _channel(element: Element, parts: Parts, inner: Parts) -> Channel:
 
 
 def _channel_address(parts: Parts) -> str:
-    """cssid.ssid.devno, as Linux writes it: all hexadecimal, which libvirt marks with 0x."""
+    """Return cssid.ssid.devno, as Linux writes it: all hexadecimal, which libvirt marks with 0x."""
     values = [text(parts.get(tag)).removeprefix("0x") for tag in ("cssid", "ssid", "devno")]
     return ".".join(values) if all(values) else ""
 

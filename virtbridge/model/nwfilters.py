@@ -63,7 +63,7 @@ def parse_filter(xml: str) -> FilterDefinition:
 
 
 def parse_binding(xml: str) -> BindingDefinition:
-    """Likewise, as virNWFilterBindingGetXMLDesc() returns it."""
+    """Read binding XML as virNWFilterBindingGetXMLDesc() returns it. Raises BadXml on anything unreadable."""
     parts = children(parse_root(xml, "filterbinding"))
     owner = children(parts["owner"]) if "owner" in parts else {}
     reference = parts.get("filterref")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PoolDefinition:
-    """The figures are libvirt's last: of the pool's latest refresh, and of what was done to volumes since.
+    """The sizes are the last that libvirt has: from the pool's latest refresh, and from what was done to
+    volumes since.
 
     source_hosts: address or address:port. source_adapter: scsi_host and its like, or the HBA's WWNN:WWPN.
     auth_secret: the secret's UUID, or its usage id. target_mode: in octal, as in 0711; target_owner,

@@ -1,4 +1,4 @@
-"""Storage pool XML to a PoolDefinition.
+"""Storage pool XML is parsed to a PoolDefinition.
 
 As with domains, what is unknown is ignored and odd values never raise. Pure. Threads: any.
 Source: https://libvirt.org/formatstorage.html, virStoragePoolGetXMLDesc().
@@ -55,7 +55,9 @@ def _hosts(source: Element | None) -> tuple[str, ...]:
 
 
 def _adapter(adapter: Element | None) -> str:
-    """A SCSI host by its name or its place (PCI address and unique id), a Fibre Channel HBA by its names."""
+    """Return a SCSI host by its name or its place (PCI address and unique id), a Fibre Channel HBA by its
+    names.
+    """
     if adapter is None:
         return ""
     if name := adapter.get("name", ""):

@@ -1,6 +1,6 @@
 """Records: what virtbridge knows about one libvirt object, immutable.
 
-A record has two halves: what events and bulk calls tell (state, flags), and the definition that only
+A record has two halves: what events and bulk calls report (state, flags), and the definition that only
 the XML shows. Enumerations are libvirt's names already; sizes are bytes. Pure.
 problem, of every kind: why the last reading of the definition failed, in words; empty when it did not. What
 the definition says is then as of the last one that could be read. unreadable, of what others are in: what is
@@ -106,8 +106,8 @@ class PoolRecord:
 
     @property
     def state(self) -> str:
-        """Of virStoragePoolState's words those that libvirt's storage driver uses; the others need a call for
-        each pool, which no driver with pool events answers differently.
+        """Return the state, as one of the words of virStoragePoolState that libvirt's storage driver uses.
+        The others need a call for each pool, which no driver with pool events answers differently.
         """
         return "running" if self.active else "inactive"
 
@@ -190,17 +190,23 @@ class CheckpointRecord(OnDemand):
 
 @dataclass(frozen=True, slots=True)
 class InterfaceRecord(OnDemand):
+    """An interface of the host, which is read on demand."""
+
     definition: HostInterfaceDefinition
     active: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FilterRecord(OnDemand):
+    """A network filter, which is read on demand."""
+
     definition: FilterDefinition
 
 
 @dataclass(frozen=True, slots=True)
 class BindingRecord(OnDemand):
+    """A binding of a network filter to a port, which is read on demand."""
+
     definition: BindingDefinition
 
 

@@ -52,6 +52,8 @@ class CheckpointDisk:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointDefinition:
+    """What libvirt's XML says about one checkpoint. parent: empty for a root of the tree."""
+
     name: str = ""
     description: str = ""
     parent: str = ""
@@ -75,7 +77,9 @@ def parse_snapshot(xml: str) -> SnapshotDefinition:
 
 
 def parse_checkpoint(xml: str) -> CheckpointDefinition:
-    """Likewise, as virDomainCheckpointGetXMLDesc() returns it."""
+    """Read checkpoint XML as virDomainCheckpointGetXMLDesc() returns it. Raises BadXml on anything
+    unreadable.
+    """
     parts = children(parse_root(xml, "domaincheckpoint"))
     return CheckpointDefinition(
         name=text(parts.get("name")),
@@ -87,7 +91,7 @@ def parse_checkpoint(xml: str) -> CheckpointDefinition:
 
 
 def children_of(parents: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """From each one's parent, by name, each one's children, sorted."""
+    """Return each one's children, sorted, from each one's parent, by name."""
     found: dict[str, list[str]] = {}
     for name in sorted(parents):
         found.setdefault(parents[name], []).append(name)

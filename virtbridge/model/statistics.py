@@ -54,8 +54,8 @@ _PLAIN: Mapping[str, tuple[str, int]] = {
 # Shown in another way: as the length of a list, or in words that the caller finds.
 _SHOWN_ELSEWHERE = frozenset({"block.count", "net.count", "state.state", "state.reason"})
 
-# The list that libvirt's `<prefix>.<number>.<rest>` goes to, and our names of the rests. What is not named
-# here keeps libvirt's.
+# The list that libvirt's `<prefix>.<number>.<name>` goes to, and our names for libvirt's. What is not
+# named here keeps libvirt's name.
 _DEVICES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "vcpu": ("vcpus", {"state": "state", "time": "time-ns", "wait": "wait-ns", "delay": "delay-ns"}),
     "net": (
@@ -137,8 +137,8 @@ def group_flags(groups: Iterable[str]) -> int:
 
 
 def flatten(raw: Mapping[str, Any]) -> Values:
-    """libvirt's `block.0.rd.bytes` and the like as the contract's values. What has no name here is in `other`
-    under libvirt's own; the state's numbers are the caller's to name.
+    """Return libvirt's `block.0.rd.bytes` and the like as the contract's values. What has no name here is in
+    `other` under libvirt's own; the caller names the state's numbers.
     """
     values: Values = {}
     devices: dict[str, dict[int, Values]] = {kind: {} for mark, kind in _LIST_BY_COUNT.items() if mark in raw}
@@ -172,13 +172,13 @@ _LIST_BY_COUNT = {"vcpu.current": "vcpus", "net.count": "interfaces", "block.cou
 # A thousand domains have the same keys, again and again.
 @lru_cache(maxsize=1 << 14)
 def _destination(key: str) -> tuple[str, int, str, int]:
-    """Where a value goes: list, device's number, name; or name and factor; or name only, for `other`; or
-    nowhere.
+    """Return where a value goes: list, device's number, name; or name and factor; or name only, for `other`;
+    or nowhere.
     """
     if key in _PLAIN:
         return "", 0, *_PLAIN[key]
-    prefix, _, rest = key.partition(".")
-    number, _, name = rest.partition(".")
+    prefix, _, numbered = key.partition(".")
+    number, _, name = numbered.partition(".")
     if prefix in _DEVICES and name and len(number) < 10 and number.isascii() and number.isdecimal():
         kind, names = _DEVICES[prefix]
         return kind, int(number), names.get(name, name), 0
@@ -201,7 +201,7 @@ def rated(
 
     def rates_of(key: tuple[str, str], counters: Mapping[str, int]) -> Mapping[str, float]:
         if not counters:
-            return {}  # not told this time: the next sample is compared with what was told last
+            return {}  # not reported this time: the next sample is compared with the last report
         each = series[key] = _next(known.get(key), counters, at_ns)
         return each.rates
 
@@ -226,8 +226,9 @@ def rated(
 
 
 def _may_return(key: tuple[str, str], values: Values) -> bool:
-    """Whether the next sample may have counters that this one lacks. A list that this sample has tells which
-    of its devices are gone; other lists were not asked for.
+    """Return whether the next sample may have counters that this one lacks.
+
+    A list that this sample has shows which of its devices were removed; other lists were not asked for.
     """
     kind, name = key
     return kind not in values or any(_name(device) == name for device in values[kind])
@@ -243,7 +244,7 @@ def _next(before: _Series | None, counters: Mapping[str, int], at_ns: int) -> _S
     for name, value in counters.items():
         if name in then:
             if value < then[name]:
-                # Counted anew: of no counter is it known what it missed.
+                # The counters begin again: how much each has missed is not known.
                 return _Series(at_ns, counters, {})
             rates[name] = (value - then[name]) * 1e9 / span_ns
     return _Series(at_ns, counters, rates)
@@ -263,7 +264,7 @@ def _rate_device(kind: str, device: Values, names: Mapping[str, tuple[str, str]]
 
 
 def _add_totals(values: Values, devices: list[Values], names: Mapping[str, tuple[str, str]]) -> None:
-    """Sums over the devices whose rate is known; 0 for a domain that has no device."""
+    """Add sums over the devices whose rate is known; they are 0 for a domain that has no device."""
     for rate, total in names.values():
         rates = [device[rate] for device in devices if rate in device]
         if rates or not devices:
@@ -275,5 +276,7 @@ def _name(device: Values) -> str:
 
 
 def _percent(load: float) -> float:
-    """libvirt reads clocks that tick in hundredths of a second: a busy CPU would show as 101 at times."""
+    """Return a percentage, 100 at most: libvirt reads clocks that tick in hundredths of a second, so a busy
+    CPU would show as 101 at times.
+    """
     return min(100.0, max(0.0, load * 100))

@@ -26,7 +26,7 @@ def text_of(element: Element | None, tag: str) -> str:
 
 
 def size_bytes(element: Element | None) -> int:
-    """A size, which is in bytes where the XML names no unit, unlike memory."""
+    """Read a size, which is in bytes where the XML names no unit, unlike memory."""
     return memory_bytes(text(element), attribute(element, "unit") or "bytes") or 0
 
 
@@ -51,7 +51,7 @@ def permissions_of(target: Element | None) -> Permissions:
 
 
 def secret_of(element: Element | None) -> str:
-    """The secret that an element names, by its UUID or its usage id."""
+    """Return the secret that an element names, by its UUID or its usage id."""
     secret = child(element, "secret") if element is not None else None
     return attribute(secret, "uuid") or attribute(secret, "usage")
 

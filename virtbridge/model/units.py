@@ -13,7 +13,7 @@ for _power, _letter in enumerate("kmgtpe", start=1):
 
 
 def memory_bytes(text: str | None, unit: str | None) -> int | None:
-    """A memory element's text and unit attribute in bytes; None when they are no size.
+    """Read a memory element's text and unit attribute in bytes; None when they are no size.
 
     Anything over the bus's largest number is that number, as with libvirt's own "unlimited".
     """
@@ -23,7 +23,7 @@ def memory_bytes(text: str | None, unit: str | None) -> int | None:
 
 
 def whole_number(text: str | None) -> int | None:
-    """A non-negative decimal number, at most the bus's largest; None for anything else."""
+    """Read a non-negative decimal number, at most the bus's largest; None for anything else."""
     digits = (text or "").strip()
     if not (digits.isascii() and digits.isdecimal()):
         return None
@@ -32,7 +32,7 @@ def whole_number(text: str | None) -> int | None:
 
 
 def microseconds(seconds: str) -> int:
-    """From whole seconds, or with a fraction of up to nine digits; what is no number counts as 0."""
+    """Read seconds, with a fraction of up to nine digits or without; what is no number counts as 0."""
     whole, _, fraction = seconds.strip().partition(".")
     part = whole_number(fraction.ljust(6, "0")[:6]) or 0
     return min((whole_number(whole) or 0) * 1_000_000 + part, UINT64_MAX)

@@ -36,9 +36,9 @@ class BackingVolume:
 
 @dataclass(frozen=True, slots=True)
 class VolumeDefinition:
-    """physical_bytes: 0 when libvirt does not tell. backing_path, backing_format: of the first one below, all
-    that libvirt tells of a chain. encryption_secret: the secret's UUID, or its usage id. Times: microseconds
-    since the epoch, 0 for unknown.
+    """physical_bytes: 0 when libvirt does not report it. backing_path, backing_format: of the first one
+    below, all that libvirt reports of a chain. encryption_secret: the secret's UUID, or its usage id. Times:
+    microseconds since the epoch, 0 for unknown.
     """
 
     name: str = ""
@@ -122,9 +122,9 @@ def link_of(definition: VolumeDefinition) -> VolumeLink:
 def chain_of(
     top: VolumeLink, find: Callable[[str], tuple[Key, VolumeLink] | None]
 ) -> tuple[BackingVolume, ...]:
-    """What a volume is built on, from the first one below it downwards, as far as is known.
+    """Return what a volume is built on, from the first one below it downwards, as far as is known.
 
-    find: the volume at a place. A chain that bites its own tail ends there.
+    find: gives the volume at a place. A chain that refers back to itself ends there.
     """
     chain: list[BackingVolume] = []
     seen = {top.place}
@@ -142,5 +142,5 @@ def chain_of(
 
 
 def _features(element: Element | None) -> tuple[str, ...]:
-    """In the contract's spelling."""
+    """Return the features in the contract's spelling."""
     return tuple(each.tag.replace("_", "-") for each in element) if element is not None else ()

@@ -26,7 +26,7 @@ _local = local()
 
 
 def _parser() -> etree.XMLParser:
-    """This thread's parser."""
+    """Return this thread's parser."""
     parser: etree.XMLParser | None = getattr(_local, "parser", None)
     if parser is None:
         parser = _local.parser = etree.XMLParser(
@@ -39,7 +39,7 @@ def _parser() -> etree.XMLParser:
             huge_tree=False,
             remove_comments=True,
             remove_pis=True,
-            collect_ids=False,  # nobody looks for xml:id, and the table costs time
+            collect_ids=False,  # nobody uses xml:id, and the table costs time
         )
     return parser
 
@@ -48,11 +48,11 @@ Element = etree._Element
 
 
 class BadXml(ValueError):
-    """The text is not the XML it should be. The message names the element and holds none of its text."""
+    """The text is not the XML that it should be. The message names the element and holds none of its text."""
 
 
 def parse_root(xml: str, tag: str) -> Element:
-    """The root element of a document, which must be a tag.
+    """Return the root element of a document, which must be a tag.
 
     Raises BadXml on text that is no XML, too large, has a DOCTYPE or another root.
     """
@@ -77,14 +77,16 @@ def parse_root(xml: str, tag: str) -> Element:
 
 
 def attribute(element: Element | None, name: str) -> str:
-    """The attribute, or an empty string when it or the element is missing."""
+    """Return the attribute, or an empty string when it or the element is missing."""
     return element.get(name, "") if element is not None else ""
 
 
 def word(element: Element | None, name: str) -> str:
-    """Likewise, kept once in memory: for what most domains share (disk, virtio, vda, qcow2, default).
+    """Return an attribute, kept once in memory: for what most domains share (disk, virtio, vda, qcow2,
+    default).
 
-    Not for what differs (paths, MAC addresses): some versions of Python keep an interned string for ever.
+    It is not for what differs (paths, MAC addresses): some versions of Python keep an interned string for
+    ever.
     """
     return intern(element.get(name, "")) if element is not None else ""
 
@@ -94,7 +96,7 @@ def text(element: Element | None) -> str:
 
 
 def number(element: Element | None, name: str, maximum: int = UINT64_MAX) -> int:
-    """A number that may be absent, automatic or -1: 0 then, and for what is no number."""
+    """Read a number that may be absent, automatic or -1: it is 0 then, and for what is no number."""
     value = element.get(name) if element is not None else None
     return min(whole_number(value) or 0, maximum) if value else 0
 
@@ -104,17 +106,17 @@ def yes(element: Element | None, name: str) -> bool:
 
 
 def child(element: Element, tag: str) -> Element | None:
-    """The first child with this tag. lxml's find() does the same in four times the time."""
+    """Return the first child with this tag. lxml's find() does the same in four times the time."""
     return next(element.iterchildren(tag), None)
 
 
 def children(element: Element) -> dict[str, Element]:
-    """The children by tag, the last of each; for elements that may stand once."""
+    """Return the children by tag, the last of each; this is for elements that may stand once."""
     return {each.tag: each for each in element}
 
 
 def children_by_tag(element: Element | None, tags: Collection[str]) -> dict[str, list[Element]]:
-    """The children with these tags, in order for each tag; a tag without any has an empty list."""
+    """Return the children with these tags, in order for each tag; a tag without any has an empty list."""
     found: dict[str, list[Element]] = {tag: [] for tag in tags}
     for each in element.iterchildren(*tags) if element is not None else ():
         found[each.tag].append(each)
@@ -122,5 +124,5 @@ def children_by_tag(element: Element | None, tags: Collection[str]) -> dict[str,
 
 
 def vlan_tags(element: Element | None) -> tuple[str, ...]:
-    """The ids of a vlan element's tags."""
+    """Return the ids of a vlan element's tags."""
     return tuple(word(tag, "id") for tag in element.iterchildren("tag")) if element is not None else ()

@@ -62,7 +62,7 @@ class BadExpression(ValueError):
 
 
 def check_expression(text: str) -> None:
-    """Raises BadExpression on a function that is not of XPath's core library, on a variable, as there are
+    """Raises BadExpression on a function that is not in XPath's core library, on a variable, as there are
     none, and on what is no token.
     """
     before = ""
@@ -89,7 +89,7 @@ def _token() -> re.Pattern[str]:
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
-    """(kind, token) in their order."""
+    """Yield (kind, token) in their order."""
     token = _token()
     at, end = 0, len(text.rstrip(_BLANKS))
     while at < end:
@@ -101,8 +101,8 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _as_before(kind: str, token: str, before: str) -> str:
-    """What the next token has before it: a symbol or a name as it is, an operator that is a word as "+", and
-    "." for any other operand.
+    """Return what the next token has before it: a symbol or a name as it is, an operator that is a word as
+    "+", and "." for any other operand.
     """
     if kind == "name":
         is_operator = before not in _BEFORE_OPERANDS and token in _OPERATOR_NAMES

@@ -3,14 +3,16 @@ answers.py. What a success changes is published before operate() returns, see ef
 Main thread.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import libvirt
+
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.keys import PARENT_KIND, Key, Kind
-from virtbridge.model.operations import Operation, Request, operation_of
+from virtbridge.model.operations import Form, Operation, Request, operation_of
 from virtbridge.source.answers import FUNCTIONS
 from virtbridge.source.calls.errors import problem_of
 from virtbridge.source.calls.session import Session
@@ -30,10 +32,20 @@ async def operate(
         if not row.call:
             answer = await FUNCTIONS[row.name](session, raw, *arguments)
             return _made(row, request.key, answer) if row.makes else answer
-        then: Callable[[Any], Any] = partial(_made, row, request.key) if row.makes else row.answer
+        then = partial(_answered, row, request.key)
         if raw is None:
             return await session.call(row.call, *arguments, short=row.short, then=then, timeout_s=timeout_s)
         return await session.on(raw, row.call, *arguments, short=row.short, then=then, timeout_s=timeout_s)
+
+
+def _answered(row: Operation, key: Key, raw: Any) -> Any:
+    """Return the answer in the contract's units and words, in the worker that has made the call. Raises
+    libvirtError.
+    """
+    if raw is None and row.form is not Form.NOTHING:
+        # Some functions of libvirt-python return nothing where they should raise. The error is the thread's.
+        raise libvirt.libvirtError(f"{row.call} failed")
+    return _made(row, key, raw) if row.makes else row.answer(raw)
 
 
 def _made(row: Operation, where: Key, raw: Any) -> Key:

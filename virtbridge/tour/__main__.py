@@ -75,7 +75,7 @@ async def _tour(address: str) -> int:
 
 
 async def _show(service: "asyncio.Task[int]", address: str) -> None:
-    """What happens, until the service ends."""
+    """Show what happens, until the service ends."""
     try:
         narrator = await Narrator.start(address, _say)
     except BusError:
@@ -113,7 +113,9 @@ def _guide(config: Config, address: str) -> str:
 
 
 def _say(line: str) -> None:
-    """Any thread. Flushed: the reader may be a pipe. Without a reader there is nobody to show anything to."""
+    """Print a line, from any thread. It is flushed, as the reader may be a pipe. Without a reader the tour
+    ends.
+    """
     try:
         print(line, flush=True)
     except OSError:

@@ -1,6 +1,6 @@
-"""Telling, line by line, what a client hears from the service.
+"""The narrator prints, line by line, what a client hears from the service.
 
-A D-Bus client like any other: it knows what GetManagedObjects and the signals tell, and nothing else.
+It is a D-Bus client like any other: it knows what GetManagedObjects and the signals say, and nothing else.
 """
 
 import time
@@ -18,7 +18,7 @@ _MATCH = f"type='signal',sender='{NAME}'"
 
 
 class Narrator:
-    """say gets one line, without its end, for everything that is heard."""
+    """say: gets one line, without its end, for everything that is heard."""
 
     def __init__(self, link: Link, say: Callable[[str], None]) -> None:
         self._link = link
@@ -32,8 +32,8 @@ class Narrator:
 
     @classmethod
     async def start(cls, address: str, say: Callable[[str], None]) -> "Narrator":
-        """Listens first and reads then, so that nothing is missed between the two; what was heard meanwhile
-        is told with the names that were read. Raises BusError when the service does not answer.
+        """Listen first and read then, so that nothing is missed between the two. Signals that come meanwhile
+        are printed with the names that were read. Raises BusError when the service does not answer.
         """
         narrator = cls(await Link.connect(address), say)
         meanwhile: list[Incoming] = []
@@ -87,7 +87,7 @@ class Narrator:
 
 
 def _short(value: Any) -> str:
-    """One value on one line: the lists of a new definition would fill the screen."""
+    """Show one value on one line: the lists of a new definition would fill the screen."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str | int | float):

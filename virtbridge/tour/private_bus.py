@@ -1,4 +1,4 @@
-"""A message bus of one's own: dbus-daemon in a temporary directory, gone with the block that started it."""
+"""A private message bus: dbus-daemon in a temporary directory, which ends with the block that started it."""
 
 import subprocess
 import tempfile
@@ -36,7 +36,7 @@ class NoBus(Exception):
 
 @contextmanager
 def private_bus() -> Iterator[str]:
-    """The address of a bus that only this user can reach. Raises NoBus."""
+    """Start a bus that only this user can reach, and yield its address. Raises NoBus."""
     with tempfile.TemporaryDirectory(prefix="virtbridge-") as name:
         directory = Path(name)
         with _start(directory) as process:
@@ -49,7 +49,7 @@ def private_bus() -> Iterator[str]:
 def _start(directory: Path) -> subprocess.Popen[str]:
     config = directory / "bus.conf"
     config.write_text(_CONFIG.format(socket=directory / "bus"))
-    # Its complaints go to a file: of limits that it cannot raise, which is no news here.
+    # Its messages go to a file: it warns of limits that it cannot raise, which does not matter here.
     with (directory / "log").open("w") as log:
         try:
             return subprocess.Popen(

@@ -10,12 +10,14 @@ from virtbridge.limiter import Bounds, Limiter, Portions
 
 @dataclass(frozen=True, slots=True)
 class BacklogLimits:
+    """calls: how many may wait. size_bytes: how many bytes they may have together."""
+
     calls: Bounds = field(default_factory=lambda: Portions().of(65536, per_client=4096))
     size_bytes: Bounds = field(default_factory=lambda: Portions().of(16 << 20))
 
 
 class Backlog:
-    """what: the calls that wait here, for the error."""
+    """Counts what waits. what: names it in errors, as in "calls"."""
 
     def __init__(self, limits: BacklogLimits, what: str = "calls") -> None:
         self._limiters = (
@@ -37,13 +39,13 @@ class Backlog:
         return calls.problem(user, client) or size_bytes.problem(user, client, size)
 
     def count(self, user: int, client: str, size: int) -> None:
-        """It waits."""
+        """Count an item that begins to wait."""
         calls, size_bytes = self._limiters
         calls.count(user, client)
         size_bytes.count(user, client, size)
 
     def give_back(self, user: int, client: str, size: int) -> None:
-        """It waits no longer."""
+        """Count an item that waits no longer."""
         calls, size_bytes = self._limiters
         calls.give_back(user, client)
         size_bytes.give_back(user, client, size)

@@ -1,8 +1,8 @@
-"""The simple bodies that nearly every call has: nothing, strings, empty options. Read and made without a
-library.
+"""The simple bodies that nearly every call has: nothing, strings, empty options. No library is needed for
+them.
 
-Pure: struct and bytes only. A body of two names, as Properties.Get has it, comes again and again: it is
-looked up in a small bounded table. Whatever else a body holds is the library's, through transport.py.
+Pure: struct and bytes only. A body of two names, as Properties.Get has it, comes again and again, so it is
+kept in a small bounded table. The library reads every other body, through transport.py.
 Source: https://dbus.freedesktop.org/doc/dbus-specification.html#message-protocol-marshaling
 """
 
@@ -22,9 +22,10 @@ _body_cache: dict[tuple[str, bytes], tuple[str, ...]] = {}
 
 
 def read_simple(signature: str, body: bytes) -> list[Any] | None:
-    """The arguments of a little-endian body of strings and object paths, with empty options behind them.
+    """Return the arguments of a little-endian body of strings and object paths, with empty options behind
+    them.
 
-    None: something else; let the library read it (and judge it).
+    None means that it is another body: the library reads it, and says whether it is legal.
     """
     if not signature:
         return None if body else []
@@ -66,7 +67,9 @@ def _read_strings(count: int, signature: str, body: bytes, options: bool) -> tup
 
 
 def pack_string(value: str) -> bytes:
-    """One string or object path, to stand at a multiple of 4. ValueError on NUL or a lone surrogate."""
+    """Marshal one string or object path, to stand at a multiple of 4. Raises ValueError on NUL or a lone
+    surrogate.
+    """
     raw = value.encode()
     if b"\0" in raw:
         raise ValueError("a D-Bus string cannot hold a NUL byte")
@@ -74,7 +77,7 @@ def pack_string(value: str) -> bytes:
 
 
 def pack_strings(values: Sequence[str]) -> bytes:
-    """The body of strings and object paths one after the other."""
+    """Marshal a body of strings and object paths, one after the other."""
     if len(values) == 1:
         return pack_string(values[0])
     body = b""

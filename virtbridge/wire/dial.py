@@ -1,7 +1,7 @@
-"""Reaching a bus: its address, the socket, and the handshake before the first message.
+"""How a bus is reached: its address, the socket, and the handshake before the first message.
 
-Addresses: unix:path=, unix:abstract=, unix:runtime=yes and tcp:host=,port=; several, separated by `;`, are
-tried in order. Authentication is EXTERNAL: the kernel tells the bus who we are.
+Addresses: unix:path=, unix:abstract=, unix:runtime=yes and tcp:host=,port=. Several, separated by `;`, are
+tried in order. Authentication is EXTERNAL: the kernel vouches for who we are.
 Source: https://dbus.freedesktop.org/doc/dbus-specification.html#addresses and #auth-protocol
 """
 
@@ -17,11 +17,11 @@ _LINE_BYTES: Final = 4096
 
 
 class DialError(ConnectionError):
-    """No bus at this address; the text says for each part why."""
+    """No bus answers at this address. The text gives the reason for each part of the address."""
 
 
 async def dial(address: str) -> tuple[socket.socket, bool]:
-    """An authenticated, non-blocking socket, and whether it carries descriptors. Raises DialError."""
+    """Return an authenticated, non-blocking socket, and whether it carries descriptors. Raises DialError."""
     reasons: list[str] = []
     for family, where in _places(address, reasons):
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -39,7 +39,9 @@ async def dial(address: str) -> tuple[socket.socket, bool]:
 
 
 def _places(address: str, reasons: list[str]) -> Iterator[tuple[int, bytes | str | tuple[str, int]]]:
-    """Family and socket address of every part that we can use; a reason for every other."""
+    """Yield the family and socket address of every part that we can use, and append a reason
+    for every other.
+    """
     for part in filter(None, address.split(";")):
         transport, _, text = part.partition(":")
         keys = dict(pair.partition("=")[::2] for pair in text.split(",") if pair)
@@ -62,7 +64,7 @@ def _shown(where: bytes | str | tuple[str, int]) -> str:
 
 
 async def _authenticate(sock: socket.socket) -> bool:
-    """True when the bus agreed to carry descriptors. Raises DialError."""
+    """Return whether the bus agreed to carry descriptors. Raises DialError."""
     answer = await _ask(sock, b"\0AUTH EXTERNAL " + str(os.geteuid()).encode().hex().encode())
     if not answer.startswith(b"OK"):
         raise DialError(f"the bus did not accept us: {answer.decode('ascii', 'replace')}")
@@ -72,7 +74,9 @@ async def _authenticate(sock: socket.socket) -> bool:
 
 
 async def _ask(sock: socket.socket, line: bytes) -> bytes:
-    """One line and its answer. The bus says nothing unasked before BEGIN: no byte follows the answer."""
+    """Send one line, and return its answer. Nothing follows it: the bus sends nothing unasked
+    before BEGIN.
+    """
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, line + b"\r\n")
     answer = b""

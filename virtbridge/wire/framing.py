@@ -1,8 +1,9 @@
-"""Incoming D-Bus messages: cutting the stream into messages, and reading their headers. Bodies stay raw
+"""Incoming D-Bus messages: the stream is cut into messages, and their headers are read. Bodies stay raw
 bytes.
 
-Pure: struct and bytes only; no socket, no clock, no D-Bus library. Built and measured for the path of one
-Properties.Get: a header's fields, which repeat from call to call, are looked up in a small bounded table.
+Pure: struct and bytes only; no socket, no clock, no D-Bus library. It is built and measured for the path of
+one Properties.Get: the fields of a header repeat from call to call, so they are kept in a small bounded
+table.
 Source: https://dbus.freedesktop.org/doc/dbus-specification.html#message-protocol-messages
 """
 
@@ -42,17 +43,21 @@ _CACHED_HEADER_BYTES: Final = 512  # longer ones are odd, and would make the tab
 
 
 class WireError(ValueError):
-    """Bytes that are not D-Bus. From Splitter.feed: the stream is lost, no further message can be found."""
+    """These bytes are not D-Bus. When Splitter.feed raises it, the stream is lost: no further message can be
+    found.
+    """
 
 
 @dataclass(slots=True)
 class Incoming:
-    """One received message; body is raw, its first byte is at offset 0 of its alignment.
+    """One received message. body is raw, and its first byte is at offset 0 of its alignment.
 
-    oversized: header or body was above the splitter's limit: body is empty, it was thrown away unread.
-    malformed: the header could not be read: only kind, flags and serial are to be trusted; drop it.
+    oversized: header or body was above the splitter's limit. The body was thrown away unread, so it is empty.
+    malformed: the header could not be read. Only kind, flags and serial can be trusted, and the message is
+    dropped.
     fds: open descriptors that came with it. Whoever takes the message owns them; discard() closes them.
-    user: the Unix user of the sender, in a call that the link hands out; the message itself does not tell.
+    user: the Unix user of the sender, in a call that the link hands out. The message itself does not contain
+    it.
     """
 
     kind: int
@@ -97,7 +102,9 @@ _FieldReader = Callable[[bytes, int], tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """How one byte order is read. A field begins with its code, 1, its type and 0: as one number, its tag."""
+    """How one byte order is read. A field begins with its code, 1, its type and 0; as one number this is its
+    tag.
+    """
 
     pair: _FieldReader
     uint: _UintReader
@@ -125,8 +132,9 @@ _ORDERS: Final = {LITTLE: _order("<", "little"), BIG: _order(">", "big")}
 
 
 def _read_fields(frame: bytes, at: int, end: int, order: _Order) -> _Fields:
-    """The header's fields, from offset `at` to `end`. Offsets have the message's own alignment, and at least
-    8 bytes follow `end`. Raises WireError, and what indexing and unpacking raise."""
+    """Return the header's fields, from offset `at` to `end`. Offsets have the message's own alignment, and at
+    least 8 bytes follow `end`. Raises WireError, and what indexing and unpacking raise.
+    """
     values: list[Any] = [None, "", "", "", "", 0, "", "", "", 0]
     pair, tags, stop = order.pair, order.tags, at
     while at < end:
@@ -164,7 +172,7 @@ _FIXED_SIZES: Final = {
 
 
 def _skip_variant(frame: bytes, at: int, uint: _UintReader, depth: int) -> int:
-    """The offset behind the variant at `at`, whatever its type: unknown fields are ignored."""
+    """Return the offset behind the variant at `at`, whatever its type: unknown fields are ignored."""
     first = at + 1
     signature = frame[first : first + frame[at]]
     behind, used = _skip_value(frame, first + len(signature) + 1, signature, 0, uint, depth)
@@ -176,7 +184,7 @@ def _skip_variant(frame: bytes, at: int, uint: _UintReader, depth: int) -> int:
 def _skip_value(
     frame: bytes, at: int, signature: bytes, place: int, uint: _UintReader, depth: int
 ) -> tuple[int, int]:
-    """The offset behind the value at `at`, and the place behind its type in the signature."""
+    """Return the offset behind the value at `at`, and the place behind its type in the signature."""
     token = signature[place]
     if token in _FIXED_SIZES:
         size = _FIXED_SIZES[token]
@@ -203,7 +211,7 @@ def _skip_value(
 
 
 def _behind_type(signature: bytes, place: int) -> int:
-    """The place behind the complete type that begins here."""
+    """Return the place behind the complete type that begins here."""
     while signature[place] == ord("a"):
         place += 1
     open_now = 0
@@ -215,7 +223,7 @@ def _behind_type(signature: bytes, place: int) -> int:
 
 
 def _fields_of(data: bytes, at: int, fields_end: int, little: bool) -> _Fields:
-    """The fields of the header at `at`, from the table when the same bytes were read before."""
+    """Return the fields of the header at `at`, from the table when the same bytes were read before."""
     key = data[at + 12 : fields_end]
     if little and (known := _header_cache.get(key)) is not None:
         return known
@@ -243,12 +251,12 @@ class Splitter:
     def __init__(self, max_call_bytes: int = 64 * 1024) -> None:
         self.max_call_bytes = max_call_bytes
         self._incomplete = bytearray()  # the beginning of a message whose end has not come yet
-        self._needed_bytes = 16  # how long _incomplete must be before looking again
+        self._needed_bytes = 16  # how long _incomplete must be before it is read again
         self._skip = 0  # bytes of a refused body still to come
         self._fds: list[int] = []
 
     def feed(self, data: bytes, fds: Sequence[int] = ()) -> list[Incoming]:
-        """All messages that are complete now. Raises WireError when the stream is not D-Bus (any more)."""
+        """Return all messages that are complete now. Raises WireError when the stream is not D-Bus."""
         if fds:
             self._fds += fds
         if self._skip:
@@ -276,7 +284,7 @@ class Splitter:
         close_all(fds)
 
     def _cut(self, data: bytes, found: list[Incoming]) -> int:
-        """Append the whole messages in data to found; returns how many bytes they took."""
+        """Append the complete messages in data to found, and return how many bytes they took."""
         at, size = 0, len(data)
         unpack, limit = _HEAD_LITTLE.unpack_from, self.max_call_bytes
         while size - at >= 16:

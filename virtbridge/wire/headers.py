@@ -1,7 +1,7 @@
 """Outgoing messages: headers for bodies that are marshalled already.
 
-Pure: struct and bytes only. Built and measured for the path of one Properties.Get: what repeats (the fields
-of a reply to the same sender, of a signal of the same object) is looked up in small bounded tables.
+Pure: struct and bytes only. It is built and measured for the path of one Properties.Get: what repeats (the
+fields of a reply to the same sender, of a signal of the same object) is kept in small bounded tables.
 Source: https://dbus.freedesktop.org/doc/dbus-specification.html#message-protocol-messages
 """
 
@@ -36,7 +36,9 @@ def _field(code: int, token: str, value: str) -> bytes:
 
 
 def _join_fields(fields: Iterable[bytes]) -> tuple[bytes, int]:
-    """The fields, each at a multiple of 8, padded behind; and their length without that last padding."""
+    """Return the fields, each at a multiple of 8 and padded behind, and their length without the last
+    padding.
+    """
     joined, length = b"", 0
     for field in fields:
         joined += field
@@ -50,9 +52,10 @@ _Tail = tuple[bytes, int]
 
 
 class Headers:
-    """Builds headers, in the order of fields both libraries use, so that a test can compare the bytes.
+    """Builds headers with the fields in the order that both libraries use, so that a test can compare the
+    bytes.
 
-    fds: how many descriptors will travel with the frame.
+    fds: how many descriptors will travel with the message.
     """
 
     def __init__(self) -> None:
@@ -69,7 +72,7 @@ class Headers:
     def return_head(
         self, serial: int, reply_serial: int, destination: str, signature: str, size: int, fds: int = 0
     ) -> bytes:
-        """What stands before a method return's body of this size; a large body is not copied behind it."""
+        """Return what stands before the body of a method return. A large body is not copied behind it."""
         tail, length = self._reply_tail(destination, signature, fds)
         # Endianness, type, flags, version; body's length, serial, fields' length; the first field.
         return (
@@ -122,7 +125,7 @@ class Headers:
     def _message(
         self, path: str, interface: str, member: str, destination: str, signature: str, fds: int
     ) -> tuple[bytes, int]:
-        """The path's field, then all others: of a thousand objects' signals only the first differs."""
+        """Return all fields, the path's first: it alone differs between the signals of a thousand objects."""
         first = self._paths.get(path)
         if first is None:
             first = self._remember(self._paths, path, _join_fields([_field(PATH, "o", path)]))
@@ -135,7 +138,7 @@ class Headers:
         return first[0] + tail[0], len(first[0]) + tail[1]
 
     def _reply_tail(self, destination: str, signature: str, fds: int) -> _Tail:
-        """What follows REPLY_SERIAL, and the length of all fields from REPLY_SERIAL on."""
+        """Return what follows REPLY_SERIAL, and the length of all fields from REPLY_SERIAL on."""
         key = (destination, signature, fds)
         known = self._replies.get(key)
         if known is not None:

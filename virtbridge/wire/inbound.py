@@ -1,15 +1,15 @@
-"""Fairness: which call is handled next, and how much is done before the loop turns.
+"""Fairness: which call is handled next, and how many are handled before the loop turns.
 
 While there is no backlog a call is handled at once. Once a turn's budget (calls and time) is used up, calls
-wait and are taken round robin, of one user after the other and of one client of this user after the other, so
-that one user's flood neither holds the loop nor delays another user by more than a call. The backlog has
-limits: what is above them is refused at once. A client that does not read its replies as fast as they are
-made gets no further ones meanwhile: its calls wait.
+wait. They are taken in turn, of one user after the other and of one client of this user after the other, so a
+user who sends very many calls neither keeps the loop busy nor delays another user by more than one call. The
+backlog has limits, and what is above them is refused at once. A client that does not read its replies as fast
+as they are made gets no further ones meanwhile: its calls wait.
 
-The bus says only when asked which user a sender is. Until it has answered, the calls of this sender wait by
-themselves, and in the limits of one common user: whoever connects, calls and leaves all the time takes
-nothing from those who are known.
-Main thread only; knows neither socket nor library.
+The bus says only when asked which user a sender is. Until it has answered, the calls of this sender wait
+apart, within the limits of one common user: whoever connects, calls and leaves all the time takes nothing
+from users who are known.
+Main thread only; this module knows neither the socket nor the library.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,9 @@ _FRAME_OVERHEAD_BYTES = 512  # what a waiting call costs beside its body
 
 @dataclass(frozen=True, slots=True)
 class InboundLimits:
-    """turn_calls, turn_s: one turn's budget. backlog: what may wait. Only root, or the one user of a session
-    bus, can have nearly all of its bytes: then the link stops reading until half of them are handled.
+    """turn_calls, turn_s: the budget of one turn.
+    backlog: what may wait. Only root, or the one user of a session bus, can have nearly all of its bytes. The
+    link then stops reading until half of them are handled.
     """
 
     turn_calls: int = 256
@@ -36,9 +37,9 @@ class InboundLimits:
 
 
 class Inbound:
-    """handle gets the calls, refuse those above a limit, with the reason as text. Neither may raise.
-
-    user_of: the user of a sender; None when it is not known yet, and then identified() follows.
+    """handle: gets the calls.
+    refuse: gets the calls above a limit, with the reason as text. Neither may raise.
+    user_of: gives the user of a sender, or None when it is not known yet; then identified() follows.
     has_room: whether more replies may be made for a client of a user.
     """
 
@@ -75,7 +76,9 @@ class Inbound:
 
     @property
     def full(self) -> bool:
-        """Short of the limit by more than one turn reads, lest calls be refused that could have waited."""
+        """Whether the backlog is near its limit. One more turn's calls fit, so no call is refused that could
+        wait.
+        """
         return self.queued_bytes > self._limits.backlog.size_bytes.total * 7 // 8
 
     @property
@@ -83,12 +86,12 @@ class Inbound:
         return self.queued_bytes <= self._limits.backlog.size_bytes.total // 2
 
     def begin_turn(self) -> None:
-        """A new budget: once per turn of the loop."""
+        """Begin a new budget; this is called once per turn of the loop."""
         self._calls_left = self._limits.turn_calls
         self._deadline = self._clock() + self._limits.turn_s
 
     def accept(self, call: Incoming) -> None:
-        """Handle the call, or let it wait, or refuse it. Takes over its descriptors."""
+        """Handle the call, let it wait, or refuse it. Inbound owns its descriptors from here on."""
         if call.oversized:
             self._refuse(call, "the message is too large")
             return
@@ -103,7 +106,7 @@ class Inbound:
             self._enqueue(call)
 
     def serve(self) -> bool:
-        """Handle waiting calls as the budget allows; True when it should be called again next turn."""
+        """Handle calls that wait, within the budget. True when it should be called again in the next turn."""
         while self._waiting and not self.paused:
             if not self._may_go_on():
                 return True
@@ -115,7 +118,7 @@ class Inbound:
         return False
 
     def identified(self, sender: str, user: int) -> None:
-        """The calls of this sender that were set aside wait with all others from now on."""
+        """The user of this sender is known: its calls that waited apart wait with all others from now on."""
         for call in self._take_aside(sender):
             call.user = user
             self._enqueue(call)

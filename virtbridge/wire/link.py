@@ -57,7 +57,9 @@ class Link(CallServer):
     async def connect(
         cls, address: str, limits: LinkLimits = _LIMITS, names: ErrorNames = _ERROR_NAMES
     ) -> "Link":
-        """Raises DialError when no bus answers at the address, BusError when it refuses us."""
+        """Connect to the bus. Raises DialError when no bus answers at the address, BusError when it refuses
+        us.
+        """
         sock, passes_fds = await dial(address)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         link = cls(sock, passes_fds, limits, names)
@@ -125,7 +127,7 @@ class Link(CallServer):
         timeout_s: float | None = _DEADLINE_S,
         flags: int = 0,
     ) -> list[Any]:
-        """The reply's arguments, Variants kept; its descriptors are closed.
+        """Call a method, and return the reply's arguments, Variants kept. The reply's descriptors are closed.
 
         flags: the message's, such as ALLOW_INTERACTIVE_AUTHORIZATION.
         Raises BusError (an error reply, no reply in time, no bus) and MarshalError.
@@ -207,7 +209,7 @@ class Link(CallServer):
         return await self._pending.reply_to(serial, member, timeout_s)
 
     def _check_sendable(self, size: int, with_fds: bool) -> None:
-        """The bus would cut the connection for either. Raises BusError."""
+        """Refuse what the bus would cut the connection for. Raises BusError."""
         if size > self._most_body:
             raise BusError(LIMITS_EXCEEDED, f"the call has {size} bytes")
         if with_fds and not self.passes_fds:
@@ -265,7 +267,9 @@ class Link(CallServer):
 
 
 def _values(reply: Incoming) -> list[Any]:
-    """The arguments of a reply. Raises BusError, and closes the descriptors, when it is an error."""
+    """Return the arguments of a reply. When it is an error, its descriptors are closed, and BusError is
+    raised.
+    """
     try:
         values = transport.arguments(reply)
     except transport.BadBody as error:

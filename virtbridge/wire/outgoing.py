@@ -1,9 +1,9 @@
-"""The outgoing queue: frames and descriptors on their way into the socket.
+"""The outgoing queue: messages and descriptors on their way into the socket.
 
-It owns what the libraries' writers get wrong: a full socket is no error but a reason to wait, a message may
-go out in parts, descriptors go with the first byte of their message, and the queue's length is known, also
-for whom it is: a client whose replies leave slowly is to be made no more of them.
-Main thread only; knows the socket, not the loop.
+It does what the libraries' writers do wrong: a full socket is no error but a reason to wait, a message may
+leave in parts, and descriptors leave with the first byte of their message. The length of the queue is known,
+for each client too: a client whose replies leave slowly gets no further replies meanwhile.
+Main thread only; this module knows the socket, not the loop.
 """
 
 import socket
@@ -15,8 +15,8 @@ from virtbridge.limiter import Bounds, Limiter
 from virtbridge.wire.framing import close_all
 
 _GATHER_BYTES = 256 * 1024  # about what a socket takes at once: copying more than that would be for nothing
-# What one call of write() sends at most: a bus that reads as fast as we write would hold the loop for all of
-# a message of 15 MB.
+# What one call of write() sends at most: a bus that reads as fast as we write would keep the loop busy for
+# all of a message of 15 MB.
 _TURN_BYTES = 1024 * 1024
 
 
@@ -24,7 +24,9 @@ Owner = tuple[int, str]  # the user and the client that a frame is for
 
 
 class Outgoing:
-    """queued_bytes: what the kernel has not taken yet. replies: how much of this is for whom."""
+    """queued_bytes: what the kernel has not taken yet. replies: how many of these bytes belong to which
+    client.
+    """
 
     def __init__(self, sock: socket.socket, bounds: Bounds) -> None:
         self._sock = sock
@@ -33,14 +35,16 @@ class Outgoing:
         self._fds: dict[int, tuple[int, ...]] = {}
         self._pushed = 0
         self.queued_bytes = 0
-        # Of the frames in the queue. They are counted all together from when a write has left something
-        # behind, which is seldom, until nothing is left.
+        # The owners of the frames in the queue. Bytes are counted for them only from when a write has left
+        # something behind, which is seldom, until nothing is left.
         self._owners: deque[Owner | None] = deque()
         self._counted = 0
         self.replies = Limiter("bytes of replies", bounds)
 
     def push(self, frame: bytes | memoryview, fds: Sequence[int] = (), owner: Owner | None = None) -> None:
-        """The descriptors are ours from here on: closed when sent, or when the queue is closed."""
+        """Queue a frame. The queue owns the descriptors from here on, and closes them when they are sent or
+        when it is closed itself.
+        """
         if not frame:
             return
         if fds:
@@ -53,7 +57,7 @@ class Outgoing:
             self._count(frame, owner)
 
     def push_parts(self, parts: Iterable[bytes | memoryview], owner: Owner | None = None) -> None:
-        """One frame in parts, which are joined no sooner than the socket takes them."""
+        """Queue one frame in parts, which are joined no sooner than the socket takes them."""
         for part in parts:
             self.push(part, owner=owner)
 
@@ -74,7 +78,7 @@ class Outgoing:
         return not self._frames
 
     def _write_some(self) -> bool:
-        """One system call: many small frames, or one with descriptors. False when it took only a part."""
+        """Make one system call: many small frames, or one with descriptors. False when not all was taken."""
         frames = self._frames
         first = self._pushed - len(frames)
         fds = self._fds.get(first) if self._fds else None
@@ -90,7 +94,7 @@ class Outgoing:
         return sent == len(chunk)
 
     def _remove(self, sent: int) -> None:
-        """So many bytes have left: whole frames, and perhaps the beginning of one more."""
+        """Remove so many bytes from the front: complete frames, and perhaps the beginning of one more."""
         frames, owners = self._frames, self._owners
         self.queued_bytes -= sent
         if not (self.queued_bytes or self._counted):  # all at once, as nearly always
@@ -99,16 +103,16 @@ class Outgoing:
             return
         while sent:
             frame, owner = frames[0], owners[0]
-            gone = min(sent, len(frame))
+            taken = min(sent, len(frame))
             if self._counted and owner is not None:
-                self.replies.give_back(*owner, gone)
-            if gone == len(frame):
+                self.replies.give_back(*owner, taken)
+            if taken == len(frame):
                 frames.popleft()
                 owners.popleft()
                 self._counted -= self._counted > 0
             else:
-                frames[0] = memoryview(frame)[gone:]
-            sent -= gone
+                frames[0] = memoryview(frame)[taken:]
+            sent -= taken
 
     def _count(self, frame: bytes | memoryview, owner: Owner | None) -> None:
         self._counted += 1
@@ -124,7 +128,7 @@ class Outgoing:
         self._counted = self.queued_bytes = 0
 
     def _gather(self) -> bytes | memoryview:
-        """Frames from the front, as one piece; none that has descriptors."""
+        """Join frames from the front, none of which has descriptors."""
         frames = self._frames
         if len(frames) == 1:
             return frames[0]

@@ -13,6 +13,8 @@ from virtbridge.wire.names import BUS_NAME, DISCONNECTED, NO_REPLY
 
 
 class PendingCalls:
+    """The calls that have been sent and not been answered, by their serials."""
+
     def __init__(self) -> None:
         self._pending: dict[int, tuple[str, asyncio.Future[Incoming]]] = {}
 

@@ -16,13 +16,15 @@ Listener = Callable[[Incoming], None]
 # Compared by identity: two subscriptions may have the same rule and the same listener.
 @dataclass(frozen=True, slots=True, eq=False)
 class Subscription:
+    """One listener and the rule by which it hears signals."""
+
     rule: MatchRule
     listener: Listener
 
 
 class Subscriptions:
-    """ask_bus: calls AddMatch or RemoveMatch with the text of a rule. owners: tell which
-    unique name is behind the well-known name of a sender.
+    """ask_bus: calls AddMatch or RemoveMatch with the text of a rule.
+    owners: know which unique name is behind the well-known name of a sender.
     """
 
     def __init__(self, ask_bus: Callable[[str, str], Awaitable[object]], owners: NameOwners) -> None:
@@ -31,7 +33,9 @@ class Subscriptions:
         self._subscriptions: list[Subscription] = []
 
     async def add(self, rule: MatchRule, listener: Listener) -> Subscription:
-        """Raises BusError: the bus refuses the rule, or is gone."""
+        """Call the listener with what fits the rule. Raises BusError when the bus refuses the rule or is
+        gone.
+        """
         subscription = Subscription(rule, listener)
         # A signal can arrive in the same turn as the bus's answer, so the listener is there before.
         self._subscriptions.append(subscription)

@@ -1,13 +1,13 @@
-"""The D-Bus library, for one thing only: turning values into body bytes and back.
+"""The D-Bus library, used for one thing only: to turn values into body bytes and back.
 
-The one module that imports it: dbus-fast where it is installed, else dbus-next (the same API);
+This is the one module that imports it: dbus-fast where it is installed, else dbus-next (the same API).
 VIRTBRIDGE_DBUS_LIBRARY=dbus-next or dbus-fast forces one. Signatures and Variants are the library's.
 
 Their message buses, readers and writers are not used. dbus-next's writer takes a full socket (EAGAIN) for a
-lost connection, and dbus-fast was seen to fail likewise under larger bursts; both leak the descriptors that
-come with refused messages; a flood from one client blocks their reader for seconds. So the socket is ours
-(link.py), and so are the headers (framing.py):
-dbus-next needs 160 us to read a small message and 50 us to build one.
+lost connection, and dbus-fast was seen to fail likewise under larger bursts. Both leak the descriptors that
+come with refused messages, and very many calls of one client block their reader for seconds. So the socket is
+ours (stream.py), and so are the headers (framing.py, headers.py): dbus-next needs 160 us to read a small
+message and 50 us to build one.
 
 Values are dbus-next's: structs and arrays are lists (not tuples), `ay` is bytes, `v` is a Variant.
 """
@@ -44,15 +44,15 @@ SignatureTree: Any = _library.SignatureTree
 
 
 class MarshalError(ValueError):
-    """A value that does not fit its signature, or cannot travel: a mistake of ours, never of the caller."""
+    """A value does not fit its signature, or cannot travel. This is our mistake, never the caller's."""
 
 
 class BadBody(ValueError):
-    """A received body that does not decode: the sender's mistake."""
+    """A received body does not decode. This is the sender's mistake."""
 
 
 def marshal(signature: str, body: Sequence[Any] = ()) -> bytes:
-    """Little-endian body bytes, as they stand at offset 0 of a body. Raises MarshalError."""
+    """Return little-endian body bytes, as they stand at offset 0 of a body. Raises MarshalError."""
     if not signature:
         if body:
             raise MarshalError(f"{len(body)} values for an empty signature")
@@ -68,7 +68,7 @@ def marshal(signature: str, body: Sequence[Any] = ()) -> bytes:
 
 
 def _marshal_simple(signature: str, body: Sequence[Any]) -> bytes | None:
-    """Strings, a lone uint or bool, and empty options behind strings, without the library; else None."""
+    """Marshal strings, and empty options, without the library; None for anything else."""
     if signature in ("s", "ss"):
         if len(body) != len(signature):
             raise MarshalError(f"{len(body)} values for {signature}")
@@ -105,7 +105,7 @@ def _check_strings(value: Any) -> None:
 
 
 def unmarshal(signature: str, body: bytes, endian: int = framing.LITTLE) -> list[Any]:
-    """The values of a body, Variants kept. Raises BadBody."""
+    """Return the values of a body, Variants kept. Raises BadBody."""
     if not (signature or body):
         return []
     if endian == framing.LITTLE:
@@ -135,7 +135,7 @@ def _decode_next(signature: str, body: bytes, endian: int) -> list[Any]:
 
 
 def _decode_fast(signature: str, body: bytes, endian: int) -> list[Any]:
-    # It reads whole messages only, so it gets the shortest legal header. Padding and text are the same in
+    # It reads complete messages only, so it gets the shortest legal header. Padding and text are the same in
     # both byte orders, numbers are not.
     order: Literal["little", "big"] = "little" if endian == framing.LITTLE else "big"
     raw = signature.encode()
@@ -153,12 +153,12 @@ _decode: Callable[[str, bytes, int], list[Any]] = _decode_next if LIBRARY == "db
 
 
 def arguments(message: framing.Incoming) -> list[Any]:
-    """The message's arguments, Variants kept. Raises BadBody."""
+    """Return the message's arguments, Variants kept. Raises BadBody."""
     return unmarshal(message.signature, message.body, message.endian)
 
 
 def plain(value: Any) -> Any:
-    """The value with every Variant replaced by what it holds; structs are lists with either library."""
+    """Replace every Variant by the value in it; structs are lists with either library."""
     kind = type(value)
     if kind is Variant:
         return plain(value.value)

@@ -1,6 +1,6 @@
 """Whether body bytes are what their signature says, before a library decodes them.
 
-dbus-daemon and dbus-broker pass on no message that is not. But a bus that does not look may, and dbus-fast's
+dbus-daemon and dbus-broker pass on no message that is not. But a bus that does not check may, and dbus-fast's
 compiled decoder crashes on what is not: 20 of 20 runs over mutated bodies. A call with two options takes 6 us
 here, 64 KiB of empty strings 8 ms, which is one turn's budget; the simple bodies that nearly every call has
 (bodies.py) do not come here. Pure.
@@ -31,7 +31,7 @@ class Invalid(ValueError):
 
 
 def check(signature: str, body: bytes, *, little: bool) -> None:
-    """Raises Invalid."""
+    """Raises Invalid when the body is not what the signature says."""
     try:
         at = 0
         for step in _steps(signature, little)[0]:
@@ -44,7 +44,7 @@ def check(signature: str, body: bytes, *, little: bool) -> None:
 
 @lru_cache(maxsize=1024)
 def _steps(signature: str, little: bool) -> tuple[tuple[_Step, ...], int]:
-    """One for each complete type, and how deep they go."""
+    """Return a step for each complete type, and how deep the types nest."""
     if len(signature) > _MAX_SIGNATURE:
         raise Invalid("a signature is too long")
     steps, at, deepest = [], 0, 0
@@ -56,7 +56,7 @@ def _steps(signature: str, little: bool) -> tuple[tuple[_Step, ...], int]:
 
 
 def _type(signature: str, at: int, little: bool, arrays: int, structs: int) -> tuple[_Step, int, int]:
-    """Of the complete type here: its step, the place behind it, and how deep it goes."""
+    """Read the complete type here: return its step, the place behind it, and how deep it nests."""
     token = signature[at]
     if token in _FIXED:
         return _fixed(_FIXED[token]), at + 1, 0
@@ -81,7 +81,7 @@ def _type(signature: str, at: int, little: bool, arrays: int, structs: int) -> t
 
 
 def _entry(signature: str, at: int, little: bool, arrays: int, structs: int) -> tuple[_Step, int, int]:
-    """Of a dictionary: a simple key and a value."""
+    """Read a dictionary entry, which has a simple key and a value."""
     if signature[at + 1] not in "ybnqiuxtdhsog" or structs > _MAX_OF_A_KIND:
         raise Invalid("a signature is none")
     key, at, _ = _type(signature, at + 1, little, arrays, structs)
@@ -92,7 +92,7 @@ def _entry(signature: str, at: int, little: bool, arrays: int, structs: int) -> 
 
 
 def _aligned(body: bytes, at: int, size: int) -> int:
-    """What is skipped must be zero."""
+    """Check that padding is zero."""
     first = at + size - 1 & -size
     if first != at and any(body[at:first]):
         raise Invalid("padding is not zero")

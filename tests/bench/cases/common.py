@@ -22,7 +22,7 @@ DIRECT = "libvirt-python"
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured: the issue's sizes, or a quick look at the same things."""
+    """How much is measured: the issue's sizes, or a quick run of the same."""
 
     runs: int = 5
     domains: int = 1000

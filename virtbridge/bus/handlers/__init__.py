@@ -1,3 +1,3 @@
-"""What answers the contract's methods: a class per interface. Plain values in and out; the router does the
-rest.
+"""What answers the contract's methods: one class per interface. Plain values go in and out, and the router
+does everything around them.
 """

@@ -1,7 +1,7 @@
-"""What is read on demand: the methods that have it read, and the XML of objects.
+"""The methods that have something read on demand, and the XML of objects.
 
-max-age decides whether the cache may answer. What libvirt answers without more is in the operations' rows and
-has no method here.
+max-age decides whether the cache may answer. What libvirt answers without anything more is in the rows of the
+operations and has no method here.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
@@ -38,7 +38,9 @@ class Questions:
     def _get_xml(
         self, call: Call, options: Mapping[str, Any], cached: Callable[[Call], str]
     ) -> str | Coroutine[Any, Any, str]:
-        """At once what the cache holds; with any of libvirt's flags, what libvirt answers."""
+        """Answer at once with what the cache holds. With any of libvirt's flags, answer with what libvirt
+        answers.
+        """
         row = row_of(call, "get-xml")
         if options and any(request_arguments(row, (), options)):
             return self._operations.run(call, row, (), options)
@@ -49,7 +51,7 @@ class Questions:
         await self._until_known(options, partial(self._requests.load, about, kind, age_s))
 
     async def _until_known(self, options: Mapping[str, Any], read: Callable[[], Awaitable[None]]) -> None:
-        """Until clients know of what was read."""
+        """Wait until clients know of what was read."""
 
         async def work() -> None:
             await read()
@@ -67,10 +69,14 @@ class Questions:
 
 
 class ConnectionQuestions(Questions):
+    """What Connection has read on demand. ConnectionHandlers inherits this."""
+
     async def _is_listed(self, call: Call, option: str, options: Mapping[str, Any]) -> bool:
-        """Whether libvirt runs this emulator anyway: any other would be a program of the caller's choice, run
-        by libvirtd (CVE-2019-10167). What cannot be found out is not listed. The caller's max-age does not
-        count, so that being refused again and again costs libvirt nothing.
+        """Return whether libvirt runs this emulator anyway. Any other would be a program of the caller's
+        choice, run by libvirtd (CVE-2019-10167).
+
+        An emulator about which nothing can be found out is not listed. The caller's max-age does not count,
+        so that being refused again and again costs libvirt nothing.
         """
         if not (emulator := options[option]):
             return True
@@ -87,6 +93,8 @@ class ConnectionQuestions(Questions):
 
 
 class DomainQuestions(Questions):
+    """What Domain has read on demand. DomainHandlers inherits this."""
+
     async def list_snapshots(self, call: Call, options: Mapping[str, Any]) -> Rows[str]:
         return await self._children(call, Kind.SNAPSHOT, options)
 
@@ -95,6 +103,8 @@ class DomainQuestions(Questions):
 
 
 class PoolQuestions(Questions):
+    """What StoragePool has read on demand. StoragePoolHandlers inherits this."""
+
     async def list_volumes(self, call: Call, options: Mapping[str, Any]) -> Rows[str]:
         return await self._children(call, Kind.VOLUME, options)
 

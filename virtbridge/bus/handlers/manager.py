@@ -1,4 +1,4 @@
-"""org.virtbridge1.Manager and Metrics: the service itself, and questions over all of its connections."""
+"""org.virtbridge1.Manager and Metrics: the service itself, and queries over all of its connections."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -35,6 +35,8 @@ Found = TypeVar("Found", bound=tuple[Any, ...])
 
 
 class ManagerHandlers:
+    """Serves org.virtbridge1.Manager."""
+
     def __init__(
         self,
         cache: Cache,
@@ -129,8 +131,8 @@ class ManagerHandlers:
         return getattr(self._cache.get(key), "xml", "")
 
     def _paths(self, found: Iterable[Found], options: Mapping[str, Any]) -> list[list[Any]]:
-        """Rows with their key as a path, of the option's connection, sorted; only what clients can see
-        already.
+        """Return rows with their key as a path, of the option's connection, sorted; only of what clients can
+        see already.
         """
         connection = self._chosen(options)
         return sorted(
@@ -140,14 +142,16 @@ class ManagerHandlers:
         )
 
     def _refuse_unread(self, options: Mapping[str, Any]) -> None:
-        """That nobody uses it is no answer about a host that was never read. Of many, such are left out."""
+        """That nobody uses it is no answer about a host that was never read. Among several hosts such are
+        left out.
+        """
         if (connection := self._chosen(options)) is not None:
             record = self._cache.get(connection_key(connection))
             if isinstance(record, ConnectionRecord) and not record.last_sync_us:
                 raise BridgeError(ErrorKind.NOT_CONNECTED, f"{connection} has not been read yet")
 
     def _chosen(self, options: Mapping[str, Any]) -> str | None:
-        """The option `connection`, a name or a path, as a name; None without it."""
+        """Return the name that the option `connection`, a name or a path, stands for; None without it."""
         text = options.get("connection")
         return None if text is None else self._connection(text)
 
@@ -159,6 +163,8 @@ class ManagerHandlers:
 
 
 class MetricsHandlers:
+    """Serves org.virtbridge1.Metrics."""
+
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 

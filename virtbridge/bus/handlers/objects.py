@@ -1,4 +1,4 @@
-"""org.virtbridge1.Connection, and all that libvirt has XML of: what their objects can be asked."""
+"""org.virtbridge1.Connection, and all objects that libvirt has XML for: what clients can ask them."""
 
 from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
@@ -27,6 +27,8 @@ from virtbridge.model.records import ConnectionRecord
 
 
 class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
+    """Serves org.virtbridge1.Connection."""
+
     def __init__(
         self,
         cache: Cache,
@@ -83,7 +85,9 @@ class ConnectionHandlers(ConnectionQuestions, ConnectionStatistics):
         return frozenset(map(Kind, names))
 
     def _known(self, call: Call) -> frozenset[str]:
-        """The kinds of this driver; before it was ever connected, nobody knows: all."""
+        """Return the kinds that this driver has. Before the first connection nobody knows, so it is all of
+        them.
+        """
         record = self._cache.get(call.key)
         if not isinstance(record, ConnectionRecord) or not record.last_sync_us:
             return frozenset(OBJECT_KINDS)
@@ -106,6 +110,8 @@ class DefinedHandlers(Questions):
 
 
 class DomainHandlers(DomainQuestions, DomainStatistics, DefinedHandlers):
+    """Serves org.virtbridge1.Domain."""
+
     def __init__(
         self, cache: Cache, publisher: Publisher, requests: Requests, statistics: Statistics
     ) -> None:
@@ -114,8 +120,8 @@ class DomainHandlers(DomainQuestions, DomainStatistics, DefinedHandlers):
 
 
 class StoragePoolHandlers(PoolQuestions, DefinedHandlers):
-    pass
+    """Serves org.virtbridge1.StoragePool."""
 
 
 class JobHandlers:
-    """Serves jobs, whose members are all answered by rows."""
+    """Serves org.virtbridge1.Job, whose members are all answered by rows."""

@@ -1,5 +1,5 @@
-"""The standard interfaces that every object has, and the root's ObjectManager. All answered from published
-pieces.
+"""The standard interfaces that every object has, and the root's ObjectManager. They answer from marshalled
+entries.
 """
 
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from virtbridge.bus import marshalling, rows
-from virtbridge.bus.binding import Bound
+from virtbridge.bus.access import Needed
+from virtbridge.bus.binding import Bound, Handler
 from virtbridge.bus.call import Call, Fault, Marshalled, Refused
+from virtbridge.bus.contract import Property
+from virtbridge.bus.guards import needs
 from virtbridge.bus.published_object import PublishedObject
 from virtbridge.bus.publisher import Publisher
 from virtbridge.bus.rows import Rows
@@ -21,6 +24,8 @@ _DOCTYPE = (
 
 
 class PeerHandlers:
+    """Serves org.freedesktop.DBus.Peer, on every path."""
+
     def ping(self, call: Call) -> None:
         pass
 
@@ -66,12 +71,26 @@ class PropertiesHandlers:
         return Marshalled(marshalling.variant_body(properties.signatures[index], target.values[index]))
 
     def get_all(self, call: Call, interface: str) -> Marshalled:
-        """An empty interface name means all interfaces, as in other services."""
+        """Return the properties of an interface. An empty interface name means all interfaces, as in other
+        services.
+        """
         self._check(call, interface)
         has_properties = interface in ("", call.object.properties.interface)
         return Marshalled(marshalling.array_body(call.object.entries if has_properties else ()))
 
+    def _needed_to_set(self, call: Call, interface: str, name: str, _value: Any) -> Needed:
+        prop, _handler = self._setter(call, interface, name)
+        return Needed(prop.access or "", operation=f"Set{name}")
+
+    @needs(_needed_to_set)
     async def set(self, call: Call, interface: str, name: str, value: Any) -> None:
+        prop, handler = self._setter(call, interface, name)
+        if value.signature != prop.signature:
+            raise Refused(Fault.INVALID_ARGS, f"{name} is of type {prop.signature}, not {value.signature}")
+        await handler(call, value.value)
+
+    def _setter(self, call: Call, interface: str, name: str) -> tuple[Property, Handler]:
+        """Refuses what cannot be written."""
         self._check(call, interface)
         properties = call.object.properties
         if name not in properties.indexes or interface not in ("", properties.interface):
@@ -79,11 +98,7 @@ class PropertiesHandlers:
         setter = self._bound[properties.interface].setters.get(name)
         if setter is None:
             raise Refused(Fault.PROPERTY_READ_ONLY, f"{properties.interface}.{name} cannot be written")
-        prop, handler = setter
-        await call.require(prop.access or "")
-        if value.signature != prop.signature:
-            raise Refused(Fault.INVALID_ARGS, f"{name} is of type {prop.signature}, not {value.signature}")
-        await handler(call, value.value)
+        return setter
 
     def _check(self, call: Call, interface: str) -> None:
         properties = call.object.properties
@@ -92,6 +107,8 @@ class PropertiesHandlers:
 
 
 class ObjectManagerHandlers:
+    """Serves org.freedesktop.DBus.ObjectManager, on the root object."""
+
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
 

@@ -1,4 +1,4 @@
-"""Statistics: what Connection and Domain can be asked of them. Their handlers inherit this."""
+"""Statistics: what clients can ask Connection and Domain about them. Their handlers inherit this."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -18,6 +18,8 @@ from virtbridge.model.statistics import GROUPS, USUAL_GROUPS, Sample
 
 
 class ConnectionStatistics:
+    """The statistics members of Connection. ConnectionHandlers inherits this."""
+
     _cache: Cache
     _statistics: Statistics
     _stats_watches: StatsWatches
@@ -44,6 +46,8 @@ class ConnectionStatistics:
 
 
 class DomainStatistics:
+    """The statistics members of Domain. DomainHandlers inherits this."""
+
     _statistics: Statistics
 
     def get_stats(self, call: Call, groups: Sequence[str], options: Mapping[str, Any]) -> Any:
@@ -62,8 +66,8 @@ class DomainStatistics:
 
 
 def _groups(names: Sequence[str]) -> frozenset[str]:
-    """No names mean the usual groups. The state is always added, as it costs nothing, and to CPU times the
-    vCPUs, whose number cpu-guest-percent needs.
+    """Return the groups to ask for; no names mean the usual ones. The state is always added, as it costs
+    nothing. CPU times get the vCPUs as well, whose number cpu-guest-percent needs.
     """
     check_words(names, GROUPS, "groups")
     more = {"state", "vcpu"} if "cpu-total" in names else {"state"}

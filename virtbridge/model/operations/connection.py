@@ -41,9 +41,11 @@ def _compared(answer: int) -> str:
 
 
 def _page_counts(answer: dict[int, dict[int, int]]) -> dict[str, int]:
-    """libvirt-python gives, for each cell, counts by the size of the page in KiB."""
+    """libvirt-python gives, for each cell, counts by the size of the page in KiB. Cell -1 is the host."""
     return {
-        f"cell-{cell}.pages-{size}-kib": count for cell, of in answer.items() for size, count in of.items()
+        f"cell-{cell}.pages-{size}-kib" if cell >= 0 else f"pages-{size}-kib": count
+        for cell, of in answer.items()
+        for size, count in of.items()
     }
 
 

@@ -174,10 +174,10 @@ class Sampler:
     async def _sample_without_stuck(
         self, groups: frozenset[str], only: str | None = None, *, per_domain: bool = True
     ) -> Samples:
-        for attempt in range(HANGING_LIMIT + 1):
-            async with (
-                self._one_at_a_time
-            ):  # the number of hanging calls is only known when none is in flight
+        attempts_left = HANGING_LIMIT
+        while True:
+            # The number of hanging calls is only known when none is in flight.
+            async with self._one_at_a_time:
                 await self._fetch_host_cpus()
                 self._drop_returned()
                 if len(self._hanging) > HANGING_LIMIT:
@@ -190,9 +190,9 @@ class Sampler:
                     return await self._sample(self._askable(groups), only, per_domain)
                 except BridgeError:
                     # One more guest is stuck. Since one of our calls hangs on it, libvirt now leaves it out.
-                    if self._late == late or attempt == HANGING_LIMIT:
+                    if self._late == late or not attempts_left:
                         raise
-        raise AssertionError  # the last attempt has returned or raised
+                    attempts_left -= 1
 
     async def _sample(self, groups: frozenset[str], only: str | None, per_domain: bool) -> Samples:
         handles = self._handles(only) if only is not None or self._chunks else None
