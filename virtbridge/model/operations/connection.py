@@ -7,6 +7,7 @@ from virtbridge.model.operations.parameters import (
     bit,
     flags,
     numbered,
+    or_none,
     seconds,
     size,
 )
@@ -22,7 +23,10 @@ from virtbridge.model.operations.row import (
 
 _CONNECTION = (Kind.CONNECTION,)
 _READ, _WRITE = ("connect:read",), ("connect:write",)
-_MACHINE = tuple(Parameter(name, "s", default="") for name in ("emulator", "arch", "machine", "type"))
+_MACHINE_WORDS = ("emulator", "arch", "machine", "type")
+_MACHINE = tuple(Parameter(word, "s", default="") for word in _MACHINE_WORDS)
+# For calls that take an empty word for a name.
+_HYPERVISOR = tuple(Parameter(word, "s", default=None, made=or_none) for word in _MACHINE_WORDS)
 _CPUS = Parameter("cpus", "as", limit=LIST_LIMIT)
 # VIR_CONNECT_BASELINE_CPU_*, VIR_CONNECT_COMPARE_CPU_*.
 _BASELINE = (bit("expand-features", 1), bit("migratable", 2), flags())
@@ -196,7 +200,7 @@ ROWS = (
         Form.TEXT,
         "compareHypervisorCPU",
         arguments=(XML,),
-        options=(*_MACHINE, *_COMPARE),
+        options=(*_HYPERVISOR, *_COMPARE),
         permissions=_WRITE,
         order=("emulator", "arch", "machine", "type", "xml", "flags"),
         answer=_compared,
@@ -207,7 +211,7 @@ ROWS = (
         Form.TEXT,
         "baselineHypervisorCPU",
         arguments=(_CPUS,),
-        options=(*_MACHINE, *_BASELINE),
+        options=(*_HYPERVISOR, *_BASELINE),
         permissions=_WRITE,
         order=("emulator", "arch", "machine", "type", "cpus", "flags"),
     ),

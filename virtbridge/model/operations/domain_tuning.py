@@ -56,6 +56,10 @@ def _iothreads(answer: Any) -> dict[str, list[str]]:
     return {f"iothread-{number}": list(map(str, _places(mask))) for number, mask in answer}
 
 
+def _labels(answer: list[tuple[str, bool]]) -> list[dict[str, str | bool]]:
+    return [{"label": label, "enforcing": enforcing} for label, enforcing in answer]
+
+
 ROWS = (
     # VIR_DOMAIN_MEM_MAXIMUM.
     changing(
@@ -123,5 +127,5 @@ ROWS = (
         options=(flags(),),
         permissions=("domain:write",),
     ),
-    _read("get-security-labels", "securityLabelList", Form.REPORTS, options=()),
+    _read("get-security-labels", "securityLabelList", Form.REPORTS, _labels, options=()),
 )
