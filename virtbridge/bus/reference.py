@@ -16,6 +16,7 @@ from lxml import etree
 
 from virtbridge.bus.contract import STANDARD_FILE, BadContract, Interface, contract_files, load_interfaces
 from virtbridge.bus.errors import NAME_OF_KIND
+from virtbridge.bus.left_out import LEFT_OUT, LeftOut
 from virtbridge.bus.names import NAME
 from virtbridge.bus.permissions import WORDS, Permission, permissions
 from virtbridge.errors import ErrorKind
@@ -95,6 +96,14 @@ _RIGHTS_TABLE = """
 | Interface | Member | Option | Right | libvirt's calls and permissions |
 |---|---|---|---|---|
 """
+_LEFT_OUT_TITLE = "libvirt's methods without a member"
+_LEFT_OUT = f"""## {_LEFT_OUT_TITLE}
+
+Every method of libvirt-python 9.0 is behind a member, is called when objects are read, or is in this table.
+
+| Why | Methods |
+|---|---|
+"""
 _CHANGES = {
     "true": "signal",
     "const": "never",
@@ -161,8 +170,9 @@ def reference(files: Sequence[Path]) -> str:
     chapters = [_chapter(file, element) for file in files for element in _interfaces(file)]
     titles = [chapter.partition("\n")[0].removeprefix("## ") for chapter in chapters]
     contents = "".join(f"- [{title}](#{title.replace('.', '').lower()})\n" for title in titles)
-    contents += "- [Rights](#rights)\n- [Errors](#errors)\n"
-    return "\n".join([_INTRODUCTION, contents, *chapters, _rights(files), _errors()])
+    contents += f"- [Rights](#rights)\n- [{_LEFT_OUT_TITLE}](#libvirts-methods-without-a-member)\n"
+    contents += "- [Errors](#errors)\n"
+    return "\n".join([_INTRODUCTION, contents, *chapters, _rights(files), _left_out(), _errors()])
 
 
 def comment_of(element: etree._Element, file: str) -> Comment:
@@ -306,6 +316,14 @@ def _right(row: Permission) -> str:
     right = f"`{row.right}`" + (f" unless {_markdown(row.unless)}" if row.unless else "")
     interface = row.interface.rpartition(".")[2]
     return f"| {interface} | {row.member} | {option} | {right} | {calls} |\n"
+
+
+def _left_out() -> str:
+    return _LEFT_OUT + "".join(f"| {each.reason} | {_methods(each)} |\n" for each in LEFT_OUT)
+
+
+def _methods(group: LeftOut) -> str:
+    return ", ".join(f"`{owner}.{name}`" for owner, names in group.methods.items() for name in names.split())
 
 
 def _errors() -> str:
