@@ -30,7 +30,7 @@ from virtbridge.source.calls.eventloop import HEARTBEAT_S
 from virtbridge.source.connections import Connections
 from virtbridge.status import Status
 from virtbridge.tasks import end_all
-from virtbridge.wire.backlog import BacklogLimits
+from virtbridge.wire.backlog import DESCRIPTORS, BacklogLimits
 from virtbridge.wire.clients import Clients
 from virtbridge.wire.dial import DialError
 from virtbridge.wire.inbound import InboundLimits
@@ -245,6 +245,7 @@ def _backlog_limits(limits: LimitsConfig, *, session: bool) -> BacklogLimits:
     return BacklogLimits(
         calls=portions.of(limits.calls, limits.calls_per_client),
         size_bytes=portions.of(limits.calls_bytes),
+        descriptors=portions.of(DESCRIPTORS),
     )
 
 

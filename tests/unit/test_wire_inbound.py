@@ -280,3 +280,27 @@ def test_who_does_not_read_its_replies_waits_and_nobody_else_does() -> None:
     users.full.clear()
     users.serve()
     assert users.handled[1:] == [(1001, ":1.1", serial) for serial in range(5)]
+
+
+def test_the_descriptors_of_calls_that_wait_are_bounded_for_each_user() -> None:
+    bounds = Portions(user_percent=50).of(64)
+    whole = Portions().of(1 << 30)
+    desk = Desk(InboundLimits(0, 1.0, BacklogLimits(whole, whole, bounds)))
+    desk.inbound.user_of = {":1.1": 1000, ":1.2": 1001}.get
+    for serial in range(100):
+        fds = tuple(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) for _ in range(4))
+        waiting = call(":1.1", serial, fds=fds)
+        desk.inbound.accept(waiting)
+        if desk.refused:
+            waiting.discard()  # as the link does with what is refused
+            break
+    assert desk.refused[0][2].find("descriptors of calls that wait") > 0
+    assert serial * 4 == 32
+    desk.inbound.accept(call(":1.1", 200))  # one without descriptors may still wait
+    desk.inbound.accept(call(":1.2", 1, fds=(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC),)))
+    assert len(desk.refused) == 1
+    desk.inbound.drop(":1.1")  # what leaves gives its part back
+    again = tuple(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) for _ in range(4))
+    desk.inbound.accept(call(":1.1", 300, fds=again))
+    assert len(desk.refused) == 1
+    desk.inbound.close()

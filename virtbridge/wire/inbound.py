@@ -113,7 +113,7 @@ class Inbound:
             call = self._waiting.pop(self._has_room)
             if call is None:
                 break
-            self._backlog.give_back(call.user, call.sender, _size(call))
+            self._backlog.give_back(call.user, call.sender, _size(call), len(call.fds))
             self._handle(call)
         return False
 
@@ -131,7 +131,7 @@ class Inbound:
         for call in self._take_aside(sender):
             call.discard()
         for call in self._waiting.withdraw(sender):
-            self._backlog.give_back(call.user, sender, _size(call))
+            self._backlog.give_back(call.user, sender, _size(call), len(call.fds))
             call.discard()
 
     def close(self) -> None:
@@ -154,15 +154,15 @@ class Inbound:
     def _take_aside(self, sender: str) -> list[Incoming]:
         calls = self._unidentified.pop(sender, [])
         for call in calls:
-            self._backlog.give_back(call.user, sender, _size(call))
+            self._backlog.give_back(call.user, sender, _size(call), len(call.fds))
         return calls
 
     def _counted(self, call: Incoming) -> bool:
         size = _size(call)
-        if problem := self._backlog.problem(call.user, call.sender, size):
+        if problem := self._backlog.problem(call.user, call.sender, size, len(call.fds)):
             self._refuse(call, f"this is above {problem}")
             return False
-        self._backlog.count(call.user, call.sender, size)
+        self._backlog.count(call.user, call.sender, size, len(call.fds))
         return True
 
 
