@@ -10,8 +10,9 @@ thread-safe: the lock of the owner protects it.
 SMALLEST, START, WIDE, LARGEST = 2, 16, 64, 128
 
 # Where the fastest call takes less than this, START calls in flight are 8,000 in a second. That is more than
-# this process can parse, and more threads only compete for the processor and the interpreter's lock: a first
-# sync of 1000 domains over a local socket took 0.55 s with 70 threads and 0.50 s with 16.
+# this process can parse, and more threads only compete for the processor and the interpreter's lock: a start
+# with 1000 domains on a local socket took 0.55 s where the window grew (70 threads), and 0.51 s where it
+# stayed at 16 (20 to 40 threads, as other calls have theirs).
 QUICK_S = 0.002
 # A call that takes longer than the fastest one by more than this has waited in a queue. The constant matters
 # where the round trip takes almost no time: with 5 ms of queue a local libvirtd stays busy and still answers
