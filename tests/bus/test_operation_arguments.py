@@ -28,8 +28,8 @@ MEANINGLESS: dict[str, tuple[Any, ...]] = {
     "i": (-(2**31), -1, 2**31 - 1),
     "u": (0, 2**31, 2**32 - 1),
     "t": (0, 2**63, 2**64 - 1),
-    "as": ([], ["x"], ["x"] * 5000),
-    "au": ([], [2**32 - 1], [0] * 5000),
+    "as": ([], ["x"] * 5000, ["x"]),
+    "au": ([], [2**32 - 1], [0] * 5000, [4] * 256),
     "ay": (b"", b"\xff\x00"),
     "a{sv}": ({}, {"x": ("u", 1)}, {"weight": ("as", ["x"])}),
     "o": ("/", f"{ROOT}/no/such", HOST),
@@ -74,14 +74,15 @@ def member_of(kind: Kind, row: Operation) -> str:
 
 
 def calls(row: Operation) -> Iterator[tuple[list[Any], dict[str, tuple[str, Any]]]]:
-    """Each argument and each option with each value, the others with their first one."""
-    first = [MEANINGLESS[each.type][0] for each in row.arguments]
-    for place, argument in enumerate(row.arguments):
-        for value in MEANINGLESS[argument.type]:
-            yield [*first[:place], value, *first[place + 1 :]], {}
-    for option in row.options:
-        for value in MEANINGLESS[option.type]:
-            yield first, {option.name: (option.type, value)}
+    """Each argument and each option with each value, the other arguments with their first and last ones."""
+    for end in (0, -1):
+        others = [MEANINGLESS[each.type][end] for each in row.arguments]
+        for place, argument in enumerate(row.arguments):
+            for value in MEANINGLESS[argument.type]:
+                yield [*others[:place], value, *others[place + 1 :]], {}
+        for option in row.options:
+            for value in MEANINGLESS[option.type]:
+                yield others, {option.name: (option.type, value)}
 
 
 async def target(client: Client, kind: Kind) -> str:

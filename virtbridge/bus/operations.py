@@ -156,10 +156,7 @@ def request_arguments(row: Operation, values: Sequence[Any], options: Mapping[st
 
 def _value(parameter: Parameter, given: Any) -> Any:
     """What the caller gave, in the request. Raises InvalidArgument and LimitExceeded."""
-    if hasattr(given, "__len__") and not isinstance(given, Key) and len(given) > parameter.most:
-        raise BridgeError(
-            ErrorKind.LIMIT_EXCEEDED, f"{parameter.name} may have {parameter.most} characters or entries"
-        )
+    _check_size(parameter, given)
     if isinstance(given, str) and "\0" in given:
         raise BridgeError(ErrorKind.INVALID_ARGUMENT, f"{parameter.name} has a NUL in it")
     if parameter.is_uri and (problem := client_uri_problem(given)):
@@ -176,6 +173,18 @@ def _value(parameter: Parameter, given: Any) -> Any:
         return sum({parameter.words[word] for word in given})
     check_words([given], parameter.words, f"{parameter.name}s")
     return parameter.words[given]
+
+
+def _check_size(parameter: Parameter, given: Any) -> None:
+    """Raises LimitExceeded."""
+    if isinstance(given, Key):
+        return
+    if isinstance(given, int):
+        if parameter.limit and given > parameter.limit:
+            raise BridgeError(ErrorKind.LIMIT_EXCEEDED, f"{parameter.name} may be {parameter.limit} at most")
+    elif len(given) > parameter.most:
+        text = f"{parameter.name} may have {parameter.most} characters or entries"
+        raise BridgeError(ErrorKind.LIMIT_EXCEEDED, text)
 
 
 def _is_path(row: Operation, option: str) -> bool:

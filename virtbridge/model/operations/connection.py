@@ -33,9 +33,12 @@ _BASELINE = (bit("expand-features", 1), bit("migratable", 2), flags())
 _COMPARE = (bit("fail-incompatible", 1), bit("validate", 2), flags())
 # virCPUCompareResult.
 _COMPARED = {-1: "error", 0: "incompatible", 1: "identical", 2: "superset"}
+# libvirt-python makes room for all cells that a caller names, before libvirt refuses more than
+# REMOTE_NODE_MAX_CELLS: without this limit one call could take all memory.
+_CELLS_LIMIT = 1024
 _PAGES = (
     Parameter("start-cell", "i", default=-1),
-    Parameter("cells", "u", default=1),
+    Parameter("cells", "u", default=1, limit=_CELLS_LIMIT),
 )
 _INTERFACE_CHANGE = ("connect:interface_transaction",)
 

@@ -87,7 +87,7 @@ class Parameter:
     made: Callable[[Any], Any] | None = None
     # Whether it is the URI of a hypervisor, which must not make libvirt run programs of the caller's.
     is_uri: bool = False
-    # The most characters, bytes or entries; 0 where the type's own limit does.
+    # The most characters, bytes or entries, or the largest number; 0 where the type's own limit is enough.
     limit: int = 0
     # The values that do not need the right which the contract states for this option; for flags, the bits.
     # None for both where the contract states no right, or a handler decides.
@@ -100,6 +100,7 @@ class Parameter:
 
     @property
     def most(self) -> int:
+        """Return the most characters, bytes or entries."""
         return self.limit or (TEXT_LIMIT if self.type in ("s", "ay") else LIST_LIMIT)
 
 
