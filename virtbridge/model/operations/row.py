@@ -165,8 +165,12 @@ class Operation:
 
     @property
     def is_reading(self) -> bool:
-        """Whether it changes nothing, as far as libvirt shows it to others."""
-        return self.cached_ms is not None or self.name.startswith(("get-", "list-"))
+        """Return whether it changes nothing, as far as libvirt shows it to others."""
+        return (
+            self.cached_ms is not None
+            or self.name.startswith(("get-", "list-"))
+            or (bool(self.permissions) and all(each.endswith(":read") for each in self.permissions))
+        )
 
     def in_call_order(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """A request's arguments as libvirt's method takes them."""
