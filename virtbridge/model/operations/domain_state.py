@@ -1,8 +1,11 @@
 """The rows of a domain's life: starting, stopping, pausing, and its end. Pure."""
 
+from functools import partial
+
 from virtbridge.model.keys import Kind
 from virtbridge.model.operations.definitions import STARTED
 from virtbridge.model.operations.parameters import AFFECT, bit, flags, numbered, seconds
+from virtbridge.model.operations.plain_rows import command, set_autostart
 from virtbridge.model.operations.row import Form, Operation, Parameter
 
 _DOMAIN = (Kind.DOMAIN,)
@@ -42,43 +45,16 @@ _ACTION = Parameter(
     ),
 )
 
-
-def _row(
-    name: str,
-    call: str,
-    permission: str,
-    options: tuple[Parameter, ...] = (),
-    events: tuple[str, ...] = (),
-    asks: tuple[str, ...] = (),
-) -> Operation:
-    return Operation(
-        name,
-        _DOMAIN,
-        Form.NOTHING,
-        call,
-        options=options,
-        permissions=(permission,),
-        events=events,
-        asks=asks,
-    )
-
+_row = partial(command, Kind.DOMAIN)
 
 ROWS = (
-    Operation(
-        "set-autostart",
-        _DOMAIN,
-        Form.NOTHING,
-        "setAutostart",
-        arguments=(Parameter("value", "b"),),
-        permissions=("domain:write",),
-        changes=(("autostart", "value"),),
-    ),
+    set_autostart(Kind.DOMAIN, "domain:write"),
     # Starting uses a saved image up, or throws it away.
-    _row("start", "createWithFlags", "domain:start", (*STARTED, flags()), ("started",)),
+    _row("start", "createWithFlags", "domain:start", (*STARTED, flags()), events=("started",)),
     _row("suspend", "suspend", "domain:suspend", events=("suspended",), asks=("state",)),
     _row("resume", "resume", "domain:suspend", events=("resumed",), asks=("state",)),
     _row("reset", "reset", "domain:reset", (flags(),)),
-    _row("power-off", "destroyFlags", "domain:stop", (bit("graceful", 1), flags()), ("stopped",)),
+    _row("power-off", "destroyFlags", "domain:stop", (bit("graceful", 1), flags()), events=("stopped",)),
     # The guest takes its time, or does nothing: an event tells when it has stopped.
     Operation(
         "shutdown",
@@ -107,7 +83,7 @@ ROWS = (
     ),
     _row("pm-wakeup", "pMWakeup", "domain:pm_control", (flags(),)),
     _row("remove-managed-save", "managedSaveRemove", "domain:hibernate", asks=("hasManagedSaveImage",)),
-    _row("undefine", "undefineFlags", "domain:delete", _UNDEFINE, ("undefined",)),
+    _row("undefine", "undefineFlags", "domain:delete", _UNDEFINE, events=("undefined",)),
     Operation(
         "rename",
         _DOMAIN,

@@ -1,7 +1,10 @@
 """The rows of networks and their ports, and of the host's interfaces. Pure."""
 
+from functools import partial
+
 from virtbridge.model.keys import Kind
 from virtbridge.model.operations.parameters import PARAMETERS, XML, bit, flags
+from virtbridge.model.operations.plain_rows import command, set_autostart
 from virtbridge.model.operations.row import MOVING_MS, Form, Operation, Parameter
 
 _NETWORK, _INTERFACE = (Kind.NETWORK,), (Kind.INTERFACE,)
@@ -14,35 +17,13 @@ _SECTIONS = {
 }  # fmt: skip
 
 
-def _row(name: str, call: str, permission: str, event: str) -> Operation:
-    return Operation(name, _NETWORK, Form.NOTHING, call, permissions=(permission,), events=(event,))
-
-
-def _interface(name: str, call: str, permission: str, *options: Parameter) -> Operation:
-    return Operation(
-        name,
-        _INTERFACE,
-        Form.NOTHING,
-        call,
-        options=options,
-        permissions=(permission,),
-        rereads=_INTERFACE,
-    )
-
+_row, _interface = partial(command, Kind.NETWORK), partial(command, Kind.INTERFACE, rereads=_INTERFACE)
 
 ROWS = (
-    Operation(
-        "set-autostart",
-        _NETWORK,
-        Form.NOTHING,
-        "setAutostart",
-        arguments=(Parameter("value", "b"),),
-        permissions=("network:write",),
-        changes=(("autostart", "value"),),
-    ),
-    _row("start", "create", "network:start", "started"),
-    _row("stop", "destroy", "network:stop", "stopped"),
-    _row("undefine", "undefine", "network:delete", "undefined"),
+    set_autostart(Kind.NETWORK, "network:write"),
+    _row("start", "create", "network:start", events=("started",)),
+    _row("stop", "destroy", "network:stop", events=("stopped",)),
+    _row("undefine", "undefine", "network:delete", events=("undefined",)),
     Operation(
         "update",
         _NETWORK,
@@ -111,7 +92,7 @@ ROWS = (
         options=(flags(),),
         permissions=("network_port:write",),
     ),
-    _interface("start", "create", "interface:start", flags()),
-    _interface("stop", "destroy", "interface:stop", flags()),
+    _interface("start", "create", "interface:start", (flags(),)),
+    _interface("stop", "destroy", "interface:stop", (flags(),)),
     _interface("undefine", "undefine", "interface:delete"),
 )

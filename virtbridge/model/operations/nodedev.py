@@ -1,47 +1,23 @@
 """The rows of node devices, secrets, network filters and their bindings. Pure."""
 
+from functools import partial
+
 from virtbridge.model.keys import Kind
 from virtbridge.model.operations.parameters import flags, or_none
+from virtbridge.model.operations.plain_rows import command, set_autostart
 from virtbridge.model.operations.row import Form, Operation, Parameter
 
 _NODEDEV, _SECRET = (Kind.NODEDEV,), (Kind.SECRET,)
 _SECRET_LIMIT = 65536  # REMOTE_SECRET_VALUE_MAX
 
-
-def _device(
-    name: str,
-    call: str,
-    permission: str,
-    options: tuple[Parameter, ...] = (),
-    events: tuple[str, ...] = (),
-    rereads: tuple[Kind, ...] = (),
-) -> Operation:
-    return Operation(
-        name,
-        _NODEDEV,
-        Form.NOTHING,
-        call,
-        options=options,
-        permissions=(permission,),
-        events=events,
-        rereads=rereads,
-    )
-
+_device = partial(command, Kind.NODEDEV)
 
 ROWS = (
-    Operation(
-        "set-autostart",
-        _NODEDEV,
-        Form.NOTHING,
-        "setAutostart",
-        arguments=(Parameter("value", "b"),),
-        permissions=("node_device:write",),
-        changes=(("autostart", "value"),),
-    ),
-    _device("start", "create", "node_device:start", (flags(),), ("created",)),
+    set_autostart(Kind.NODEDEV, "node_device:write"),
+    _device("start", "create", "node_device:start", (flags(),), events=("created",)),
     # Its own, as the device goes with it: of one that is defined, it stays as an inactive one.
     _device("destroy", "destroy", "node_device:stop", events=("deleted",)),
-    _device("undefine", "undefine", "node_device:delete", (flags(),), ("undefined",)),
+    _device("undefine", "undefine", "node_device:delete", (flags(),), events=("undefined",)),
     _device(
         "detach",
         "detachFlags",
@@ -61,28 +37,9 @@ ROWS = (
         options=(flags(),),
         permissions=("secret:write",),
     ),
-    Operation(
-        "undefine",
-        _SECRET,
-        Form.NOTHING,
-        "undefine",
-        permissions=("secret:delete",),
-        events=("undefined",),
-    ),
-    Operation(
-        "undefine",
-        (Kind.NWFILTER,),
-        Form.NOTHING,
-        "undefine",
-        permissions=("nwfilter:delete",),
-        rereads=(Kind.NWFILTER,),
-    ),
-    Operation(
-        "delete",
-        (Kind.NWFILTERBINDING,),
-        Form.NOTHING,
-        "delete",
-        permissions=("nwfilter_binding:delete",),
-        rereads=(Kind.NWFILTERBINDING,),
+    command(Kind.SECRET, "undefine", "undefine", "secret:delete", events=("undefined",)),
+    command(Kind.NWFILTER, "undefine", "undefine", "nwfilter:delete", rereads=(Kind.NWFILTER,)),
+    command(
+        Kind.NWFILTERBINDING, "delete", "delete", "nwfilter_binding:delete", rereads=(Kind.NWFILTERBINDING,)
     ),
 )

@@ -2,6 +2,7 @@
 
 from virtbridge.model.keys import Kind
 from virtbridge.model.operations.parameters import XML, bit, flags
+from virtbridge.model.operations.plain_rows import command
 from virtbridge.model.operations.row import Form, Operation
 
 _DOMAIN, _SNAPSHOT, _CHECKPOINT = (Kind.DOMAIN,), (Kind.SNAPSHOT,), (Kind.CHECKPOINT,)
@@ -46,15 +47,7 @@ ROWS = (
         rereads=(Kind.SNAPSHOT, Kind.DOMAIN),
         lists=_DOMAIN,
     ),
-    Operation(
-        "delete",
-        _SNAPSHOT,
-        Form.NOTHING,
-        "delete",
-        options=_DELETE,
-        permissions=("domain:snapshot",),
-        rereads=_SNAPSHOT,
-    ),
+    command(Kind.SNAPSHOT, "delete", "delete", "domain:snapshot", _DELETE, rereads=_SNAPSHOT),
     Operation(
         "create-checkpoint",
         _DOMAIN,
@@ -65,13 +58,5 @@ ROWS = (
         permissions=("domain:checkpoint", "domain:fs_freeze:VIR_DOMAIN_CHECKPOINT_CREATE_QUIESCE"),
         makes=Kind.CHECKPOINT,
     ),
-    Operation(
-        "delete",
-        _CHECKPOINT,
-        Form.NOTHING,
-        "delete",
-        options=_DELETE,
-        permissions=("domain:checkpoint",),
-        rereads=_CHECKPOINT,
-    ),
+    command(Kind.CHECKPOINT, "delete", "delete", "domain:checkpoint", _DELETE, rereads=_CHECKPOINT),
 )

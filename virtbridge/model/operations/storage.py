@@ -2,9 +2,12 @@
 with its volumes. What fills or empties them is in jobs.py. Pure.
 """
 
+from functools import partial
+
 from virtbridge.model.keys import Kind
 from virtbridge.model.operations.parameters import XML, bit, flags
-from virtbridge.model.operations.row import Form, Operation, Parameter
+from virtbridge.model.operations.plain_rows import command, set_autostart
+from virtbridge.model.operations.row import Form, Operation
 
 _POOL, _VOLUME = (Kind.POOL,), (Kind.VOLUME,)
 
@@ -12,38 +15,11 @@ _POOL, _VOLUME = (Kind.POOL,), (Kind.VOLUME,)
 _START = (bit("build", 1), bit("overwrite", 2), bit("no-overwrite", 4), flags())
 _CREATE = (bit("preallocate-metadata", 1), bit("validate", 4), flags())
 
-
-def _row(
-    name: str,
-    call: str,
-    permission: str,
-    options: tuple[Parameter, ...] = (),
-    events: tuple[str, ...] = (),
-    rereads: tuple[Kind, ...] = (),
-) -> Operation:
-    return Operation(
-        name,
-        _POOL,
-        Form.NOTHING,
-        call,
-        options=options,
-        permissions=(permission,),
-        events=events,
-        rereads=rereads,
-    )
-
+_row = partial(command, Kind.POOL)
 
 ROWS = (
-    Operation(
-        "set-autostart",
-        _POOL,
-        Form.NOTHING,
-        "setAutostart",
-        arguments=(Parameter("value", "b"),),
-        permissions=("storage_pool:write",),
-        changes=(("autostart", "value"),),
-    ),
-    _row("start", "create", "storage_pool:start", _START, ("started",)),
+    set_autostart(Kind.POOL, "storage_pool:write"),
+    _row("start", "create", "storage_pool:start", _START, events=("started",)),
     _row("stop", "destroy", "storage_pool:stop", events=("stopped",)),
     _row("refresh", "refresh", "storage_pool:refresh", (flags(),), rereads=(Kind.POOL, Kind.VOLUME)),
     # VIR_STORAGE_POOL_DELETE_ZEROED.
@@ -60,13 +36,12 @@ ROWS = (
         makes=Kind.VOLUME,
         rereads=_POOL,
     ),
-    Operation(
+    command(
+        Kind.VOLUME,
         "delete",
-        _VOLUME,
-        Form.NOTHING,
         "delete",
-        options=(bit("zeroed", 1), bit("with-snapshots", 2), flags()),
-        permissions=("storage_vol:delete",),
+        "storage_vol:delete",
+        (bit("zeroed", 1), bit("with-snapshots", 2), flags()),
         rereads=(Kind.VOLUME, Kind.POOL),
     ),
 )
