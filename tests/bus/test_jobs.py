@@ -78,6 +78,8 @@ async def test_a_volume_is_cloned(client: Client) -> None:
     assert await client.get(cloned["Result"], VOLUME, "Capacity") == 1048576
     gone = [f"{pool}/volume/three", xml.format("four"), {}]
     assert await error_of(client, pool, POOL, "CloneVolume", "osa{sv}", gone) == "NoSuchObject"
+    no_volume = [pool, xml.format("four"), {}]
+    assert await error_of(client, pool, POOL, "CloneVolume", "osa{sv}", no_volume) == "InvalidArgument"
 
 
 async def test_a_destination_that_runs_a_program_is_refused(client: Client) -> None:

@@ -130,3 +130,10 @@ def test_what_a_write_changes_is_said_by_its_row() -> None:
     key = Key("lab", Kind.DOMAIN, "web")
     assert row.changed_fields(request(key, "set-autostart", True)) == {"autostart": True}
     assert OPERATIONS[Kind.DOMAIN]["get-xml"].changed_fields(request(key, "get-xml", 1)) == {}
+
+
+def test_a_path_says_what_it_has_to_name() -> None:
+    for rows in OPERATIONS.values():
+        for row in rows.values():
+            assert all((each.kind is not None) == (each.type == "o") for each in row.arguments)
+            assert all(each.type != "o" for each in row.options)

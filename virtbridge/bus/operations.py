@@ -72,12 +72,11 @@ class Operations:
         """The reply. options: None for the writing of a property, which has no deadline of its own. Raises
         BridgeError. What the operation changed has been announced before it returns.
         """
-        given = {name: self._found(value) for name, value in (options or {}).items() if _is_path(row, name)}
         values = [
-            self._found(value) if each.type == "o" else value
+            value if each.kind is None else self._found(call.key, each, value)
             for each, value in zip(row.arguments, values, strict=True)
         ]
-        arguments = request_arguments(row, values, {**(options or {}), **given})
+        arguments = request_arguments(row, values, options or {})
         request = Request(call.key, row.name, arguments, _caller(call))
         age_s = max_age_s(options or {}, row.cached_ms or 0)
         work = partial(self._requests.operate, request, age_s)
@@ -89,11 +88,14 @@ class Operations:
             return self._publisher.path_of(answer)
         return _SHOWN[row.form](answer)
 
-    def _found(self, path: str) -> Key:
-        """The object that an option names. Raises NoSuchObject."""
+    def _found(self, called: Key, parameter: Parameter, path: str) -> Key:
+        """Return the object that an argument names. Raises NoSuchObject and InvalidArgument."""
         known = self._publisher.by_path.get(path)
         if known is None:
             raise BridgeError(ErrorKind.NO_SUCH_OBJECT, f"there is no object at {path}")
+        if (known.key.connection, known.key.kind) != (called.connection, parameter.kind):
+            text = f"{parameter.name}: {path} is no {parameter.kind} of this connection"
+            raise BridgeError(ErrorKind.INVALID_ARGUMENT, text)
         return known.key
 
     def handlers(self, rows: Mapping[str, Operation]) -> Mapping[str, "RowHandler"]:
@@ -185,10 +187,6 @@ def _check_size(parameter: Parameter, given: Any) -> None:
     elif len(given) > parameter.most:
         text = f"{parameter.name} may have {parameter.most} characters or entries"
         raise BridgeError(ErrorKind.LIMIT_EXCEEDED, text)
-
-
-def _is_path(row: Operation, option: str) -> bool:
-    return any(each.name == option and each.type == "o" for each in row.options)
 
 
 def _caller(call: Call) -> Caller:

@@ -28,10 +28,10 @@ async def operate(
     raw = None if request.key.kind is Kind.CONNECTION else await refresher.find(request.key)
     given = [await refresher.find(each) if isinstance(each, Key) else each for each in request.arguments]
     arguments = row.in_call_order(tuple(given))
-    with _only_text(), _taken_by_libvirt(row):
+    with _only_text(), errors_of_binding(row):
         if not row.call:
             answer = await FUNCTIONS[row.name](session, raw, *arguments)
-            return _made(row, request.key, answer) if row.makes else answer
+            return made_key(row, request.key, answer) if row.makes else answer
         then = partial(_answered, row, request.key)
         if raw is None:
             return await session.call(row.call, *arguments, short=row.short, then=then, timeout_s=timeout_s)
@@ -45,11 +45,11 @@ def _answered(row: Operation, key: Key, raw: Any) -> Any:
     if raw is None and row.form is not Form.NOTHING:
         # Some functions of libvirt-python return nothing where they should raise. The error is the thread's.
         raise libvirt.libvirtError(f"{row.call} failed")
-    return _made(row, key, raw) if row.makes else row.answer(raw)
+    return made_key(row, key, raw) if row.makes else row.answer(raw)
 
 
-def _made(row: Operation, where: Key, raw: Any) -> Key:
-    """The key of what libvirt made of this object's connection, or in it."""
+def made_key(row: Operation, where: Key, raw: Any) -> Key:
+    """Return the key of the object that libvirt made on this object's connection, or in this object."""
     assert row.makes is not None
     parent = where.id if PARENT_KIND.get(row.makes) is where.kind else ""
     return Key(where.connection, row.makes, KINDS[row.makes].handle_of(raw).id, parent)
@@ -67,9 +67,9 @@ def _only_text() -> Iterator[None]:
 
 
 @contextmanager
-def _taken_by_libvirt(row: Operation) -> Iterator[None]:
-    """libvirt-python itself refuses numbers that are too large for C and parameters that libvirt does not
-    know, before it calls libvirt.
+def errors_of_binding(row: Operation) -> Iterator[None]:
+    """Raises InvalidArgument for what libvirt-python itself refuses before it calls libvirt: numbers that are
+    too large for C, and parameters that libvirt does not know.
     """
     try:
         yield

@@ -248,7 +248,7 @@ ROWS = (
         _POOL,
         Form.OBJECT,
         "createXMLFrom",
-        arguments=(Parameter("source", "o"), XML),
+        arguments=(Parameter("source", "o", kind=Kind.VOLUME), XML),
         options=_CLONE,
         permissions=("storage_vol:create",),
         order=("xml", "source", "flags"),

@@ -87,6 +87,8 @@ class Parameter:
     made: Callable[[Any], Any] | None = None
     # Whether it is the URI of a hypervisor, which must not make libvirt run programs of the caller's.
     is_uri: bool = False
+    # For type o: the kind of the object, which is of the same connection.
+    kind: Kind | None = None
     # The most characters, bytes or entries, or the largest number; 0 where the type's own limit is enough.
     limit: int = 0
     # The values that do not need the right which the contract states for this option; for flags, the bits.

@@ -13,7 +13,7 @@ from virtbridge.config import DAY_S
 from virtbridge.errors import BridgeError, ErrorKind
 from virtbridge.model.changes import Change
 from virtbridge.model.jobs import Course
-from virtbridge.model.keys import PARENT_KIND, Key, Kind, parent_key
+from virtbridge.model.keys import Key, Kind, parent_key
 from virtbridge.model.operations import Operation, Request, operation_of
 from virtbridge.source.calls.errors import bridge_error
 from virtbridge.source.calls.long_call import Count, LongCalls
@@ -24,7 +24,7 @@ from virtbridge.source.jobs.job import Job, Jobs
 from virtbridge.source.jobs.progress import Progress
 from virtbridge.source.jobs.slots import Slots
 from virtbridge.source.kinds.table import KINDS
-from virtbridge.source.operations import operate
+from virtbridge.source.operations import errors_of_binding, made_key, operate
 from virtbridge.source.session_work import SessionWork
 from virtbridge.tasks import end_all
 
@@ -154,11 +154,9 @@ def _calls(row: Operation, request: Request, handle: Any, count: Count) -> Key |
     """Make the request with a connection of its own. Runs in the thread of a long call."""
     found = _find(request.key, handle, count)
     given = tuple(_find(each, handle, count) if isinstance(each, Key) else each for each in request.arguments)
-    answer = count(found, row.call, *row.in_call_order(given))
-    if row.makes is None:
-        return None
-    parent = request.key.id if PARENT_KIND.get(row.makes) is request.key.kind else ""
-    return Key(request.key.connection, row.makes, KINDS[row.makes].handle_of(answer).id, parent)
+    with errors_of_binding(row):
+        answer = count(found, row.call, *row.in_call_order(given))
+    return made_key(row, request.key, answer) if row.makes else None
 
 
 def _find(key: Key, handle: Any, count: Count) -> Any:

@@ -6,9 +6,11 @@ Main thread; libvirt is not called here.
 from collections.abc import Iterator
 
 from virtbridge.clock import moment_us
+from virtbridge.model.domain import Disk
 from virtbridge.model.jobs import Course
 from virtbridge.model.keys import Key
 from virtbridge.model.operations import Operation, Request
+from virtbridge.model.records import DomainRecord
 from virtbridge.source.callbacks import Lookup
 from virtbridge.source.jobs.job import Job
 
@@ -58,16 +60,17 @@ class Slots:
 
     def disks(self, domain: Key) -> list[str]:
         """The targets of a domain's disks."""
-        record = self._lookup(domain)
-        return [disk.target for disk in getattr(getattr(record, "definition", None), "disks", ())]
+        return [disk.target for disk in self._disks(domain)]
 
     def target(self, domain: Key, row: Operation, request: Request) -> str:
         """The target of the request's disk, which a caller may name by its source as well."""
         named = str(request.arguments[row.argument_names.index("disk")])
+        found = (disk.target for disk in self._disks(domain) if named in (disk.target, disk.source))
+        return next(found, named)
+
+    def _disks(self, domain: Key) -> tuple[Disk, ...]:
         record = self._lookup(domain)
-        disks = getattr(getattr(record, "definition", None), "disks", ())
-        found = [disk.target for disk in disks if named in (disk.target, disk.source)]
-        return found[0] if found else named
+        return record.definition.disks if isinstance(record, DomainRecord) else ()
 
 
 def _slot(job: Job) -> Slot:
