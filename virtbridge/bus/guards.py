@@ -66,7 +66,7 @@ def no_flags_but(known: int) -> Harmless:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Of one option of a method."""
+    """Finds whether one option of a call needs its right."""
 
     option: str
     stated: OptionRight

@@ -187,13 +187,13 @@ class Connection:
         if row.is_job or request.key.kind is Kind.JOB:
             assert self._job_work is not None
             return await self._job_work.operate(request)
-        with work.follower.hearings.of(row.events) as heard:
+        with work.follower.event_waits.begin(row.events) as events:
             answer = await operate(session, work.refresher, request)
             if fields := row.changed_fields(request):
                 work.newer.note(request.key)
                 self._publish([Patch(request.key, fields)])
             if not row.is_reading:
-                await settle(work, row, request.key, answer if row.makes else None, heard)
+                await settle(work, row, request.key, answer if row.makes else None, events)
         return answer
 
     async def sample(self, groups: frozenset[str], only: str | None) -> Samples:

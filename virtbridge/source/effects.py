@@ -14,7 +14,7 @@ from typing import Any
 from virtbridge.errors import BridgeError
 from virtbridge.model.keys import ON_DEMAND, PARENT_KIND, Key, Kind, connection_key, parent_key
 from virtbridge.model.operations import Operation
-from virtbridge.source.hearings import Hearing
+from virtbridge.source.event_waits import EventWait
 from virtbridge.source.session_work import SessionWork
 
 log = logging.getLogger(__name__)
@@ -22,11 +22,15 @@ log = logging.getLogger(__name__)
 EVENT_S = 0.1  # for an event after its answer
 
 
-async def settle(work: SessionWork, row: Operation, key: Key, made: Key | None, heard: Hearing) -> None:
-    """key: the object that was called. made: the one that was made, if any. heard: since before the call."""
+async def settle(work: SessionWork, row: Operation, key: Key, made: Key | None, events: EventWait) -> None:
+    """Make known what a successful operation has changed.
+
+    key: the object that was called. made: the object that was made, if any. events: what was begun before the
+    call.
+    """
     subject = made or key
     if row.events:
-        await _after_events(work, row, subject, heard)
+        await _after_events(work, row, subject, events)
     else:
         for method in row.asks:
             await _tried(subject, work.follower.get(subject, method))
@@ -40,9 +44,9 @@ async def settle(work: SessionWork, row: Operation, key: Key, made: Key | None, 
         await work.until_read(made)
 
 
-async def _after_events(work: SessionWork, row: Operation, subject: Key, heard: Hearing) -> None:
+async def _after_events(work: SessionWork, row: Operation, subject: Key, events: EventWait) -> None:
     announced = subject.kind in work.kinds.event_kinds
-    if announced and await heard.wait(subject, EVENT_S):
+    if announced and await events.wait(subject, EVENT_S):
         await work.until_read(subject)
         await work.follower.until_got(subject)
     elif announced and row.asks:
@@ -53,7 +57,7 @@ async def _after_events(work: SessionWork, row: Operation, subject: Key, heard: 
 
 
 async def _reread(work: SessionWork, key: Key, kind: Kind) -> None:
-    """The object itself, its parent, or its children of this kind."""
+    """Read the object itself, its parent, or its children again, whichever is of this kind."""
     outer = parent_key(key)
     if kind is key.kind or (outer is not None and kind is outer.kind):
         target = key if kind is key.kind else outer

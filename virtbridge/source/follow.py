@@ -19,7 +19,7 @@ from virtbridge.source.callbacks import Lookup, Publish
 from virtbridge.source.calls.errors import problem_of
 from virtbridge.source.calls.session import LibvirtEvent, Session
 from virtbridge.source.definitions import Definitions
-from virtbridge.source.hearings import Hearings
+from virtbridge.source.event_waits import EventWaits
 from virtbridge.source.kinds.outcomes import FIELDS_BY_GETTER
 from virtbridge.source.kinds.row import Events, Handle
 from virtbridge.source.kinds.table import FOLLOWED, KINDS
@@ -65,7 +65,7 @@ class Follower:
         self._appeared: dict[Key, list[LibvirtEvent]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._getting: dict[asyncio.Task[None], Key] = {}  # those of getters
-        self.hearings = Hearings()
+        self.event_waits = EventWaits()
 
     def follow(self, event: LibvirtEvent) -> None:
         if (pending := self._pending.get(event.kind)) is not None:
@@ -127,7 +127,7 @@ class Follower:
             getting = self._start(self._get(key, event.handle, method))
             self._getting[getting] = key
             getting.add_done_callback(self._getting.pop)
-        self.hearings.note(key, name)
+        self.event_waits.note(key, name)
 
     async def get(self, key: Key, method: str) -> None:
         """Call a getter of which no event tells, and publish its answer."""

@@ -158,7 +158,7 @@ class Operation:
 
     @property
     def argument_names(self) -> tuple[str, ...]:
-        """Those of the request, in its order."""
+        """Return the names of the request's arguments, in its order."""
         return tuple(dict.fromkeys(each.argument for each in (*self.arguments, *self.options)))
 
     @property

@@ -27,7 +27,9 @@ Work = Callable[[Any, Count], Any]
 
 
 class LongCalls:
-    """Of one connection. At most `limit` threads exist at a time, those included whose host hangs."""
+    """Makes the long calls of one connection. At most `limit` threads exist at a time, those included whose
+    host hangs.
+    """
 
     def __init__(self, config: ConnectionConfig, inbox: Inbox, metrics: Metrics, limit: int) -> None:
         self._config = config

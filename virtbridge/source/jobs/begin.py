@@ -85,9 +85,9 @@ class Beginner:
 
     async def _finish_call(self, row: Operation, request: Request, job: Job) -> None:
         try:
-            with self._work.follower.hearings.of(row.events) as heard:
+            with self._work.follower.event_waits.begin(row.events) as events:
                 result = await self._call(row, request, job)
-                await settle(self._work, row, request.key, result, heard)
+                await settle(self._work, row, request.key, result, events)
         except BridgeError as error:
             job.fail(error)
         except Exception as error:  # the top of a task: the job must not run for ever

@@ -44,7 +44,7 @@ _OF_DOMAIN = frozenset({"block-backup"})
 
 
 class Finder:
-    """Of one session. end: ends a job and frees its slot; error None for a success."""
+    """Finds the jobs of one session. end: ends a job and frees its slot; error None for a success."""
 
     def __init__(
         self,

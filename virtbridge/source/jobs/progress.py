@@ -24,7 +24,9 @@ _LOST = "the job has ended, and libvirt does not tell how"
 
 
 class Progress:
-    """Of one session. end: ends a job and frees its slot; error None for a success."""
+    """Reads the progress of one session's jobs. end: ends a job and frees its slot; error None for a
+    success.
+    """
 
     def __init__(
         self,

@@ -49,7 +49,7 @@ class DiskJob(NamedTuple):
 
 
 class Questions:
-    """Those of one session."""
+    """Asks libvirt about the jobs of one session."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

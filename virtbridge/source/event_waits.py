@@ -1,4 +1,4 @@
-"""Waiting for the event that an operation leads to: it may come before libvirt's answer, or shortly after it.
+"""Waits for the event that an operation leads to, which may come before libvirt's answer or shortly after it.
 
 Main thread.
 """
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from virtbridge.model.keys import Key
 
 
-class Hearing:
-    """The lifecycle events with one of these words that have been applied since it began."""
+class EventWait:
+    """Keeps which objects had a lifecycle event with one of these words since it began."""
 
     def __init__(self, words: Collection[str]) -> None:
         self._words = words
@@ -19,12 +19,13 @@ class Hearing:
         self._arrived = asyncio.Event()
 
     def note(self, key: Key, word: str) -> None:
+        """An event of this object was applied."""
         if word in self._words:
             self._keys.add(key)
             self._arrived.set()
 
     async def wait(self, key: Key, seconds: float) -> bool:
-        """Whether one came for this object, which may take so long."""
+        """Wait so long for an event of this object. Returns whether there was one."""
         try:
             async with asyncio.timeout(seconds):
                 while key not in self._keys:
@@ -35,22 +36,23 @@ class Hearing:
         return True
 
 
-class Hearings:
-    """All that wait at the moment."""
+class EventWaits:
+    """The waits of all operations in flight."""
 
     def __init__(self) -> None:
-        self._all: list[Hearing] = []
+        self._all: list[EventWait] = []
 
     def note(self, key: Key, word: str) -> None:
-        """This event was applied."""
+        """An event of this object was applied."""
         for each in self._all:
             each.note(key, word)
 
     @contextmanager
-    def of(self, words: Collection[str]) -> Iterator[Hearing]:
-        hearing = Hearing(words)
-        self._all.append(hearing)
+    def begin(self, words: Collection[str]) -> Iterator[EventWait]:
+        """Begin to wait for events with one of these words. It has to begin before libvirt is called."""
+        wait = EventWait(words)
+        self._all.append(wait)
         try:
-            yield hearing
+            yield wait
         finally:
-            self._all.remove(hearing)
+            self._all.remove(wait)
