@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from tests.support.daemon import Daemon
 from tests.support.dbus_daemon import BusDaemon, dbus_daemon
 from tests.support.libvirtd import Libvirtd, own_domain
 from virtbridge.source.calls.eventloop import install
+from virtbridge.wire.link import Link, LinkLimits
+
+Connect = Callable[..., Awaitable[Link]]
 
 NODE = Path(__file__).parents[1] / "data" / "node.xml"
 
@@ -71,3 +74,18 @@ def domain(host: Libvirtd) -> Iterator[Any]:
     """The test driver's own, of another client, without snapshots before and after."""
     with own_domain(host) as found:
         yield found
+
+
+@pytest.fixture
+async def links(bus: BusDaemon) -> AsyncIterator[Connect]:
+    """Make links to the test's bus, which end with the test."""
+    opened: list[Link] = []
+
+    async def connect(limits: LinkLimits | None = None) -> Link:
+        link = await Link.connect(bus.address, limits or LinkLimits())
+        opened.append(link)
+        return link
+
+    yield connect
+    for link in opened:
+        link.close()

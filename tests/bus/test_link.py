@@ -4,14 +4,16 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.bus.conftest import Connect
 from tests.support.dbus_broker import dbus_broker
 from tests.support.dbus_daemon import BusDaemon, dbus_daemon
+from tests.support.descriptors import open_fds
 from tests.support.until import until
 from virtbridge.wire import dial, framing, headers
 from virtbridge.wire.dial import DialError
@@ -24,31 +26,10 @@ TIMEOUT_S = 10.0
 HEADERS = headers.Headers()
 
 
-Connect = Callable[..., Awaitable[Link]]
-
-
 @pytest.fixture(params=[dbus_daemon, dbus_broker], ids=["daemon", "broker"])
 def bus(request: pytest.FixtureRequest) -> Iterator[BusDaemon]:
     with request.param() as running:
         yield running
-
-
-@pytest.fixture
-async def links(bus: BusDaemon) -> AsyncIterator[Connect]:
-    opened: list[Link] = []
-
-    async def connect(limits: LinkLimits | None = None) -> Link:
-        link = await Link.connect(bus.address, limits or LinkLimits())
-        opened.append(link)
-        return link
-
-    yield connect
-    for link in opened:
-        link.close()
-
-
-def open_fds() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def echo(link: Link, transport: ModuleType) -> None:

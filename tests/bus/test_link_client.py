@@ -2,13 +2,15 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
 
+from tests.bus.conftest import Connect
 from tests.support.dbus_broker import dbus_broker
 from tests.support.dbus_daemon import BusDaemon, dbus_daemon
+from tests.support.descriptors import open_fds
 from tests.support.until import until
 from virtbridge.wire import framing
 from virtbridge.wire.framing import Incoming
@@ -20,8 +22,6 @@ pytestmark = pytest.mark.usefixtures("transport")
 NAME = "org.example.Service"
 _REPLACE, _DO_NOT_QUEUE, _ALLOW_REPLACEMENT = 2, 4, 1
 
-Connect = Callable[[], Awaitable[Link]]
-
 
 @pytest.fixture(params=[dbus_daemon, dbus_broker], ids=["daemon", "broker"])
 def bus(request: pytest.FixtureRequest) -> Iterator[BusDaemon]:
@@ -29,26 +29,8 @@ def bus(request: pytest.FixtureRequest) -> Iterator[BusDaemon]:
         yield running
 
 
-@pytest.fixture
-async def links(bus: BusDaemon) -> AsyncIterator[Connect]:
-    opened: list[Link] = []
-
-    async def connect() -> Link:
-        link = await Link.connect(bus.address)
-        opened.append(link)
-        return link
-
-    yield connect
-    for link in opened:
-        link.close()
-
-
 async def own(link: Link, name: str = NAME, flags: int = _DO_NOT_QUEUE) -> None:
     assert await link.call(BUS_NAME, BUS_PATH, BUS_NAME, "RequestName", "su", [name, flags]) == [1]
-
-
-def open_fds() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def null() -> int:

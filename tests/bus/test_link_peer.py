@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.descriptors import open_fds
 from tests.support.until import until
 from virtbridge.limiter import Portions
 from virtbridge.wire import bodies, headers
@@ -81,7 +82,7 @@ async def test_garbage_ends_the_link_once_and_cleanly(
     pair: tuple[socket.socket, socket.socket], garbage: bytes
 ) -> None:
     ours, peer = pair
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_fds()
     link = Link(ours, True, LinkLimits())
     link.start()
     waiting = asyncio.create_task(link.call("x.y", "/x", "a.b", "Do"))
@@ -93,7 +94,7 @@ async def test_garbage_ends_the_link_once_and_cleanly(
         await waiting
     link.close()
     link.close()
-    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert open_fds() == before - 1
     assert peer.recv(10) == b""
 
 
@@ -101,7 +102,7 @@ async def test_partial_writes_keep_frames_whole_and_descriptors_with_them(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, peer = pair
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_fds()
     link = Link(ours, True, LinkLimits())
     link.start()
     sizes = [0, 1, 10_000, 3, 200_000, 7, 7, 50_000, 600_000, 2] * 3
@@ -118,7 +119,7 @@ async def test_partial_writes_keep_frames_whole_and_descriptors_with_them(
     for message in found:
         message.discard()
     assert link.queued_bytes == 0
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_fds() == before
     link.close()
 
 
@@ -126,14 +127,14 @@ async def test_descriptors_still_queued_are_closed_at_the_end(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, _ = pair
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_fds()
     link = Link(ours, True, LinkLimits())
     link.send(bytes(500_000))
     for number in range(1, 5):
         fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         link.send(HEADERS.method_call(number, "", "/x", "a.b", "Do", "", b"", fds=1), [fd])
     link.close()
-    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert open_fds() == before - 1
 
 
 async def test_while_congested_calls_wait_and_our_own_replies_get_through(

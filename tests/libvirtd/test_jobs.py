@@ -29,6 +29,14 @@ def domain_key(domain: Any) -> Key:
     return Key("c", Kind.DOMAIN, domain.UUIDString())
 
 
+async def started(source: Followed, other: Any, name: str, **more: Any) -> tuple[Any, Key]:
+    """A new domain, once its definition is known here."""
+    domain = await asyncio.to_thread(start_qemu, other, name, **more)
+    key = domain_key(domain)
+    await source.until(lambda: source.domain(key.id) and source.domain(key.id).xml)
+    return domain, key
+
+
 async def ask(source: Followed, key: Key, name: str, *values: Any, **options: Any) -> Any:
     """What a client's call does."""
     row = OPERATIONS[key.kind][name]
@@ -177,9 +185,7 @@ async def test_a_disk_is_copied_with_progress_and_the_domain_goes_on_with_the_co
 ) -> None:
     async with Followed() as source:
         await source.ready(host.qemu_uri)
-        domain = await asyncio.to_thread(start_qemu, other, "copied", devices=disk(base))
-        key = domain_key(domain)
-        await source.until(lambda: source.domain(key.id) and source.domain(key.id).xml)
+        domain, key = await started(source, other, "copied", devices=disk(base))
         target = host.folder / "copy.qcow2"
         job = await ask(
             source, key, "block-copy", "vda", copy_xml(target), transient=True, bandwidth=20 * MIB
@@ -203,9 +209,7 @@ async def test_a_copy_is_cancelled_before_and_when_it_is_ready(
 ) -> None:
     async with Followed() as source:
         await source.ready(host.qemu_uri)
-        domain = await asyncio.to_thread(start_qemu, other, "kept", devices=disk(base))
-        key = domain_key(domain)
-        await source.until(lambda: source.domain(key.id) and source.domain(key.id).xml)
+        domain, key = await started(source, other, "kept", devices=disk(base))
         for name, bandwidth in (("one", MIB), ("two", 0)):
             xml = copy_xml(host.folder / name)
             job = await ask(source, key, "block-copy", str(base), xml, transient=True, bandwidth=bandwidth)
@@ -223,9 +227,7 @@ async def test_a_disk_is_pulled_and_committed(host: Libvirtd, other: Any, base: 
     image(top, backing=middle)
     async with Followed() as source:
         await source.ready(host.qemu_uri)
-        domain = await asyncio.to_thread(start_qemu, other, "chain", devices=disk(top))
-        key = domain_key(domain)
-        await source.until(lambda: source.domain(key.id) and source.domain(key.id).xml)
+        domain, key = await started(source, other, "chain", devices=disk(top))
         job = await ask(source, key, "block-commit", "vda", top=str(middle), base=str(base))
         assert (await ends(source, job, "completed")).kind == "block-commit"
         active = await ask(source, key, "block-commit", "vda", active=True)
@@ -243,9 +245,7 @@ async def test_a_backup_is_one_job_of_the_domain(host: Libvirtd, other: Any, bas
     xml = f"<domainbackup><disks><disk name='vda' type='file'>{target}</disk></disks></domainbackup>"
     async with Followed() as source:
         await source.ready(host.qemu_uri)
-        domain = await asyncio.to_thread(start_qemu, other, "backed-up", devices=disk(base))
-        key = domain_key(domain)
-        await source.until(lambda: source.domain(key.id) and source.domain(key.id).xml)
+        domain, key = await started(source, other, "backed-up", devices=disk(base))
         job = await ask(source, key, "begin-backup", xml)
         assert (await ends(source, job, "completed")).kind == "backup"
         assert len(jobs(source)) == 1
@@ -276,9 +276,7 @@ async def test_jobs_end_with_the_libvirtd_that_is_killed_and_those_that_go_on_ap
 ) -> None:
     async with Followed() as source:
         await source.ready(host.qemu_uri)
-        domain = await asyncio.to_thread(start_qemu, other, "killed", devices=disk(base))
-        key = domain_key(domain)
-        await source.until(lambda: source.domain(key.id) and source.domain(key.id).xml)
+        domain, key = await started(source, other, "killed", devices=disk(base))
         copy = await ask(
             source, key, "block-copy", "vda", copy_xml(host.folder / "copy"), transient=True, bandwidth=MIB
         )
@@ -299,9 +297,7 @@ async def test_jobs_end_with_the_libvirtd_that_is_killed_and_those_that_go_on_ap
 async def test_nothing_is_asked_when_no_job_runs(host: Libvirtd, other: Any, base: Path) -> None:
     async with Followed() as source:
         await source.ready(host.qemu_uri)
-        domain = await asyncio.to_thread(start_qemu, other, "idle", devices=disk(base))
-        key = domain_key(domain)
-        await source.until(lambda: source.domain(key.id) and source.domain(key.id).xml)
+        domain, key = await started(source, other, "idle", devices=disk(base))
         job = await ask(source, key, "block-copy", "vda", copy_xml(host.folder / "copy"), transient=True)
         await until(source, job, ready=True)
         await source.idle()
@@ -326,9 +322,7 @@ async def test_a_copy_by_another_client_appears_when_it_is_ready(
 ) -> None:
     async with Followed() as source:
         await source.ready(host.qemu_uri)
-        domain = await asyncio.to_thread(start_qemu, other, "theirs", devices=disk(base))
-        key = domain_key(domain)
-        await source.until(lambda: source.domain(key.id) and source.domain(key.id).xml)
+        domain, _ = await started(source, other, "theirs", devices=disk(base))
         xml, flags = copy_xml(host.folder / "copy"), libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
         await asyncio.to_thread(domain.blockCopy, "vda", xml, {}, flags)
         job = await appears(source, "block-copy", "vda")
@@ -342,9 +336,7 @@ async def test_a_copy_by_another_client_appears_when_it_is_ready(
 async def test_the_jobs_of_a_domain_that_is_destroyed_end(host: Libvirtd, other: Any, base: Path) -> None:
     async with Followed() as source:
         await source.ready(host.qemu_uri)
-        domain = await asyncio.to_thread(start_qemu, other, "destroyed", devices=disk(base))
-        key = domain_key(domain)
-        await source.until(lambda: source.domain(key.id) and source.domain(key.id).xml)
+        domain, key = await started(source, other, "destroyed", devices=disk(base))
         xml = copy_xml(host.folder / "copy")
         job = await ask(source, key, "block-copy", "vda", xml, transient=True, bandwidth=MIB)
         await asyncio.to_thread(domain.destroy)
@@ -459,9 +451,7 @@ async def test_a_save_by_another_client_that_takes_no_time_costs_one_question_at
 async def test_a_copy_by_another_client_is_found_by_an_audit(host: Libvirtd, other: Any, base: Path) -> None:
     async with Followed(audit_interval_s=0.2) as source:
         await source.ready(host.qemu_uri)
-        domain = await asyncio.to_thread(start_qemu, other, "audited", devices=disk(base))
-        key = domain_key(domain)
-        await source.until(lambda: source.domain(key.id) and source.domain(key.id).xml)
+        domain, _ = await started(source, other, "audited", devices=disk(base))
         xml, flags = copy_xml(host.folder / "copy"), libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
         await asyncio.to_thread(domain.blockCopy, "vda", xml, {"bandwidth": MIB}, flags)
         job = await appears(source, "block-copy", "vda")
