@@ -19,6 +19,7 @@ from virtbridge.wire import dial, framing, headers
 from virtbridge.wire.dial import DialError
 from virtbridge.wire.framing import Incoming
 from virtbridge.wire.link import BusError, Link, LinkLimits, LinkLost
+from virtbridge.wire.match_rules import MatchRule
 from virtbridge.wire.names import BUS_NAME, BUS_PATH, FAILED, LIMITS_EXCEEDED
 
 pytestmark = pytest.mark.usefixtures("transport")
@@ -45,8 +46,7 @@ def echo(link: Link, transport: ModuleType) -> None:
 
 async def listen(link: Link, interface: str) -> list[Incoming]:
     heard: list[Incoming] = []
-    link.on_signal = lambda signal: heard.append(signal) if signal.interface == interface else None
-    await link.call(BUS_NAME, BUS_PATH, BUS_NAME, "AddMatch", "s", [f"type='signal',interface='{interface}'"])
+    await link.subscribe(MatchRule(interface=interface), heard.append)
     return heard
 
 

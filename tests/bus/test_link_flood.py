@@ -14,7 +14,8 @@ from virtbridge.wire.backlog import BacklogLimits
 from virtbridge.wire.framing import Incoming
 from virtbridge.wire.inbound import InboundLimits
 from virtbridge.wire.link import BusError, Link, LinkLimits
-from virtbridge.wire.names import BUS_NAME, BUS_PATH
+from virtbridge.wire.match_rules import MatchRule
+from virtbridge.wire.names import BUS_NAME
 
 FLOOD = 20_000
 HEADERS = headers.Headers()
@@ -117,15 +118,10 @@ async def test_calls_of_a_client_that_left_are_not_handled_after_the_news(bus: B
     gone_at: list[int] = []
 
     def on_signal(signal: Incoming) -> None:
-        if (
-            signal.member == "NameOwnerChanged"
-            and (bodies.read_simple("sss", signal.body) or [""])[0] == name
-        ):
+        if (bodies.read_simple("sss", signal.body) or [""])[0] == name:
             gone_at.append(service.served.count(name))
 
-    service.link.on_signal = on_signal
-    rule = "type='signal',member='NameOwnerChanged',sender='org.freedesktop.DBus'"
-    await service.link.call(BUS_NAME, BUS_PATH, BUS_NAME, "AddMatch", "s", [rule])
+    await service.link.subscribe(MatchRule(sender=BUS_NAME, member="NameOwnerChanged"), on_signal)
     flooder, _ = await flood(bus, service.link.unique_name, 2000)
     name = flooder.unique_name
     await until(lambda: service.served)

@@ -12,9 +12,8 @@ from virtbridge.bus.paths import ROOT
 from virtbridge.wire import transport
 from virtbridge.wire.framing import Incoming
 from virtbridge.wire.link import BusError, Link
-from virtbridge.wire.names import BUS_NAME, BUS_PATH, OBJECT_MANAGER, PROPERTIES
-
-_MATCH = f"type='signal',sender='{NAME}'"
+from virtbridge.wire.match_rules import MatchRule
+from virtbridge.wire.names import OBJECT_MANAGER, PROPERTIES
 
 
 class Narrator:
@@ -24,6 +23,8 @@ class Narrator:
         self._link = link
         self._say = say
         self._labels: dict[str, str] = {}
+        # The signals that came before the objects were read; None afterwards.
+        self._pending: list[Incoming] | None = []
         # By interface, since libvirt's own event may be named like anything.
         self._reporters: Mapping[str, Callable[[str, str, list[Any]], None]] = {
             PROPERTIES: self._properties_changed,
@@ -36,18 +37,16 @@ class Narrator:
         are printed with the names that were read. Raises BusError when the service does not answer.
         """
         narrator = cls(await Link.connect(address), say)
-        meanwhile: list[Incoming] = []
-        narrator._link.on_signal = meanwhile.append
         try:
-            await narrator._link.call(BUS_NAME, BUS_PATH, BUS_NAME, "AddMatch", "s", [_MATCH])
+            await narrator._link.subscribe(MatchRule(sender=NAME), narrator._on_signal)
             (objects,) = await narrator._link.call(NAME, ROOT, OBJECT_MANAGER, "GetManagedObjects")
         except BusError:
             narrator.close()
             raise
         for path, interfaces in objects.items():
             narrator._learn(path, transport.plain(interfaces))
-        narrator._link.on_signal = narrator._on_signal
-        for signal in meanwhile:
+        pending, narrator._pending = narrator._pending or [], None
+        for signal in pending:
             narrator._on_signal(signal)
         return narrator
 
@@ -55,8 +54,9 @@ class Narrator:
         self._link.close()
 
     def _on_signal(self, signal: Incoming) -> None:
-        if not signal.path.startswith(ROOT):
-            return  # the bus's own
+        if self._pending is not None:
+            self._pending.append(signal)
+            return
         values = transport.plain(transport.arguments(signal))
         self._reporters.get(signal.interface, self._event)(signal.path, signal.member, values)
 

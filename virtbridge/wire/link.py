@@ -8,7 +8,7 @@ What the libraries' own buses do wrong, and why they are not used, is explained 
 
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from virtbridge.wire import framing, transport
@@ -39,9 +39,6 @@ class Link(CallServer):
 
     Calls of a sender that has left the bus meanwhile are dropped, if a rule makes the bus announce that
     (clients.py has one).
-
-    on_signal: is called with every signal that arrives, whatever rule it fits. The signal's descriptors are
-    closed when it returns.
     """
 
     def __init__(
@@ -51,7 +48,6 @@ class Link(CallServer):
         self._pending = PendingCalls()
         self._subscriptions = Subscriptions(self.ask_bus, NameOwners(self.ask_bus, self.subscribe))
         self.unique_name = ""
-        self.on_signal: Callable[[Incoming], None] | None = None
 
     @classmethod
     async def connect(
@@ -99,7 +95,8 @@ class Link(CallServer):
     async def subscribe(self, rule: MatchRule, listener: Listener) -> Subscription:
         """Call the listener with every signal that fits the rule, from the moment the bus has the rule.
 
-        The rule's sender may be a well-known name, whoever owns it at the time. Raises BusError.
+        The rule's sender may be a well-known name, whoever owns it at the time. A signal's descriptors are
+        closed when the last listener has returned. Raises BusError.
         """
         if rule.sender and rule.sender != BUS_NAME and not rule.sender.startswith(":"):
             await self.owners.follow(rule.sender)
@@ -241,8 +238,6 @@ class Link(CallServer):
         elif message.kind == framing.SIGNAL:
             if message.member == "NameOwnerChanged" and message.sender == BUS_NAME:
                 self._drop_calls_of_departed(message)
-            if self.on_signal is not None:
-                self._guard(self.on_signal, message)
             for listener in self._subscriptions.listeners(message):
                 self._guard(listener, message)
             message.discard()
