@@ -231,9 +231,9 @@ class _Daemon:
 _SYSTEM_MESSAGE_BYTES = 32 << 20
 _SESSION_MESSAGE_BYTES = 128 << 20
 # What may wait to be taken by the bus before no more is made: under a flood dbus-daemon takes some 5 MB/s of
-# us, and whoever is not flooding waits behind it.
+# us, and whoever is not flooding waits behind what has its final order already (wire/outgoing.py).
 _REPLY_BYTES = 1 << 20
-_CLIENT_REPLY_BYTES = 32 << 10
+_CLIENT_REPLY_BYTES = 8 << 10
 
 
 def _portions(limits: LimitsConfig, *, session: bool) -> Portions:

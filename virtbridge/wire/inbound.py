@@ -32,7 +32,7 @@ class InboundLimits:
     """
 
     turn_calls: int = 256
-    turn_s: float = 0.004
+    turn_s: float = 0.001
     backlog: BacklogLimits = field(default_factory=BacklogLimits)
 
 

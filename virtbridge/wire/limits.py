@@ -26,7 +26,7 @@ class LinkLimits:
     message_bytes: int = 32 * 1024 * 1024
     high_water_bytes: int = 8 * 1024 * 1024
     low_water_bytes: int = 2 * 1024 * 1024
-    reply_bytes: Bounds = field(default_factory=lambda: Portions().of(1 << 20, per_client=32 << 10))
+    reply_bytes: Bounds = field(default_factory=lambda: Portions().of(1 << 20, per_client=8 << 10))
     inbound: InboundLimits = field(default_factory=InboundLimits)
 
     @property

@@ -21,7 +21,7 @@ from virtbridge.wire.match_rules import MatchRule
 from virtbridge.wire.name_owners import NameOwners
 from virtbridge.wire.names import BUS_NAME, BUS_PATH, DISCONNECTED, FAILED, LIMITS_EXCEEDED, NOT_SUPPORTED
 from virtbridge.wire.pending_calls import PendingCalls
-from virtbridge.wire.stream import RECEIVE_BYTES, SEND_BUFFER_BYTES
+from virtbridge.wire.stream import RECEIVE_BYTES
 from virtbridge.wire.subscriptions import Listener, Subscription, Subscriptions
 
 __all__ = ["BusError", "ErrorNames", "Link", "LinkCounts", "LinkLimits", "LinkLost"]
@@ -57,7 +57,6 @@ class Link(CallServer):
         us.
         """
         sock, passes_fds = await dial(address)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         link = cls(sock, passes_fds, limits, names)
         link.start()
         try:

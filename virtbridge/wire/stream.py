@@ -21,8 +21,6 @@ log = logging.getLogger(__name__)
 
 RECEIVE_BYTES: Final = 64 * 1024  # how much one receive() reads at most
 _GATHER_BYTES: Final = 64 * 1024  # more than this leaves in the middle of a turn
-# What the kernel has taken can be overtaken by nothing any more, and the bus reads 2 KiB at a time.
-SEND_BUFFER_BYTES: Final = 64 * 1024
 _FD_BYTES: Final = 4
 _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(253 * _FD_BYTES)  # the most the kernel sends at once (SCM_MAX_FD)
 
